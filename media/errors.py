@@ -1,0 +1,68 @@
+"""Every error this project raises, by whose fault it is.
+
+`CallerError` becomes a 4xx or a Realtime `error` event, `EngineError` is the engines' (and says whether
+trying again can help), `ServerFault` is ours. `code` is a stable, machine-readable snake_case word.
+"""
+
+
+class VoxtralKokoroError(Exception):
+    """Root of the tree. `str(error)` is one sentence that says what to do."""
+
+    code = "internal_error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class CallerError(VoxtralKokoroError):
+    """The caller asked for something that cannot be. `param` names the field at fault, if there is one."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.param = param
+
+
+class ConfigError(CallerError):
+    """The configuration does not hold together."""
+
+    code = "invalid_configuration"
+
+
+class ServerFull(CallerError):
+    """No call slot is free, or the server is draining. Try again after `retry_after_s`."""
+
+    code = "server_full"
+
+    def __init__(self, message: str, *, retry_after_s: int, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class EngineError(VoxtralKokoroError):
+    """An engine failed. `retryable`: the same request may succeed if it is sent again."""
+
+    code = "engine_error"
+
+    def __init__(self, message: str, *, code: str | None = None, retryable: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.retryable = retryable
+
+
+class ModelMissing(EngineError):
+    """A model's files are absent, truncated or not the pinned ones."""
+
+    code = "model_missing"
+
+
+class VoiceUnavailable(CallerError):
+    """The voice is unknown, or its language cannot be spoken by this installation."""
+
+    code = "voice_unavailable"
+
+
+class ServerFault(VoxtralKokoroError):
+    """Ours: a bug, or a machine that refuses us something we need."""
