@@ -1,0 +1,120 @@
+"""Where blocking inference runs: a few named threads of one engine, the most urgent work first."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from enum import IntEnum
+from typing import Any, TypeVar
+
+from media.errors import EngineError
+
+T = TypeVar("T")
+
+
+class Urgency(IntEnum):
+    """Which waiting work runs next; equals run in the order they came."""
+
+    NOW = 0
+    """Somebody waits for it in silence."""
+    SOON = 1
+    """It saves somebody a wait that has not begun."""
+    IDLE = 2
+    """Nice to have: a partial transcript."""
+
+
+class InferenceThreads:
+    """An engine's threads, named `NAME_0` … for debuggers and profilers.
+
+    Work waits in a heap, unbounded in itself: each call has at most a few pieces of work here, and calls
+    are limited where they are accepted.
+
+    Args:
+        name: the engine's.
+        threads: how many pieces of work may run at once.
+        failures: what the backend raises; it reaches the caller of `run` as `EngineError`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        threads: int = 1,
+        failures: tuple[type[Exception], ...] = (RuntimeError, ValueError),
+    ) -> None:
+        self._name = name
+        self._failures = failures
+        # Starts no thread before the first work.
+        self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[Urgency, int, Future[Any], Callable[[], Any]]] = []
+        self._order = itertools.count()
+        self._unfinished: set[Future[Any]] = set()
+        self._closed = False
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing waits."""
+        return not self._unfinished
+
+    async def run(self, work: Callable[[], T], *, urgency: Urgency = Urgency.NOW) -> T:
+        """Runs `work` on a thread and returns what it returns.
+
+        A cancelled caller is let go at once. Work that has not begun then never does; work that has begun
+        goes on to its end on its thread (no backend can be interrupted in a step), its result is dropped.
+
+        Raises:
+            EngineError: the work raised one of `failures`, or `close` came first.
+        """
+        if self._closed:
+            raise self._closed_error()
+        future: Future[T] = Future()
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        with self._lock:
+            heapq.heappush(self._waiting, (urgency, next(self._order), future, work))
+        self._executor.submit(self._run_most_urgent)
+        try:
+            return await asyncio.wrap_future(future)
+        except self._failures as error:
+            raise EngineError(f"{self._name}: {error}") from error
+
+    async def close(self) -> None:
+        """Drops what waits, lets what runs come to its end, ends the threads. May be called twice."""
+        self._closed = True
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for _, _, future, _ in waiting:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(self._closed_error())
+        # The executor joins its threads only in a blocking call: made here from a thread of its own, since
+        # the last step may take a second and the loop carries other calls' audio.
+        closer: Future[None] = Future()
+        thread = threading.Thread(target=self._shut_down, args=(closer,), name=f"{self._name}_close")
+        thread.start()
+        await asyncio.shield(asyncio.wrap_future(closer))
+        thread.join()
+
+    def _closed_error(self) -> EngineError:
+        return EngineError(f"The engine {self._name} is closed.", code="engine_closed")
+
+    def _shut_down(self, closer: Future[None]) -> None:
+        self._executor.shutdown(wait=True)
+        closer.set_result(None)
+
+    def _run_most_urgent(self) -> None:
+        """One for each submitted work, but not its own: whichever is most urgent by now."""
+        with self._lock:
+            if not self._waiting:
+                return
+            _, _, future, work = heapq.heappop(self._waiting)
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - handed to the caller of `run`, whole
+            future.set_exception(error)
