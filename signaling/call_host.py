@@ -1,0 +1,119 @@
+"""What signalling needs from the server that hosts it: slots for calls, their conversations, the settings.
+
+`server/calls.py` implements these; signalling never imports the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
+
+from media.audio import Audio
+from media.events import CallEvent
+from media.items import Item, ResponseOptions
+from media.session import SessionConfig
+from signaling.settings import SignalingSettings
+
+
+class VoiceOut(Protocol):
+    """The voice that goes out to the caller: `media.playout.Playout`."""
+
+    async def next_frame(self) -> tuple[Audio, int]:
+        """The next 20 ms, 48 kHz mono int16, and its position in samples since the call began. Paced."""
+
+
+class CallConversation(Protocol):
+    """The part of `media.conversation.Conversation` that a call is made of; documented there."""
+
+    @property
+    def playout(self) -> VoiceOut: ...
+
+    @property
+    def session(self) -> SessionConfig: ...
+
+    async def run(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def hear(self, audio: Audio) -> None: ...
+
+    def update(self, session: SessionConfig) -> None: ...
+
+    def add_item(self, item: Item, previous_item_id: str | None = None) -> None: ...
+
+    def delete_item(self, item_id: str) -> None: ...
+
+    def item(self, item_id: str) -> Item: ...
+
+    def truncate_item(self, item_id: str, audio_end_ms: int) -> None: ...
+
+    def create_response(self, options: ResponseOptions = ...) -> None: ...
+
+    def cancel_response(self, response_id: str | None = None) -> None: ...
+
+    def clear_output(self) -> None: ...
+
+    def commit_input(self) -> None: ...
+
+    def clear_input(self) -> None: ...
+
+    def reset(self) -> None: ...
+
+
+class CallSlot(Protocol):
+    """One admitted call. Either `start` or `release` gives the slot back in the end."""
+
+    @property
+    def call_id(self) -> str:
+        """`rtc_…`"""
+
+    def conversation(self, session: SessionConfig, notify: Callable[[CallEvent], None]) -> CallConversation:
+        """The call's conversation with the server's present engines and settings. Starts nothing.
+
+        Args:
+            session: the call's first settings.
+            notify: told of everything that happens, synchronously, on the loop.
+        """
+
+    def start(self, main: Coroutine[Any, Any, None], hang_up: Callable[[], None]) -> None:
+        """Runs the call in the server's task group. The slot is released when `main` ends, however it ends.
+
+        A `main` that raises ends that call only, and is logged.
+
+        Args:
+            main: the whole call.
+            hang_up: makes `main` end soon and cleanly; called when the time for draining is up.
+        """
+
+    def release(self) -> None:
+        """Gives the slot back before `start`: the handshake failed. May be called twice."""
+
+
+class CallHost(Protocol):
+    """The server, as signalling sees it."""
+
+    @property
+    def settings(self) -> SignalingSettings: ...
+
+    def admit(self) -> CallSlot:
+        """Takes a slot, atomically.
+
+        Raises:
+            ServerFull: all are taken, or the server is draining.
+        """
+
+    def session_defaults(self) -> SessionConfig:
+        """What a call begins with: the configuration and the runtime changes to it."""
+
+    def page_config(self) -> dict[str, Any]:
+        """What a page may know, JSON-able: voices, languages, defaults, spectrogram, features."""
+
+    def change_settings(self, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """Changes settings for calls that begin afterwards; nothing is written to the file.
+
+        Returns:
+            all that differs from the file now, JSON-able.
+
+        Raises:
+            ConfigError: an unknown key, or a value that cannot be; `param` names it.
+        """
