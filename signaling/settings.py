@@ -1,4 +1,4 @@
-"""What an operator can set about how calls are set up. `server/config.py` composes these into `config.yaml`."""
+"""What an operator can set about how calls are set up. The server composes these into `config.yaml`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,434 @@
+"""The events of the Realtime API: one union of what a client may send, one of what the server sends.
+
+Names and fields are the API's. Events of our own begin with `vk.`; those that the server sends go only to a
+session that asked for them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from media.errors import CallerError
+from media.items import new_id
+from signaling.realtime_objects import (
+    FromClient,
+    ItemFromClient,
+    ItemId,
+    ResponsePart,
+    ResponseRequest,
+    SessionUpdate,
+    ToClient,
+    WireItem,
+    WireResponse,
+    WireSession,
+)
+
+# --- from the client -------------------------------------------------------------------------------------
+
+
+class ClientEventBase(FromClient):
+    """What all client events have.
+
+    Attributes:
+        event_id: the client's own name for the event; an error that it causes gives it back.
+    """
+
+    event_id: str | None = Field(default=None, max_length=512)
+
+
+class SessionUpdateEvent(ClientEventBase):
+    type: Literal["session.update"]
+    session: SessionUpdate
+
+
+class InputAudioBufferCommit(ClientEventBase):
+    type: Literal["input_audio_buffer.commit"]
+
+
+class InputAudioBufferClear(ClientEventBase):
+    type: Literal["input_audio_buffer.clear"]
+
+
+class OutputAudioBufferClear(ClientEventBase):
+    type: Literal["output_audio_buffer.clear"]
+
+
+class ConversationItemCreate(ClientEventBase):
+    type: Literal["conversation.item.create"]
+    item: ItemFromClient
+    previous_item_id: ItemId | None = None
+
+
+class ConversationItemRetrieve(ClientEventBase):
+    type: Literal["conversation.item.retrieve"]
+    item_id: ItemId
+
+
+class ConversationItemDelete(ClientEventBase):
+    type: Literal["conversation.item.delete"]
+    item_id: ItemId
+
+
+class ConversationItemTruncate(ClientEventBase):
+    type: Literal["conversation.item.truncate"]
+    item_id: ItemId
+    content_index: Literal[0] = 0
+    audio_end_ms: int = Field(ge=0)
+
+
+class ResponseCreate(ClientEventBase):
+    type: Literal["response.create"]
+    response: ResponseRequest | None = None
+
+
+class ResponseCancel(ClientEventBase):
+    type: Literal["response.cancel"]
+    response_id: ItemId | None = None
+
+
+class ConversationResetRequest(ClientEventBase):
+    """Ours: forget the conversation and go on with an empty one."""
+
+    type: Literal["vk.conversation.reset"]
+
+
+ClientEvent: TypeAlias = (
+    SessionUpdateEvent
+    | InputAudioBufferCommit
+    | InputAudioBufferClear
+    | OutputAudioBufferClear
+    | ConversationItemCreate
+    | ConversationItemRetrieve
+    | ConversationItemDelete
+    | ConversationItemTruncate
+    | ResponseCreate
+    | ResponseCancel
+    | ConversationResetRequest
+)
+
+_CLIENT_EVENT: TypeAdapter[ClientEvent] = TypeAdapter(Annotated[ClientEvent, Field(discriminator="type")])
+
+
+class ClientEventError(CallerError):
+    """A client's message is none of the events. `event_id` is the one it carried, if any could be read."""
+
+    def __init__(self, message: str, *, code: str, param: str | None, event_id: str | None) -> None:
+        super().__init__(message, code=code, param=param)
+        self.event_id = event_id
+
+
+def parse_client_event(text: str) -> ClientEvent:
+    """Reads one message of a client.
+
+    Raises:
+        ClientEventError: `invalid_json`, `unknown_event`, `missing_required_parameter` or `invalid_value`.
+    """
+    try:
+        message = from_json(text)
+    except ValueError:
+        raise ClientEventError(
+            "The message is not JSON.", code="invalid_json", param=None, event_id=None
+        ) from None
+    if not isinstance(message, dict):
+        raise ClientEventError("An event is a JSON object.", code="invalid_json", param=None, event_id=None)
+    given_id = message.get("event_id")
+    event_id = given_id if isinstance(given_id, str) else None
+    try:
+        return _CLIENT_EVENT.validate_json(text)
+    except ValidationError as error:
+        raise _fault_of(error.errors(include_url=False, include_context=False)[0], event_id) from None
+
+
+def field_path(location: tuple[int | str, ...]) -> str:
+    """`("session", "include", 0)` as clients write it: `session.include[0]`."""
+    path = ""
+    for step in location:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    return path
+
+
+def _fault_of(fault: ErrorDetails, event_id: str | None) -> ClientEventError:
+    if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        given = fault["input"].get("type")
+        sentence = f"There is no event {given!r} here." if given else "The event has no type."
+        return ClientEventError(sentence[:200], code="unknown_event", param="type", event_id=event_id)
+    # The first step of the location is the union's tag, which is no field.
+    param = field_path(fault["loc"][1:])
+    code = "missing_required_parameter" if fault["type"] == "missing" else "invalid_value"
+    return ClientEventError(f"{param}: {fault['msg']}", code=code, param=param, event_id=event_id)
+
+
+# --- to the client ---------------------------------------------------------------------------------------
+
+
+class ServerEventBase(ToClient):
+    event_id: str = Field(default_factory=lambda: new_id("event"))
+
+
+class ErrorDetail(ToClient):
+    """What went wrong. `type`: `invalid_request_error` is the client's fault, `server_error` is not."""
+
+    type: Literal["invalid_request_error", "server_error"]
+    code: str
+    message: str
+    param: str | None = None
+    event_id: str | None = None
+
+
+class ErrorEvent(ServerEventBase):
+    type: Literal["error"] = "error"
+    error: ErrorDetail
+
+
+class SessionCreated(ServerEventBase):
+    type: Literal["session.created"] = "session.created"
+    session: WireSession
+
+
+class SessionUpdated(ServerEventBase):
+    type: Literal["session.updated"] = "session.updated"
+    session: WireSession
+
+
+class SpeechStartedEvent(ServerEventBase):
+    type: Literal["input_audio_buffer.speech_started"] = "input_audio_buffer.speech_started"
+    audio_start_ms: int
+    item_id: str
+
+
+class SpeechStoppedEvent(ServerEventBase):
+    type: Literal["input_audio_buffer.speech_stopped"] = "input_audio_buffer.speech_stopped"
+    audio_end_ms: int
+    item_id: str
+
+
+class InputCommittedEvent(ServerEventBase):
+    type: Literal["input_audio_buffer.committed"] = "input_audio_buffer.committed"
+    item_id: str
+    previous_item_id: str | None = None
+
+
+class InputClearedEvent(ServerEventBase):
+    type: Literal["input_audio_buffer.cleared"] = "input_audio_buffer.cleared"
+
+
+class ItemAddedEvent(ServerEventBase):
+    type: Literal["conversation.item.added"] = "conversation.item.added"
+    previous_item_id: str | None = None
+    item: WireItem
+
+
+class ItemDoneEvent(ServerEventBase):
+    type: Literal["conversation.item.done"] = "conversation.item.done"
+    previous_item_id: str | None = None
+    item: WireItem
+
+
+class ItemRetrievedEvent(ServerEventBase):
+    type: Literal["conversation.item.retrieved"] = "conversation.item.retrieved"
+    item: WireItem
+
+
+class ItemDeletedEvent(ServerEventBase):
+    type: Literal["conversation.item.deleted"] = "conversation.item.deleted"
+    item_id: str
+
+
+class ItemTruncatedEvent(ServerEventBase):
+    """`transcript` (ours): the words that were heard; only for a session that includes `vk.heard_text`."""
+
+    type: Literal["conversation.item.truncated"] = "conversation.item.truncated"
+    item_id: str
+    content_index: int = 0
+    audio_end_ms: int
+    transcript: str | None = None
+
+
+class DurationUsage(ToClient):
+    type: Literal["duration"] = "duration"
+    seconds: float
+
+
+class TranscriptDeltaEvent(ServerEventBase):
+    type: Literal["conversation.item.input_audio_transcription.delta"] = (
+        "conversation.item.input_audio_transcription.delta"
+    )
+    item_id: str
+    content_index: int = 0
+    delta: str
+
+
+class TranscriptCompletedEvent(ServerEventBase):
+    type: Literal["conversation.item.input_audio_transcription.completed"] = (
+        "conversation.item.input_audio_transcription.completed"
+    )
+    item_id: str
+    content_index: int = 0
+    transcript: str
+    usage: DurationUsage
+
+
+class TranscriptError(ToClient):
+    type: str = "transcription_error"
+    code: str
+    message: str
+
+
+class TranscriptFailedEvent(ServerEventBase):
+    type: Literal["conversation.item.input_audio_transcription.failed"] = (
+        "conversation.item.input_audio_transcription.failed"
+    )
+    item_id: str
+    content_index: int = 0
+    error: TranscriptError
+
+
+class ResponseCreatedEvent(ServerEventBase):
+    type: Literal["response.created"] = "response.created"
+    response: WireResponse
+
+
+class ResponseDoneEvent(ServerEventBase):
+    type: Literal["response.done"] = "response.done"
+    response: WireResponse
+
+
+class OutputItemAddedEvent(ServerEventBase):
+    type: Literal["response.output_item.added"] = "response.output_item.added"
+    response_id: str
+    output_index: int
+    item: WireItem
+
+
+class OutputItemDoneEvent(ServerEventBase):
+    type: Literal["response.output_item.done"] = "response.output_item.done"
+    response_id: str
+    output_index: int
+    item: WireItem
+
+
+class InResponse(ServerEventBase):
+    """Where in a response something happened."""
+
+    response_id: str
+    item_id: str
+    output_index: int
+    content_index: int = 0
+
+
+class ContentPartAdded(InResponse):
+    type: Literal["response.content_part.added"] = "response.content_part.added"
+    part: ResponsePart
+
+
+class ContentPartDone(InResponse):
+    type: Literal["response.content_part.done"] = "response.content_part.done"
+    part: ResponsePart
+
+
+class OutputTextDeltaEvent(InResponse):
+    type: Literal["response.output_text.delta"] = "response.output_text.delta"
+    delta: str
+
+
+class OutputTextDone(InResponse):
+    type: Literal["response.output_text.done"] = "response.output_text.done"
+    text: str
+
+
+class OutputAudioDone(InResponse):
+    type: Literal["response.output_audio.done"] = "response.output_audio.done"
+
+
+class AudioTranscriptDelta(InResponse):
+    type: Literal["response.output_audio_transcript.delta"] = "response.output_audio_transcript.delta"
+    delta: str
+
+
+class AudioTranscriptDone(InResponse):
+    type: Literal["response.output_audio_transcript.done"] = "response.output_audio_transcript.done"
+    transcript: str
+
+
+class OutputBufferStartedEvent(ServerEventBase):
+    type: Literal["output_audio_buffer.started"] = "output_audio_buffer.started"
+    response_id: str
+
+
+class OutputBufferStoppedEvent(ServerEventBase):
+    type: Literal["output_audio_buffer.stopped"] = "output_audio_buffer.stopped"
+    response_id: str
+
+
+class OutputBufferClearedEvent(ServerEventBase):
+    type: Literal["output_audio_buffer.cleared"] = "output_audio_buffer.cleared"
+    response_id: str
+
+
+class WireStage(ToClient):
+    name: str
+    start_ms: float
+    duration_ms: float
+
+
+class TurnLatencyEvent(ServerEventBase):
+    """Ours: where a turn's time went; `media.latency.TurnLatency` says how to read it."""
+
+    type: Literal["vk.turn.latency"] = "vk.turn.latency"
+    item_id: str | None = None
+    response_id: str
+    total_ms: float
+    stages: tuple[WireStage, ...]
+
+
+class ConversationResetEvent(ServerEventBase):
+    """Ours: everything was forgotten, as this session asked."""
+
+    type: Literal["vk.conversation.reset"] = "vk.conversation.reset"
+
+
+ServerEvent: TypeAlias = (
+    ErrorEvent
+    | SessionCreated
+    | SessionUpdated
+    | SpeechStartedEvent
+    | SpeechStoppedEvent
+    | InputCommittedEvent
+    | InputClearedEvent
+    | ItemAddedEvent
+    | ItemDoneEvent
+    | ItemRetrievedEvent
+    | ItemDeletedEvent
+    | ItemTruncatedEvent
+    | TranscriptDeltaEvent
+    | TranscriptCompletedEvent
+    | TranscriptFailedEvent
+    | ResponseCreatedEvent
+    | ResponseDoneEvent
+    | OutputItemAddedEvent
+    | OutputItemDoneEvent
+    | ContentPartAdded
+    | ContentPartDone
+    | OutputTextDeltaEvent
+    | OutputTextDone
+    | OutputAudioDone
+    | AudioTranscriptDelta
+    | AudioTranscriptDone
+    | OutputBufferStartedEvent
+    | OutputBufferStoppedEvent
+    | OutputBufferClearedEvent
+    | TurnLatencyEvent
+    | ConversationResetEvent
+)
+
+
+def to_wire(event: ServerEvent) -> str:
+    """The event as JSON text, `type` first, without its nulls."""
+    fields: dict[str, Any] = event.model_dump(mode="json", exclude_none=True)
+    return _JSON.dump_json({"type": fields.pop("type"), **fields}).decode()
+
+
+_JSON: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])

@@ -1,0 +1,222 @@
+"""A conversation's events in the Realtime API's words, in the order that the API documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from media import events as call
+from media.items import Item, Modality
+from media.latency import TurnLatency
+from signaling import realtime_events as wire
+from signaling.realtime_mapping import WireState, item_to_wire, response_to_wire, spoken_or_written
+from signaling.realtime_objects import ResponsePart
+
+TURN_LATENCY = "vk.turn.latency"
+HEARD_TEXT = "vk.heard_text"
+INCLUDABLE = (TURN_LATENCY, HEARD_TEXT)
+"""What a session can ask for with `include`: the latency of each turn as an event of that name, and the words
+that were heard on `conversation.item.truncated`. Other words are remembered and mean nothing here."""
+
+
+@dataclass(slots=True)
+class _Output:
+    """A response that is being made: its items in order, and which of them has its part open."""
+
+    modality: Modality
+    item_ids: list[str] = field(default_factory=list)
+    open_parts: dict[str, Modality] = field(default_factory=dict)
+
+    def index(self, item_id: str) -> int:
+        return self.item_ids.index(item_id)
+
+
+class Translator:
+    """Remembers of each response what the API's events must repeat: indices, and parts that are open."""
+
+    def __init__(self) -> None:
+        self._outputs: dict[str, _Output] = {}
+        self._item_outputs: dict[str, str] = {}
+
+    def translate(self, event: call.CallEvent, state: WireState, voice: str) -> Iterator[wire.ServerEvent]:
+        """The client's events for one of the conversation's: none, one, or several.
+
+        Args:
+            event: what happened.
+            state: the session's, for ids and what it includes.
+            voice: the session's.
+        """
+        match event:
+            case call.SpeechStarted():
+                yield wire.SpeechStartedEvent(item_id=event.item_id, audio_start_ms=event.audio_start_ms)
+            case call.SpeechStopped():
+                yield wire.SpeechStoppedEvent(item_id=event.item_id, audio_end_ms=event.audio_end_ms)
+            case call.InputCommitted():
+                yield wire.InputCommittedEvent(item_id=event.item_id, previous_item_id=event.previous_item_id)
+            case call.InputCleared():
+                yield wire.InputClearedEvent()
+            case call.ItemAdded():
+                yield wire.ItemAddedEvent(
+                    previous_item_id=event.previous_item_id, item=item_to_wire(event.item)
+                )
+            case call.ItemDone():
+                yield from self._close_part(event.item)
+                yield wire.ItemDoneEvent(
+                    previous_item_id=event.previous_item_id, item=item_to_wire(event.item)
+                )
+            case call.ItemDeleted():
+                yield wire.ItemDeletedEvent(item_id=event.item_id)
+            case call.ItemTruncated():
+                yield wire.ItemTruncatedEvent(
+                    item_id=event.item_id,
+                    audio_end_ms=event.audio_end_ms,
+                    transcript=event.heard_text if HEARD_TEXT in state.include else None,
+                )
+            case call.ConversationReset():
+                yield wire.ConversationResetEvent()
+            case call.TranscriptDelta():
+                yield wire.TranscriptDeltaEvent(item_id=event.item_id, delta=event.delta)
+            case call.TranscriptCompleted():
+                yield wire.TranscriptCompletedEvent(
+                    item_id=event.item_id,
+                    transcript=event.transcript,
+                    usage=wire.DurationUsage(seconds=round(event.audio_s, 3)),
+                )
+            case call.TranscriptFailed():
+                yield wire.TranscriptFailedEvent(
+                    item_id=event.item_id,
+                    error=wire.TranscriptError(code=event.code, message=event.message),
+                )
+            case call.OutputBufferStarted():
+                yield wire.OutputBufferStartedEvent(response_id=event.response_id)
+            case call.OutputBufferStopped():
+                yield wire.OutputBufferStoppedEvent(response_id=event.response_id)
+            case call.OutputBufferCleared():
+                yield wire.OutputBufferClearedEvent(response_id=event.response_id)
+            case call.TurnMeasured():
+                if TURN_LATENCY in state.include:
+                    yield _latency_event(event.latency)
+            case call.CallFault():
+                detail = wire.ErrorDetail(type="server_error", code=event.code, message=event.message)
+                yield wire.ErrorEvent(error=detail)
+            case (
+                call.ResponseCreated()
+                | call.ResponseDone()
+                | call.OutputItemAdded()
+                | call.OutputItemDone()
+                | call.OutputPartAdded()
+                | call.OutputTextDelta()
+                | call.OutputAudioDelta()
+            ):
+                yield from self._translate_output(event, state, voice)
+            case _:
+                assert_never(event)
+
+    def _translate_output(
+        self,
+        event: call.ResponseCreated
+        | call.ResponseDone
+        | call.OutputItemAdded
+        | call.OutputItemDone
+        | call.OutputPartAdded
+        | call.OutputTextDelta
+        | call.OutputAudioDelta,
+        state: WireState,
+        voice: str,
+    ) -> Iterator[wire.ServerEvent]:
+        match event:
+            case call.ResponseCreated():
+                self._outputs[event.response.id] = _Output(event.response.modality)
+                yield wire.ResponseCreatedEvent(response=response_to_wire(event.response, voice, state))
+            case call.ResponseDone():
+                output = self._outputs.pop(event.response.id, None)
+                for item_id in output.item_ids if output else ():
+                    self._item_outputs.pop(item_id, None)
+                yield wire.ResponseDoneEvent(response=response_to_wire(event.response, voice, state))
+            case call.OutputItemAdded():
+                output = self._outputs[event.response_id]
+                output.item_ids.append(event.item.id)
+                self._item_outputs[event.item.id] = event.response_id
+                yield wire.OutputItemAddedEvent(
+                    response_id=event.response_id,
+                    output_index=output.index(event.item.id),
+                    item=item_to_wire(event.item),
+                )
+            case call.OutputItemDone():
+                yield from self._close_part(event.item)
+                yield wire.OutputItemDoneEvent(
+                    response_id=event.response_id,
+                    output_index=self._outputs[event.response_id].index(event.item.id),
+                    item=item_to_wire(event.item),
+                )
+            case call.OutputPartAdded():
+                output = self._outputs[event.response_id]
+                modality = spoken_or_written(event.item, output.modality)
+                output.open_parts[event.item.id] = modality
+                yield wire.ContentPartAdded(
+                    response_id=event.response_id,
+                    item_id=event.item.id,
+                    output_index=output.index(event.item.id),
+                    part=_part(modality, ""),
+                )
+            case call.OutputTextDelta():
+                output = self._outputs[event.response_id]
+                spoken = output.open_parts.get(event.item_id, output.modality) == "audio"
+                delta_event = wire.AudioTranscriptDelta if spoken else wire.OutputTextDeltaEvent
+                yield delta_event(
+                    response_id=event.response_id,
+                    item_id=event.item_id,
+                    output_index=output.index(event.item_id),
+                    delta=event.delta,
+                )
+            case call.OutputAudioDelta():
+                # For transports that carry the voice as data; here it travels as RTP.
+                return
+            case _:
+                assert_never(event)
+
+    def _close_part(self, item: Item) -> Iterator[wire.ServerEvent]:
+        """The events that end an item's part. Before the item's own end, whichever of its two comes first."""
+        response_id = self._item_outputs.get(item.id)
+        if response_id is None:
+            return
+        output = self._outputs[response_id]
+        modality = output.open_parts.pop(item.id, None)
+        if modality is None:
+            return
+        index = output.index(item.id)
+        if modality == "audio":
+            yield wire.OutputAudioDone(response_id=response_id, item_id=item.id, output_index=index)
+            yield wire.AudioTranscriptDone(
+                response_id=response_id, item_id=item.id, output_index=index, transcript=item.text
+            )
+        else:
+            yield wire.OutputTextDone(
+                response_id=response_id, item_id=item.id, output_index=index, text=item.text
+            )
+        yield wire.ContentPartDone(
+            response_id=response_id, item_id=item.id, output_index=index, part=_part(modality, item.text)
+        )
+
+
+def _part(modality: Modality, text: str) -> ResponsePart:
+    if modality == "audio":
+        return ResponsePart(type="audio", transcript=text)
+    return ResponsePart(type="text", text=text)
+
+
+def _latency_event(latency: TurnLatency) -> wire.TurnLatencyEvent:
+    return wire.TurnLatencyEvent(
+        item_id=latency.item_id,
+        response_id=latency.response_id,
+        total_ms=round(latency.total_ms, 1),
+        stages=tuple(
+            wire.WireStage(
+                name=stage.name,
+                start_ms=round(stage.start_ms, 1),
+                duration_ms=round(stage.duration_ms, 1),
+            )
+            for stage in latency.stages
+        ),
+    )
