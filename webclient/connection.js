@@ -1,0 +1,209 @@
+/**
+ * One WebRTC connection to the server: offer and answer, trickled candidates, the event channel, its end.
+ *
+ * A connection is used once. It knows nothing of conversations and never tries again: see voice-client.js.
+ */
+
+import { NetworkMeter } from "./latency.js";
+import { iceProblem, lostProblem, refusalProblem, unreachableProblem } from "./problems.js";
+
+const CHANNEL_LABEL = "oai-events";
+/** ICE often recovers by itself from "disconnected"; after this long it is taken for lost. */
+const DISCONNECTED_LIMIT_MS = 5000;
+
+export class Connection {
+  #server;
+  #listener;
+  #timeout_ms;
+  #peer;
+  #channel;
+  #sender = null;
+  #meter = new NetworkMeter();
+
+  #callId = null;
+  #closed = false;
+  #opened = false;
+  #waitingCandidates = [];
+  #trickling = Promise.resolve();
+  #disconnectedTimer = 0;
+  #ready = deferred();
+
+  /**
+   * @param {object} options
+   * @param {URL} options.server what `api/offer` is relative to
+   * @param {{ice_servers: RTCIceServer[], connect_timeout_s: number}} options.config
+   * @param {{onEvent: (event: any) => void, onTrack: (track: MediaStreamTrack, stream: MediaStream) => void,
+   *   onLost: (problem: import("./problems.js").Problem) => void}} options.listener
+   */
+  constructor({ server, config, listener }) {
+    this.#server = server;
+    this.#listener = listener;
+    this.#timeout_ms = config.connect_timeout_s * 1000;
+    this.#peer = new RTCPeerConnection({ iceServers: config.ice_servers, bundlePolicy: "max-bundle" });
+    this.#peer.addEventListener("icecandidate", ({ candidate }) => this.#trickle(candidate));
+    this.#peer.addEventListener("connectionstatechange", () => this.#onConnectionState());
+    this.#peer.addEventListener("track", ({ track, streams }) =>
+      listener.onTrack(track, streams[0] ?? new MediaStream([track])),
+    );
+    this.#channel = this.#peer.createDataChannel(CHANNEL_LABEL);
+    this.#channel.addEventListener("message", ({ data }) => this.#onMessage(data));
+    this.#channel.addEventListener("close", () => this.#fail(lostProblem()));
+  }
+
+  /**
+   * Connects; done when the server has announced the session.
+   *
+   * @param {object} offer
+   * @param {MediaStreamTrack | null} offer.track the caller's voice, if there is one
+   * @param {boolean} offer.speaker whether the answers' sound is wanted
+   * @param {object} offer.session the session's settings
+   * @throws {Problem}
+   */
+  async open({ track, speaker, session }) {
+    const deadline = setTimeout(
+      () => this.#fail(this.#callId === null ? unreachableProblem("timeout") : iceProblem()),
+      this.#timeout_ms,
+    );
+    try {
+      if (track) {
+        const transceiver = this.#peer.addTransceiver(track, { direction: speaker ? "sendrecv" : "sendonly" });
+        this.#sender = transceiver.sender;
+      } else if (speaker) {
+        this.#peer.addTransceiver("audio", { direction: "recvonly" });
+      }
+      await Promise.race([this.#dial(session), this.#ready.promise]);
+      await this.#ready.promise;
+      this.#opened = true;
+    } catch (error) {
+      this.close();
+      throw error;
+    } finally {
+      clearTimeout(deadline);
+    }
+  }
+
+  /** @param {{type: string, [field: string]: any}} event a Realtime client event */
+  send(event) {
+    if (this.#channel.readyState === "open") this.#channel.send(JSON.stringify(event));
+  }
+
+  /** Speaks from another microphone from now on. @param {MediaStreamTrack} track */
+  async replaceTrack(track) {
+    await this.#sender?.replaceTrack(track);
+  }
+
+  /** @returns {Promise<import("./latency.js").NetworkDelay | null>} */
+  async networkDelay() {
+    if (this.#closed) return null;
+    return this.#meter.read(await this.#peer.getStats());
+  }
+
+  /** Ends the call on both sides; the request outlives the page that makes it. */
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#disconnectedTimer);
+    this.#ready.reject(lostProblem());
+    this.#peer.close();
+    if (this.#callId !== null) this.#deleteCall();
+  }
+
+  async #dial(session) {
+    await this.#peer.setLocalDescription();
+    const { sdp, type } = this.#peer.localDescription;
+    const answer = await this.#post("api/offer", { sdp, type, session });
+    this.#callId = answer.call_id;
+    if (this.#closed) {
+      // Hung up before the server had answered: it must not keep the line.
+      this.#deleteCall();
+      throw lostProblem();
+    }
+    await this.#peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+    this.#flushCandidates();
+  }
+
+  async #post(path, body) {
+    let response;
+    try {
+      response = await fetch(new URL(path, this.#server), {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(body),
+      });
+    } catch (error) {
+      throw unreachableProblem(error);
+    }
+    const reply = await response.json().catch(() => ({}));
+    if (!response.ok) throw refusalProblem(response.status, reply, response.headers.get("Retry-After"));
+    return reply;
+  }
+
+  get #callUrl() {
+    return new URL(`api/calls/${encodeURIComponent(this.#callId)}`, this.#server);
+  }
+
+  #deleteCall() {
+    // A call that is already over on the server, or a server that is gone, is what we wanted.
+    fetch(this.#callUrl, { method: "DELETE", keepalive: true }).catch(() => {});
+  }
+
+  /** @param {RTCIceCandidate | null} candidate null: there are no more */
+  #trickle(candidate) {
+    this.#waitingCandidates.push(candidate);
+    if (this.#callId !== null) this.#flushCandidates();
+  }
+
+  /** Sends what has gathered, one request after the other, so that they arrive in order. */
+  #flushCandidates() {
+    this.#trickling = this.#trickling.then(async () => {
+      const batch = this.#waitingCandidates.splice(0);
+      if (batch.length === 0 || this.#closed) return;
+      const body = {
+        candidates: batch.filter((candidate) => candidate?.candidate).map((candidate) => candidate.toJSON()),
+        end_of_candidates: batch.includes(null),
+      };
+      try {
+        await fetch(this.#callUrl, {
+          method: "PATCH",
+          headers: { "Content-Type": "application/json" },
+          body: JSON.stringify(body),
+        });
+      } catch {
+        // ICE may still find a way without these; if it does not, it says so itself.
+      }
+    });
+  }
+
+  #onMessage(data) {
+    const event = JSON.parse(data);
+    if (event.type === "session.created") this.#ready.resolve();
+    this.#listener.onEvent(event);
+  }
+
+  #onConnectionState() {
+    clearTimeout(this.#disconnectedTimer);
+    switch (this.#peer.connectionState) {
+      case "failed":
+        this.#fail(this.#opened ? lostProblem() : iceProblem());
+        break;
+      case "disconnected":
+        this.#disconnectedTimer = setTimeout(() => this.#fail(lostProblem()), DISCONNECTED_LIMIT_MS);
+        break;
+    }
+  }
+
+  #fail(problem) {
+    if (this.#closed) return;
+    this.#ready.reject(problem);
+    if (!this.#opened) return;
+    this.close();
+    this.#listener.onLost(problem);
+  }
+}
+
+function deferred() {
+  let resolve, reject;
+  const promise = new Promise((...settle) => ([resolve, reject] = settle));
+  promise.catch(() => {}); // it may fail when nobody waits any longer
+  return { promise, resolve, reject };
+}

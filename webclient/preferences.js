@@ -1,0 +1,160 @@
+/** The form with the caller's choices: filled from the server's offer, remembered in this browser. */
+
+import { sessionPatch, sessionPatches, voiceFor, voicesByLanguage } from "./settings.js";
+
+const STORAGE_KEY = "voxtral-kokoro";
+
+export class Preferences extends EventTarget {
+  #form;
+  #config;
+  #defaults;
+
+  /**
+   * Fires "change" with the session's patch as its detail.
+   *
+   * @param {HTMLFormElement} form
+   * @param {object} config as `GET /api/config` gives it
+   */
+  constructor(form, config) {
+    super();
+    this.#form = form;
+    this.#config = config;
+    this.#defaults = { speak: true, speed: 1, language: "", instructions: "", greeting: "", ...config.defaults };
+    this.#fill();
+    this.#restore();
+    this.#showSpeed();
+    form.addEventListener("input", () => this.#showSpeed());
+    form.addEventListener("change", ({ target }) => this.#onChange(target));
+    form.addEventListener("submit", (event) => event.preventDefault());
+  }
+
+  /** @returns {import("./settings.js").Choice} */
+  get choice() {
+    const { voice, language, speed, instructions, greeting, speak } = this.#form.elements;
+    return {
+      voice: voice.value,
+      language: language.value,
+      speed: Number(speed.value),
+      instructions: instructions.value,
+      greeting: greeting.value,
+      speak: speak.checked,
+    };
+  }
+
+  /** What differs from the server's defaults, each as a patch to a session. */
+  get patches() {
+    return sessionPatches(this.choice, this.#defaults);
+  }
+
+  get shortcuts() {
+    return this.#form.elements.shortcuts.checked;
+  }
+
+  get microphone() {
+    return this.#form.elements.microphone.value;
+  }
+
+  /** The chosen voice, as a person would call it. */
+  get voiceLabel() {
+    return this.#form.elements.voice.selectedOptions[0]?.textContent ?? "";
+  }
+
+  /** @param {{id: string, label: string}[]} microphones */
+  showMicrophones(microphones) {
+    const { microphone } = this.#form.elements;
+    const chosen = microphone.value || stored().microphone || "";
+    microphone.replaceChildren(
+      new Option("Default microphone", ""),
+      ...microphones.map(({ id, label }) => new Option(label, id)),
+    );
+    microphone.value = microphones.some(({ id }) => id === chosen) ? chosen : "";
+  }
+
+  #fill() {
+    const { voice, language, speed, instructions, greeting, speak } = this.#form.elements;
+    for (const [label, voices] of voicesByLanguage(this.#config.voices, this.#config.languages)) {
+      const group = document.createElement("optgroup");
+      group.label = label;
+      group.append(...voices.map(voiceOption));
+      voice.append(group);
+    }
+    language.append(...this.#config.languages.map(({ code, label }) => new Option(label, code)));
+    if (!this.#config.languages.some(({ code }) => code === this.#defaults.language)) {
+      language.prepend(new Option("As spoken", this.#defaults.language));
+    }
+    voice.value = this.#defaults.voice;
+    language.value = this.#defaults.language;
+    speed.value = this.#defaults.speed;
+    instructions.value = this.#defaults.instructions;
+    greeting.value = this.#defaults.greeting;
+    speak.checked = this.#defaults.speak;
+  }
+
+  #restore() {
+    for (const [name, value] of Object.entries(stored())) {
+      const field = this.#form.elements[name];
+      if (!field) continue;
+      if (field.type === "checkbox") field.checked = value;
+      else if (field.type !== "select-one" || selectable(field, value)) field.value = value;
+    }
+  }
+
+  #onChange(field) {
+    this.#remember();
+    if (field.name === "language") this.#matchVoice(field.value);
+    if (!["microphone", "shortcuts"].includes(field.name)) this.#tell(field.name);
+    if (field.name === "microphone") this.dispatchEvent(new CustomEvent("microphone", { detail: field.value }));
+  }
+
+  /** A voice speaks its own language only: another language asks for another voice. */
+  #matchVoice(language) {
+    const { voice } = this.#form.elements;
+    const matching = voiceFor(this.#config.voices, voice.value, language);
+    if (matching === voice.value) return;
+    voice.value = matching;
+    this.#remember();
+    this.#tell("voice");
+  }
+
+  #tell(name) {
+    this.dispatchEvent(new CustomEvent("change", { detail: { name, patch: sessionPatch(name, this.choice[name]) } }));
+  }
+
+  #showSpeed() {
+    const { speed } = this.#form.elements;
+    const words = `${Number(speed.value).toFixed(2)}×`;
+    this.#form.querySelector("#speed-output").textContent = words;
+    speed.setAttribute("aria-valuetext", words);
+  }
+
+  /** Only what was changed is remembered, so that the server's new defaults reach those who keep them. */
+  #remember() {
+    const choice = { ...this.choice, microphone: this.microphone, shortcuts: this.shortcuts };
+    const standard = { ...this.#defaults, microphone: "", shortcuts: true };
+    const changed = Object.entries(choice).filter(([name, value]) => value !== standard[name]);
+    try {
+      localStorage.setItem(STORAGE_KEY, JSON.stringify(Object.fromEntries(changed)));
+    } catch {
+      // Storage is off (private browsing, or by policy): the choice holds until the page is left.
+    }
+  }
+}
+
+function stored() {
+  try {
+    return JSON.parse(localStorage.getItem(STORAGE_KEY)) ?? {};
+  } catch {
+    return {}; // off, or written by something else
+  }
+}
+
+function voiceOption({ name, label, unavailable }) {
+  const option = new Option(unavailable ? `${label} (unavailable)` : label, name);
+  option.disabled = Boolean(unavailable);
+  option.title = unavailable ?? "";
+  return option;
+}
+
+function selectable(select, value) {
+  return [...select.options].some((option) => option.value === value && !option.disabled);
+}
