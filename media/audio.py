@@ -58,7 +58,8 @@ class Audio:
         """The samples as int16, clipped rather than wrapped; a view where they are that already."""
         if self.samples.dtype == np.int16:
             return self.samples  # type: ignore[return-value]
-        return np.clip(np.rint(self.samples * np.float32(32768.0)), -32768, 32767).astype(np.int16)
+        scaled = np.rint(self.samples * np.float32(32768.0))
+        return np.clip(scaled, -32768, 32767).astype(np.int16)  # type: ignore[no-any-return]
 
     def level_dbfs(self) -> float:
         """RMS level in dB relative to full scale; `SILENCE_DBFS` for digital silence or no samples."""

@@ -1,0 +1,297 @@
+"""One call's conversation: the caller's floor and the agent's, joined by a history."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from media.agent_floor import MAKING
+from media.audio import Audio
+from media.caller_floor import TurnTakingSettings
+from media.clauses import StreamingSettings
+from media.engines.protocols import Engines, Transcript
+from media.errors import CallerError, EngineError
+from media.events import (
+    CallEvent,
+    ConversationReset,
+    InputCleared,
+    InputCommitted,
+    ItemAdded,
+    ItemDeleted,
+    ItemDone,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptCompleted,
+    TranscriptDelta,
+    TranscriptFailed,
+)
+from media.history import History
+from media.inbox import AudioInbox
+from media.items import Item, Part, ResponseOptions
+from media.listening import Listening
+from media.playout import AudioSettings, Playout
+from media.section import Section
+from media.session import SessionConfig
+from media.speaking import Speaking, WritingSettings
+from media.turn import Turn
+from media.vad_gate import VadSettings
+
+log = logging.getLogger(__name__)
+
+
+class ConversationSettings(Section):
+    """All that the configuration says of a conversation, beyond what a session can change."""
+
+    audio: AudioSettings = AudioSettings()
+    vad: VadSettings = VadSettings()
+    turn_taking: TurnTakingSettings = TurnTakingSettings()
+    streaming: StreamingSettings = StreamingSettings()
+    writing: WritingSettings = WritingSettings()
+
+
+class Conversation:
+    """One call's conversation, whatever carries it.
+
+    Audio comes in through `hear` and goes out through `playout`; text and wishes come in through the other
+    methods, all of which are quick and belong on the loop; all that happens is told through `notify`, at
+    once and in order.
+
+    Raises:
+        CallerError: from the constructor and `update`, where the session asks for what is not there.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        settings: ConversationSettings,
+        session: SessionConfig,
+        notify: Callable[[CallEvent], None],
+    ) -> None:
+        self._engines = engines
+        self._notify = notify
+        self._interrupt_after_s = settings.turn_taking.interrupt_after_s
+        self._history = History()
+        self._session = self._checked(session)
+        self._inbox = AudioInbox(settings.audio.input_backlog_s)
+        self._listening = Listening(
+            engines, settings.vad, settings.turn_taking, self._inbox, session, listener=self
+        )
+        self._speaking = Speaking(
+            engines,
+            settings.audio,
+            settings.streaming,
+            settings.writing,
+            self._history,
+            notify,
+            made=self._reply_made,
+        )
+        self._tasks: asyncio.TaskGroup | None = None
+        self._closed = asyncio.Event()
+
+    @property
+    def playout(self) -> Playout:
+        """What the caller hears."""
+        return self._speaking.playout
+
+    @property
+    def session(self) -> SessionConfig:
+        return self._session
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """What was said so far, in order."""
+        return self._history.items
+
+    async def run(self) -> None:
+        """Converses until `close`; speaks the greeting first, unless there is a conversation already.
+
+        Owns every task of the call. A caller who cannot be heard any more ends it with an `EngineError` in an
+        exception group.
+        """
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._tasks.create_task(self._listening.run(), name="listening")
+                if self._session.greeting and not self._history.items:
+                    self.create_response(ResponseOptions(spoken_text=self._session.greeting))
+                await self._closed.wait()
+                self._inbox.close()
+                self._speaking.stop("client_cancelled")
+        finally:
+            self._tasks = None
+
+    def close(self) -> None:
+        """Ends `run`, whatever is under way. May be called twice."""
+        self._closed.set()
+
+    def hear(self, audio: Audio) -> None:
+        """More of the caller's voice, 16 kHz, in order. Too much of it unread: the oldest is dropped."""
+        self._inbox.put(audio)
+
+    # What a client may ask for
+
+    def update(self, session: SessionConfig) -> None:
+        """Replaces the settings; they hold from the next pause, turn or response on.
+
+        Raises:
+            CallerError: an unknown voice or language; nothing changed.
+        """
+        self._session = self._checked(session)
+        self._listening.configure(session)
+
+    def add_item(self, item: Item, previous_item_id: str | None = None) -> None:
+        """Enters a message that was typed, or restored. It is not answered by itself.
+
+        Raises:
+            CallerError: its id is taken, or the previous item is unknown.
+        """
+        before = self._history.add(item, previous_item_id)
+        self._notify(ItemAdded(item, before))
+        self._notify(ItemDone(item, before))
+
+    def item(self, item_id: str) -> Item:
+        """The item.
+
+        Raises:
+            CallerError: there is none of that id.
+        """
+        return self._history.get(item_id)
+
+    def delete_item(self, item_id: str) -> None:
+        """Takes an item out of the history.
+
+        Raises:
+            CallerError: there is none of that id.
+        """
+        self._history.delete(item_id)
+        self._notify(ItemDeleted(item_id))
+
+    def truncate_item(self, item_id: str, audio_end_ms: int) -> None:
+        """Cuts a spoken item to what the client says was heard.
+
+        Raises:
+            CallerError: no such item, or it is shorter than that.
+        """
+        self._history.get(item_id)
+        self._speaking.truncate(item_id, audio_end_ms)
+
+    def create_response(self, options: ResponseOptions | None = None) -> None:
+        """Answers what is in the history, or says given words.
+
+        Raises:
+            CallerError: a response is being made already, or the call is over.
+        """
+        self._respond(options or ResponseOptions(), None)
+
+    def cancel_response(self, response_id: str | None = None) -> None:
+        """Makes no more of the response; what was made of it is heard out.
+
+        Raises:
+            CallerError: no such response is being made.
+        """
+        self._speaking.cancel(response_id)
+
+    def clear_output(self) -> None:
+        """Falls silent; the history is cut to what was heard."""
+        self._speaking.stop("client_cancelled")
+
+    def commit_input(self) -> None:
+        """The caller's turn is over.
+
+        Raises:
+            CallerError: nothing was said.
+        """
+        self._listening.commit()
+
+    def clear_input(self) -> None:
+        """Throws away what the caller said since the last turn."""
+        self._listening.clear()
+        self._notify(InputCleared())
+
+    def reset(self) -> None:
+        """Forgets everything that was said."""
+        self._speaking.stop("client_cancelled")
+        self._listening.clear()
+        for item_id in self._history.clear():
+            self._notify(ItemDeleted(item_id))
+        self._notify(ConversationReset())
+
+    # What the caller's floor tells
+
+    def turn_started(self, turn: Turn) -> None:
+        if self._session.turn_detection is not None:
+            self._notify(SpeechStarted(turn.item_id, turn.start_ms))
+
+    def voice_heard(self, speech_s: float) -> None:
+        detection = self._session.turn_detection
+        if detection is not None and detection.interrupt_response and speech_s >= self._interrupt_after_s:
+            self._speaking.stop("turn_detected")
+
+    def turn_words(self, turn: Turn, delta: str) -> None:
+        self._notify(TranscriptDelta(turn.item_id, delta))
+
+    def turn_ended(self, turn: Turn) -> None:
+        if self._session.turn_detection is not None:
+            self._notify(SpeechStopped(turn.item_id, turn.end_ms))
+        item = Item(turn.item_id, "user", (Part("input_audio", None),), "in_progress")
+        before = self._history.add(item)
+        self._notify(InputCommitted(item.id, before))
+        self._notify(ItemAdded(item, before))
+
+    def turn_transcribed(self, turn: Turn, transcript: Transcript) -> None:
+        item = Item(turn.item_id, "user", (Part("input_audio", transcript.text),))
+        self._history.put(item)
+        if self._session.transcribe:
+            self._notify(TranscriptCompleted(item.id, transcript.text, transcript.audio_s))
+        self._notify(ItemDone(item, self._history.before(item.id)))
+        detection = self._session.turn_detection
+        if detection is not None and detection.create_response and self._unanswered():
+            self._respond(ResponseOptions(), turn)
+
+    def turn_failed(self, turn: Turn, error: EngineError) -> None:
+        log.warning("a turn could not be transcribed", extra={"error": str(error), "code": error.code})
+        item = Item(turn.item_id, "user", (Part("input_audio", None),), "incomplete")
+        self._history.put(item)
+        self._notify(TranscriptFailed(item.id, str(error), error.code))
+        self._notify(ItemDone(item, self._history.before(item.id)))
+
+    def turn_dropped(self, turn: Turn) -> None:
+        log.debug("a turn was cleared", extra={"item_id": turn.item_id})
+
+    def _reply_made(self) -> None:
+        """Answers a turn that ended while another reply was being made."""
+        detection = self._session.turn_detection
+        if detection is not None and detection.create_response and self._unanswered():
+            self._respond(ResponseOptions(), None)
+
+    def _unanswered(self) -> bool:
+        """Whether an answer is due: the caller said something, has finished, and nobody answers it yet.
+
+        A turn without words (a cough) is due no answer, but one that it interrupted is.
+        """
+        if self._listening.speaking or self._speaking.state in MAKING:
+            return False
+        said = [item for item in self._history.items if item.text and item.role != "system"]
+        return bool(said) and said[-1].role == "user"
+
+    def _respond(self, options: ResponseOptions, turn: Turn | None) -> None:
+        if self._tasks is None or self._closed.is_set():
+            raise CallerError("the call is not running", code="call_not_running")
+        self._speaking.ask(self._tasks, self._session, options, turn)
+
+    def _checked(self, session: SessionConfig) -> SessionConfig:
+        """The session, if these engines can serve it."""
+        voices = {voice.name: voice for voice in self._engines.tts.voices}
+        voice = voices.get(session.voice)
+        if voice is None:
+            raise CallerError(f"there is no voice {session.voice!r}", code="voice_unavailable", param="voice")
+        if voice.unavailable is not None:
+            raise CallerError(voice.unavailable, code="voice_unavailable", param="voice")
+        if session.language is not None and session.language not in self._engines.stt.languages:
+            raise CallerError(
+                f"speech in {session.language!r} cannot be transcribed here",
+                code="language_unavailable",
+                param="language",
+            )
+        return replace(session)

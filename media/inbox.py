@@ -1,0 +1,53 @@
+"""The caller's audio on its way to being heard: bounded, and the oldest goes first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from media.audio import Audio
+
+
+class AudioInbox:
+    """One caller's incoming audio. One producer and one consumer, both on the loop.
+
+    Beyond `limit_s` of unread audio the oldest is dropped and counted: a conversation that fell behind is
+    better served by what is being said now.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._queue: deque[Audio] = deque()
+        self._queued_s = 0.0
+        self._arrived = asyncio.Event()
+        self._closed = False
+        self.dropped_s = 0.0
+        """How much was dropped so far, in seconds."""
+
+    def put(self, audio: Audio) -> None:
+        """More audio. Ignored once closed."""
+        if self._closed or not len(audio):
+            return
+        self._queue.append(audio)
+        self._queued_s += audio.duration_s
+        while self._queued_s > self._limit_s and len(self._queue) > 1:
+            oldest = self._queue.popleft()
+            self._queued_s -= oldest.duration_s
+            self.dropped_s += oldest.duration_s
+        self._arrived.set()
+
+    async def get(self) -> Audio | None:
+        """The oldest audio that is there, waiting for some; None once closed, whatever is unread."""
+        while not self._closed and not self._queue:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if self._closed:
+            return None
+        audio = self._queue.popleft()
+        self._queued_s -= audio.duration_s
+        return audio
+
+    def close(self) -> None:
+        """Ends it for the consumer too."""
+        self._closed = True
+        self._arrived.set()

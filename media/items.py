@@ -1,0 +1,101 @@
+"""What a conversation consists of: items, and the responses that make them.
+
+The vocabulary is the Realtime API's, so that signalling translates field by field; none of its wire format
+is known here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["user", "assistant", "system"]
+PartKind = Literal["input_text", "input_audio", "output_text", "output_audio"]
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+Modality = Literal["audio", "text"]
+ResponseStatus = Literal["in_progress", "completed", "cancelled", "failed", "incomplete"]
+StatusReason = Literal["turn_detected", "client_cancelled", "max_output_tokens"]
+
+
+def new_id(prefix: str) -> str:
+    """`item_3f2c…`: unguessable, and says what it names."""
+    return f"{prefix}_{secrets.token_hex(12)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an item's content.
+
+    Attributes:
+        kind: what it is and from which side.
+        text: the text, or for audio its transcript; None while a transcript is not known yet.
+    """
+
+    kind: PartKind
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A message of the conversation. What is said later of the same id replaces it."""
+
+    id: str
+    role: Role
+    parts: tuple[Part, ...]
+    status: ItemStatus = "completed"
+
+    @property
+    def text(self) -> str:
+        """All its text, transcripts included."""
+        return " ".join(part.text for part in self.parts if part.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a response cost, in the LLM's tokens."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseOptions:
+    """How one response differs from its session's settings. None means: as the session says.
+
+    Attributes:
+        instructions: instead of the session's.
+        modality: spoken, or text only.
+        max_output_tokens: the reply ends there.
+        spoken_text: the very words to say; no LLM is asked (a greeting).
+        metadata: given back in every snapshot of the response.
+    """
+
+    instructions: str | None = None
+    modality: Modality | None = None
+    max_output_tokens: int | None = None
+    spoken_text: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A snapshot of a response.
+
+    Attributes:
+        status: `in_progress` until its last event.
+        reason: why it was cancelled or is incomplete.
+        error: for a failed one, what to tell people.
+        error_code: for a failed one, the machine-readable word.
+        output: its items so far.
+    """
+
+    id: str
+    modality: Modality
+    status: ResponseStatus = "in_progress"
+    reason: StatusReason | None = None
+    error: str | None = None
+    error_code: str | None = None
+    output: tuple[Item, ...] = ()
+    usage: Usage | None = None
+    metadata: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,345 @@
+"""The shell around the caller's floor: audio in, turns with transcripts out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import assert_never
+
+import numpy as np
+
+from media.audio import SPEECH_RATE_HZ, Audio
+from media.caller_floor import (
+    ArmTimer,
+    CallerCommand,
+    CallerEvent,
+    CallerFloor,
+    CallerState,
+    Cleared,
+    Committed,
+    DisarmTimer,
+    DropTurn,
+    EndTurn,
+    OpenTurn,
+    Patience,
+    PauseElapsed,
+    ResumeTurn,
+    TurnJudged,
+    TurnTakingSettings,
+    VoicePaused,
+    VoiceStarted,
+    WeighPause,
+)
+from media.clock import loop_time_s
+from media.engines.protocols import VAD_WINDOW_SAMPLES, Engines, SttOptions, Transcript
+from media.errors import CallerError, EngineError
+from media.inbox import AudioInbox
+from media.items import new_id
+from media.session import SessionConfig
+from media.turn import Turn, TurnListener
+from media.vad_gate import GatePaused, GateStarted, VadGate, VadSettings
+
+log = logging.getLogger(__name__)
+
+STALL_S = 0.5
+"""Audio that stops coming for this long ends speech: the track was muted, or the network is gone."""
+
+EAGERNESS_FACTOR = {"low": 2.0, "medium": 1.0, "auto": 1.0, "high": 0.5}
+"""How `semantic_vad`'s eagerness stretches the wait for a turn that sounds unfinished."""
+
+
+class Listening:
+    """Hears one caller."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        vad: VadSettings,
+        turn_taking: TurnTakingSettings,
+        inbox: AudioInbox,
+        session: SessionConfig,
+        listener: TurnListener,
+    ) -> None:
+        self._engines = engines
+        self._vad_settings = vad
+        self._turn_taking = turn_taking
+        self._inbox = inbox
+        self._session = session
+        self._listener = listener
+        self._vad = engines.vad.open()
+        self._gate = VadGate(vad)
+        self._floor = CallerFloor(self._patience())
+        self._turn: Turn | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        padding_windows = -(-vad.padding_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
+        noticing_windows = -(-vad.start_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
+        self._before: deque[Audio] = deque(maxlen=padding_windows + noticing_windows)
+        """What was heard last while nobody had the floor."""
+        self._speech_start_sample = 0
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the caller has the floor, a pause included."""
+        return self._floor.state is not CallerState.LISTENING
+
+    def configure(self, session: SessionConfig) -> None:
+        """Takes over changed settings; they hold from the next pause on."""
+        was_manual, self._session = self._session.turn_detection is None, session
+        detection = session.turn_detection
+        self._floor.patience = self._patience()
+        self._gate.threshold = (detection and detection.threshold) or self._vad_settings.threshold
+        if was_manual != (detection is None):
+            self.clear()
+
+    async def run(self) -> None:
+        """Listens until the inbox is closed. Owns the turns' tasks.
+
+        Raises:
+            EngineError: voice activity failed: the caller cannot be heard any more.
+        """
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                async for window in self._windows():
+                    if window is None:
+                        self._gate_changed(self._gate.force_pause())
+                    else:
+                        await self._hear(window)
+                self.clear()
+        finally:
+            self._tasks = None
+            self._disarm()
+            if self._turn is not None:
+                await self._turn.session.abort()
+
+    def commit(self) -> None:
+        """The client ends the turn.
+
+        Raises:
+            CallerError: nothing was said since the last turn.
+        """
+        if self._turn is None:
+            raise CallerError(
+                "nothing was said that could be committed", code="input_audio_buffer_commit_empty"
+            )
+        if self._floor.state is CallerState.SPEAKING:
+            self._turn.times.speech_end_s = loop_time_s()
+            self._turn.end_ms = _milliseconds(self._gate.samples)
+        self._feed(Committed(loop_time_s()))
+        self._gate.reset()
+
+    def clear(self) -> None:
+        """Throws away what was said since the last turn."""
+        self._feed(Cleared(loop_time_s()))
+        self._gate.reset()
+
+    # Hearing
+
+    async def _windows(self) -> AsyncIterator[Audio | None]:
+        """The caller's audio in windows; None each time that it stalls."""
+        rest = np.zeros(0, dtype=np.int16)
+        while True:
+            try:
+                async with asyncio.timeout(STALL_S):
+                    audio = await self._inbox.get()
+            except TimeoutError:
+                yield None
+                continue
+            if audio is None:
+                return
+            rest = np.concatenate([rest, audio.as_int16()])
+            while len(rest) >= VAD_WINDOW_SAMPLES:
+                yield Audio(rest[:VAD_WINDOW_SAMPLES], SPEECH_RATE_HZ)
+                rest = rest[VAD_WINDOW_SAMPLES:]
+
+    async def _hear(self, window: Audio) -> None:
+        if self._turn is None:
+            self._before.append(window)
+        else:
+            await self._keep(self._turn, window)
+        if self._session.turn_detection is None:
+            self._gate.push(0.0)
+            if self._turn is None:
+                self._speech_start_sample = self._gate.samples - VAD_WINDOW_SAMPLES
+                self._feed(VoiceStarted(loop_time_s()))
+            return
+        self._gate_changed(self._gate.push(await self._vad.push(window)))
+        if self._gate.speaking:
+            self._listener.voice_heard((self._gate.samples - self._speech_start_sample) / SPEECH_RATE_HZ)
+
+    def _gate_changed(self, change: GateStarted | GatePaused | None) -> None:
+        now_s = loop_time_s()
+        match change:
+            case None:
+                pass
+            case GateStarted():
+                self._speech_start_sample = change.start_sample
+                self._feed(VoiceStarted(now_s))
+            case GatePaused():
+                speech_end_s = now_s - (self._gate.samples - change.end_sample) / SPEECH_RATE_HZ
+                if self._turn is not None:
+                    self._turn.times.speech_end_s = speech_end_s
+                    self._turn.end_ms = _milliseconds(change.end_sample)
+                self._feed(VoicePaused(now_s, speech_end_s))
+            case _:
+                assert_never(change)
+
+    async def _keep(self, turn: Turn, window: Audio) -> None:
+        turn.remember(window)
+        turn.held.append(window)
+        if self._floor.state is CallerState.SPEAKING:
+            await self._push_held(turn)
+
+    @staticmethod
+    async def _push_held(turn: Turn) -> None:
+        held, turn.held = turn.held, []
+        for audio in held:
+            await turn.session.push(audio)
+
+    # The floor
+
+    def _patience(self) -> Patience:
+        settings, detection = self._turn_taking, self._session.turn_detection
+        if detection is None or detection.kind == "server_vad":
+            silence_s = settings.silence_s
+            if detection is not None and detection.silence_s is not None:
+                silence_s = detection.silence_s
+            return Patience(silence_s, silence_s, None)
+        return Patience(
+            settings.complete_wait_s,
+            settings.incomplete_wait_s * EAGERNESS_FACTOR[detection.eagerness],
+            settings.complete_threshold,
+        )
+
+    def _feed(self, event: CallerEvent) -> None:
+        for command in self._floor.feed(event):
+            self._obey(command)
+
+    def _obey(self, command: CallerCommand) -> None:
+        match command:
+            case OpenTurn():
+                self._open_turn()
+            case WeighPause():
+                self._weigh_pause()
+            case ResumeTurn():
+                self._void_pause()
+            case ArmTimer():
+                self._disarm()
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_at(command.deadline_s, self._pause_elapsed)
+            case DisarmTimer():
+                self._disarm()
+            case EndTurn():
+                self._end_turn()
+            case DropTurn():
+                self._drop_turn()
+            case _:
+                assert_never(command)
+
+    def _pause_elapsed(self) -> None:
+        self._timer = None
+        self._feed(PauseElapsed(loop_time_s()))
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # Turns
+
+    def _open_turn(self) -> None:
+        options = SttOptions(language=self._session.language, partials=self._session.transcribe)
+        self._turn = turn = Turn(
+            item_id=new_id("item"),
+            session=self._engines.stt.open(options),
+            start_ms=_milliseconds(self._speech_start_sample),
+            held=list(self._before),
+        )
+        for window in self._before:
+            turn.remember(window)
+        self._before.clear()
+        self._listener.turn_started(turn)
+        if self._session.transcribe:
+            self._group.create_task(self._follow_words(turn), name=f"words {turn.item_id}")
+
+    def _weigh_pause(self) -> None:
+        assert self._turn is not None
+        turn = self._turn
+        turn.transcribing = self._group.create_task(self._transcribe(turn), name=f"transcribe {turn.item_id}")
+        if self._floor.patience.complete_threshold is not None:
+            turn.judging = self._group.create_task(self._judge(turn), name=f"judge {turn.item_id}")
+
+    def _void_pause(self) -> None:
+        if self._turn is None:
+            return
+        for task in (self._turn.transcribing, self._turn.judging):
+            if task is not None:
+                task.cancel()
+        self._turn.transcribing = self._turn.judging = None
+
+    def _end_turn(self) -> None:
+        assert self._turn is not None
+        turn, self._turn = self._turn, None
+        turn.times.ended_s = loop_time_s()
+        if turn.judging is not None:
+            turn.judging.cancel()
+        self._listener.turn_ended(turn)
+        self._group.create_task(self._finish(turn), name=f"finish {turn.item_id}")
+
+    def _drop_turn(self) -> None:
+        assert self._turn is not None
+        self._void_pause()
+        turn, self._turn = self._turn, None
+        self._group.create_task(turn.session.abort(), name=f"abort {turn.item_id}")
+        self._listener.turn_dropped(turn)
+
+    @property
+    def _group(self) -> asyncio.TaskGroup:
+        assert self._tasks is not None, "turns exist only while run() is running"
+        return self._tasks
+
+    async def _follow_words(self, turn: Turn) -> None:
+        try:
+            async for transcript in turn.session.partials():
+                if delta := turn.words.push(transcript.text):
+                    self._listener.turn_words(turn, delta)
+        except EngineError as error:
+            log.warning("interim transcription failed", extra={"error": str(error)})
+
+    async def _transcribe(self, turn: Turn) -> Transcript | EngineError:
+        turn.times.stt_start_s = loop_time_s()
+        try:
+            transcript = await turn.session.flush()
+        except EngineError as error:
+            return error
+        turn.times.stt_end_s = loop_time_s()
+        return transcript
+
+    async def _judge(self, turn: Turn) -> None:
+        try:
+            probability = await self._engines.turn_end.judge(turn.recent())
+        except EngineError as error:
+            log.warning("turn-end verdict failed", extra={"error": str(error)})
+            return
+        if turn is self._turn and self._floor.state is CallerState.PAUSING:
+            self._feed(TurnJudged(loop_time_s(), probability))
+
+    async def _finish(self, turn: Turn) -> None:
+        try:
+            if turn.transcribing is None:
+                await self._push_held(turn)
+                result = await self._transcribe(turn)
+            else:
+                result = await turn.transcribing
+            if isinstance(result, EngineError):
+                self._listener.turn_failed(turn, result)
+            else:
+                self._listener.turn_transcribed(turn, result)
+        finally:
+            await turn.session.abort()
+
+
+def _milliseconds(samples: int) -> int:
+    return samples * 1000 // SPEECH_RATE_HZ

@@ -1,0 +1,194 @@
+"""The voice that goes out: queued by response, paced by the clock, and honest about what was heard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from media.audio import Audio
+from media.clock import loop_time_s
+from media.resampler import StreamResampler
+from media.section import Section
+
+PLAYOUT_RATE_HZ = 48_000
+FRAME_SAMPLES = PLAYOUT_RATE_HZ // 50
+"""20 ms, the ptime of every transport here."""
+FADE_SAMPLES = PLAYOUT_RATE_HZ // 200
+"""5 ms: a voice that is cut ends in a fade, since a step clicks."""
+
+
+class AudioSettings(Section):
+    """`audio` in `config.yaml`: what goes out and what comes in."""
+
+    output_gain_db: float = Field(0.0, ge=-40, le=20)
+    """Added to the assistant's voice."""
+    lead_s: float = Field(8.0, ge=0.5, le=60)
+    """How far synthesis may run ahead of what is being heard: what is interrupted was made in vain."""
+    heard_lag_ms: int = Field(80, ge=0, le=1000)
+    """What the caller's jitter buffer and device still hold of what was sent: not heard yet."""
+    input_backlog_s: float = Field(2.0, ge=0.2, le=30)
+    """How much of the caller's audio may wait for us; beyond it the oldest is dropped and counted."""
+
+
+@dataclass(slots=True)
+class _Track:
+    """One response's sound."""
+
+    pieces: deque[npt.NDArray[np.int16]] = field(default_factory=deque)
+    queued_samples: int = 0
+    played_samples: int = 0
+    complete: bool = False
+    resampler: StreamResampler | None = None
+
+
+class Playout:
+    """What one caller hears.
+
+    Responses play one after the other, in the order in which they were opened. `next_frame` is the pacer:
+    whoever carries the audio awaits it. Nothing here is thread-safe; all of it runs on the loop.
+    """
+
+    def __init__(
+        self, settings: AudioSettings, began: Callable[[str], None], ended: Callable[[str], None]
+    ) -> None:
+        self._gain = float(10 ** (settings.output_gain_db / 20))
+        self._lead_samples = round(settings.lead_s * PLAYOUT_RATE_HZ)
+        self._lag_samples = settings.heard_lag_ms * PLAYOUT_RATE_HZ // 1000
+        self._began, self._ended = began, ended
+        self._tracks: dict[str, _Track] = {}
+        self._tail: npt.NDArray[np.int16] | None = None
+        self._room = asyncio.Event()
+        self._epoch_s: float | None = None
+        self._position_samples = 0
+
+    def open(self, response_id: str) -> None:
+        """A response will be heard after those that were opened before it."""
+        self._tracks[response_id] = _Track()
+
+    async def room(self, response_id: str) -> None:
+        """Waits until synthesis for this response is no longer too far ahead of the listener."""
+        while response_id in self._tracks and self._queued_samples() > self._lead_samples:
+            self._room.clear()
+            await self._room.wait()
+
+    def append(self, response_id: str, audio: Audio) -> None:
+        """More of a response's sound. Ignored for a response that was flushed."""
+        track = self._tracks.get(response_id)
+        if track is None:
+            return
+        if track.resampler is None:
+            track.resampler = StreamResampler(audio.rate_hz, PLAYOUT_RATE_HZ)
+        self._queue(track, track.resampler.push(audio))
+
+    def complete(self, response_id: str) -> bool:
+        """No more will come. Returns whether any of it is still to be heard; if none is, it has ended."""
+        track = self._tracks.get(response_id)
+        if track is None:
+            return False
+        track.complete = True
+        if track.resampler is not None:
+            self._queue(track, track.resampler.finish())
+        if track.queued_samples:
+            return True
+        del self._tracks[response_id]
+        if track.played_samples:
+            self._ended(response_id)
+        return False
+
+    def heard_s(self, response_id: str) -> float:
+        """How much of a response has been heard, in seconds of its own sound; 0 for one that has ended."""
+        track = self._tracks.get(response_id)
+        if track is None:
+            return 0.0
+        return max(0, track.played_samples - self._lag_samples) / PLAYOUT_RATE_HZ
+
+    @property
+    def sounding(self) -> tuple[str, ...]:
+        """The responses that are audible or will be, the first one first."""
+        return tuple(self._tracks)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is sound that waits to be heard."""
+        return any(track.queued_samples for track in self._tracks.values())
+
+    def flush(self) -> None:
+        """Falls silent within a 5 ms fade; what was to be heard is gone."""
+        for track in self._tracks.values():
+            if track.played_samples and track.pieces:
+                rest = track.pieces[0][:FADE_SAMPLES]
+                ramp = np.linspace(1.0, 0.0, len(rest), endpoint=False, dtype=np.float32)
+                self._tail = (rest * ramp).astype(np.int16)
+            break
+        self._tracks.clear()
+        self._room.set()
+
+    async def next_frame(self) -> tuple[Audio, int]:
+        """The next 20 ms, 48 kHz int16, and its position in samples since the first frame.
+
+        Returns when the frame is due, on an absolute schedule. After a stall the schedule moves on instead of
+        catching up in a burst, and the position shows the gap. Silence where there is nothing to say.
+        """
+        now_s = loop_time_s()
+        if self._epoch_s is None:
+            self._epoch_s = now_s
+        due_s = self._epoch_s + self._position_samples / PLAYOUT_RATE_HZ
+        late_frames = int((now_s - due_s) * 50)
+        if late_frames >= 5:
+            self._position_samples += late_frames * FRAME_SAMPLES
+        elif due_s > now_s:
+            await asyncio.sleep(due_s - now_s)
+        position = self._position_samples
+        self._position_samples += FRAME_SAMPLES
+        return Audio(self._pull(), PLAYOUT_RATE_HZ), position
+
+    def _queue(self, track: _Track, audio: Audio) -> None:
+        if not len(audio):
+            return
+        samples = audio.as_int16()
+        if self._gain != 1.0:
+            samples = Audio(audio.as_float32() * np.float32(self._gain), audio.rate_hz).as_int16()
+        track.pieces.append(samples)
+        track.queued_samples += len(samples)
+
+    def _queued_samples(self) -> int:
+        return sum(track.queued_samples for track in self._tracks.values())
+
+    def _pull(self) -> npt.NDArray[np.int16]:
+        """One frame from the first response that has sound, from the next one where it ends."""
+        frame = np.zeros(FRAME_SAMPLES, dtype=np.int16)
+        filled = 0
+        if self._tail is not None:
+            filled = len(self._tail)
+            frame[:filled] = self._tail
+            self._tail = None
+        for response_id, track in list(self._tracks.items()):
+            first = track.played_samples == 0 and track.pieces
+            filled = self._take(track, frame, filled)
+            if first:
+                self._began(response_id)
+            if track.queued_samples or not track.complete:
+                break
+            del self._tracks[response_id]
+            self._ended(response_id)
+        self._room.set()
+        return frame
+
+    @staticmethod
+    def _take(track: _Track, frame: npt.NDArray[np.int16], filled: int) -> int:
+        while track.pieces and filled < len(frame):
+            piece = track.pieces.popleft()
+            part = piece[: len(frame) - filled]
+            frame[filled : filled + len(part)] = part
+            filled += len(part)
+            if len(part) < len(piece):
+                track.pieces.appendleft(piece[len(part) :])
+            track.queued_samples -= len(part)
+            track.played_samples += len(part)
+        return filled

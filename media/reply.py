@@ -1,0 +1,179 @@
+"""One response on its way from the LLM to the playout."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from media.clauses import ClauseSplitter, StreamingSettings
+from media.clock import loop_time_s
+from media.engines.protocols import ChatMessage, Engines, LlmDelta, LlmRequest, TtsRequest
+from media.errors import EngineError
+from media.events import CallEvent, OutputAudioDelta, OutputTextDelta
+from media.heard import SpokenClause, heard_text
+from media.items import Item, Part, PartKind, Response, ResponseOptions, Usage, new_id
+from media.latency import ReplyTimes
+from media.playout import Playout
+from media.session import SessionConfig
+from media.speakable import speakable
+from media.turn import Turn
+
+CLAUSES_AHEAD = 32
+"""How many clauses may wait for their synthesis; the LLM waits beyond it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What the LLM is asked, and how its words are cut."""
+
+    messages: tuple[ChatMessage, ...]
+    max_output_tokens: int
+    temperature: float
+    streaming: StreamingSettings
+
+
+class Reply:
+    """A response while it is made and heard."""
+
+    def __init__(self, options: ResponseOptions, session: SessionConfig, turn: Turn | None) -> None:
+        modality = options.modality or session.modality
+        self.response = Response(id=new_id("resp"), modality=modality, metadata=options.metadata)
+        kind: PartKind = "output_audio" if modality == "audio" else "output_text"
+        self.item = Item(new_id("item"), "assistant", (Part(kind, ""),), "in_progress")
+        self.times = ReplyTimes(asked_s=loop_time_s())
+        self.turn_times = turn.times if turn else None
+        self.turn_item_id = turn.item_id if turn else None
+        self.clauses: list[SpokenClause] = []
+        self.sound_s = 0.0
+        """How much sound was made of it."""
+        self._options = options
+        self._session = session
+
+    @property
+    def id(self) -> str:
+        return self.response.id
+
+    @property
+    def spoken(self) -> bool:
+        return self.response.modality == "audio"
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether its words were given, not thought of: a greeting."""
+        return self._options.spoken_text is not None
+
+    async def make(
+        self, writing: Writing, engines: Engines, playout: Playout, notify: Callable[[CallEvent], None]
+    ) -> None:
+        """Writes and, for a spoken one, speaks it, both at once. Ends when all of it is made.
+
+        Raises:
+            ExceptionGroup: of `EngineError` or `CallerError`, from the LLM or the TTS.
+        """
+        clauses: asyncio.Queue[str | None] = asyncio.Queue(CLAUSES_AHEAD)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._write(writing, engines, clauses, notify), name=f"write {self.id}")
+            if self.spoken:
+                tasks.create_task(self._speak(engines, clauses, playout, notify), name=f"speak {self.id}")
+
+    def heard_text(self, heard_s: float) -> str:
+        """What was heard of it after `heard_s` of its sound."""
+        return heard_text(self.clauses, heard_s)
+
+    def say(self, text: str) -> None:
+        """Sets what the item says."""
+        self.item = replace(self.item, parts=(replace(self.item.parts[0], text=text),))
+
+    async def _write(
+        self,
+        writing: Writing,
+        engines: Engines,
+        clauses: asyncio.Queue[str | None],
+        notify: Callable[[CallEvent], None],
+    ) -> None:
+        splitter = ClauseSplitter(writing.streaming)
+
+        async def put(ready: list[str]) -> None:
+            for clause in ready:
+                self.times.first_clause_s = self.times.first_clause_s or loop_time_s()
+                self._append(clause, notify)
+                await clauses.put(clause)
+
+        cut_off = False
+        async with aclosing(self._words(writing, engines)) as words:
+            async for delta in words:
+                if delta.finish is not None:
+                    cut_off = delta.finish == "length"
+                    usage = Usage(delta.input_tokens, delta.output_tokens)
+                    self.response = replace(self.response, usage=usage)
+                if not self.spoken:
+                    self._append(delta.text, notify)
+                elif delta.text:
+                    await put(splitter.push(delta.text))
+        if self.spoken:
+            rest = splitter.finish()
+            # A reply that the token limit cut off ends with its last whole clause: half a thought is worse.
+            await put([] if cut_off and self.item.text else rest)
+            await clauses.put(None)
+        if cut_off:
+            self.response = replace(self.response, status="incomplete", reason="max_output_tokens")
+
+    def _append(self, text: str, notify: Callable[[CallEvent], None]) -> None:
+        if not text:
+            return
+        before = self.item.parts[0].text or ""
+        if self.spoken and before and not before[-1].isspace() and not text[0].isspace():
+            text = f" {text}"
+        text = text if before else text.lstrip()
+        self.say(before + text)
+        notify(OutputTextDelta(self.id, self.item.id, text))
+
+    async def _words(self, writing: Writing, engines: Engines) -> AsyncGenerator[LlmDelta, None]:
+        """The LLM's deltas. One that failed before its first word, and may recover, is asked once more."""
+        if self._options.spoken_text is not None:
+            yield LlmDelta(self._options.spoken_text, finish="stop")
+            return
+        request = LlmRequest(writing.messages, writing.max_output_tokens, writing.temperature)
+        begun = False
+        try:
+            async with aclosing(engines.llm.reply(request)) as deltas:
+                async for delta in deltas:
+                    begun = True
+                    yield delta
+        except EngineError as error:
+            if begun or not error.retryable:
+                raise
+        if not begun:
+            async with aclosing(engines.llm.reply(request)) as deltas:
+                async for delta in deltas:
+                    yield delta
+
+    async def _speak(
+        self,
+        engines: Engines,
+        clauses: asyncio.Queue[str | None],
+        playout: Playout,
+        notify: Callable[[CallEvent], None],
+    ) -> None:
+        language = next(
+            (voice.language for voice in engines.tts.voices if voice.name == self._session.voice), "en-us"
+        )
+        while (text := await clauses.get()) is not None:
+            await playout.room(self.id)
+            clause = SpokenClause(text, start_s=self.sound_s, end_s=self.sound_s)
+            self.clauses.append(clause)
+            words = speakable(text, language)
+            if not words:
+                continue
+            self.times.synthesis_s = self.times.synthesis_s or loop_time_s()
+            request = TtsRequest(words, self._session.voice, self._session.speed)
+            async with aclosing(engines.tts.speak(request)) as chunks:
+                async for chunk in chunks:
+                    self.times.first_sound_s = self.times.first_sound_s or loop_time_s()
+                    clause.words.extend(chunk.words)
+                    self.sound_s += chunk.audio.duration_s
+                    clause.end_s = self.sound_s
+                    playout.append(self.id, chunk.audio)
+                    notify(OutputAudioDelta(self.id, self.item.id, chunk.audio))

@@ -1,0 +1,303 @@
+"""The shell around the agent's floor: from a wish for an answer to what is heard of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import assert_never
+
+from pydantic import Field
+
+from media.agent_floor import (
+    MAKING,
+    AbandonResponse,
+    AgentFloor,
+    AgentState,
+    Asked,
+    FlushPlayout,
+    MadeAudible,
+    MadeSilent,
+    SoundBegan,
+    SoundEnded,
+    StartResponse,
+    Stopped,
+)
+from media.clauses import StreamingSettings
+from media.clock import loop_time_s
+from media.engines.protocols import Engines
+from media.errors import CallerError, VoxtralKokoroError
+from media.events import (
+    CallEvent,
+    CallFault,
+    ItemAdded,
+    ItemDone,
+    ItemTruncated,
+    OutputBufferCleared,
+    OutputBufferStarted,
+    OutputBufferStopped,
+    OutputItemAdded,
+    OutputItemDone,
+    OutputPartAdded,
+    ResponseCreated,
+    ResponseDone,
+    TurnMeasured,
+)
+from media.history import History, prompt
+from media.items import ItemStatus, ResponseOptions, StatusReason
+from media.latency import measure
+from media.playout import AudioSettings, Playout
+from media.reply import Reply, Writing
+from media.section import Section
+from media.session import SessionConfig
+from media.turn import Turn
+
+log = logging.getLogger(__name__)
+
+KEPT_REPLIES = 8
+"""Replies whose word times are kept after they were made, for clients that truncate late."""
+
+
+class WritingSettings(Section):
+    """What of `llm` in `config.yaml` steers every reply."""
+
+    max_output_tokens: int = Field(160, ge=1, le=4096)
+    """A reply ends there, at its last whole clause."""
+    temperature: float = Field(0.3, ge=0, le=2)
+    """0 says the likeliest word each time."""
+    history_chars: int = Field(6000, ge=200)
+    """How much of the conversation the LLM is shown, in characters (about four a token)."""
+
+
+class Speaking:
+    """Answers one caller."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        audio: AudioSettings,
+        streaming: StreamingSettings,
+        writing: WritingSettings,
+        history: History,
+        notify: Callable[[CallEvent], None],
+        made: Callable[[], None],
+    ) -> None:
+        self._engines = engines
+        self._streaming = streaming
+        self._writing = writing
+        self._history = history
+        self._notify = notify
+        self._made = made
+        self._floor = AgentFloor()
+        self.playout = Playout(audio, self._sound_began, self._sound_ended)
+        self._replies: dict[str, Reply] = {}
+        self._making: Reply | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> AgentState:
+        return self._floor.state
+
+    def ask(
+        self, tasks: asyncio.TaskGroup, session: SessionConfig, options: ResponseOptions, turn: Turn | None
+    ) -> None:
+        """Begins a response, to a turn of the caller or to what is in the history.
+
+        Raises:
+            CallerError: one is being made already.
+        """
+        if self._floor.state in MAKING:
+            raise CallerError(
+                "a response is being made already; cancel it or wait until it is done",
+                code="conversation_already_has_active_response",
+            )
+        for command in self._floor.feed(Asked(loop_time_s(), options)):
+            match command:
+                case StartResponse():
+                    self._start(tasks, session, command.options, turn)
+                case AbandonResponse() | FlushPlayout():
+                    raise AssertionError("asking stops nothing")
+                case _:
+                    assert_never(command)
+
+    def stop(self, reason: StatusReason) -> bool:
+        """Falls silent and makes no more. Returns whether there was anything to stop."""
+        if self._floor.state is AgentState.IDLE:
+            return False
+        for command in self._floor.feed(Stopped(loop_time_s(), reason)):
+            match command:
+                case AbandonResponse():
+                    self._abandon(command.reason)
+                case FlushPlayout():
+                    self._flush()
+                case StartResponse():
+                    raise AssertionError("stopping starts nothing")
+                case _:
+                    assert_never(command)
+        return True
+
+    def cancel(self, response_id: str | None) -> None:
+        """What a client means by cancelling: no more is made; what was made is still heard out.
+
+        Raises:
+            CallerError: no such response is being made.
+        """
+        if self._making is None or response_id not in (None, self._making.id):
+            raise CallerError(
+                "Cancellation failed: no active response found", code="response_cancel_not_active"
+            )
+        reply = self._making
+        self._abandon("client_cancelled")
+        self._feed_made(reply)
+
+    def truncate(self, item_id: str, audio_end_ms: int) -> None:
+        """The client heard this much of an item, and no more.
+
+        Raises:
+            CallerError: the item is not a spoken one of late, or is shorter than that.
+        """
+        reply = next((reply for reply in self._replies.values() if reply.item.id == item_id), None)
+        if reply is None or not reply.spoken:
+            raise CallerError(
+                f"{item_id} is no spoken item that could be truncated",
+                code="item_truncate_invalid_item_id",
+                param="item_id",
+            )
+        if audio_end_ms > reply.sound_s * 1000:
+            raise CallerError(
+                f"the audio of {item_id} is {round(reply.sound_s * 1000)} ms long, not {audio_end_ms} ms",
+                code="invalid_value",
+                param="audio_end_ms",
+            )
+        self._cut(reply, audio_end_ms / 1000)
+
+    # Making
+
+    def _start(
+        self, tasks: asyncio.TaskGroup, session: SessionConfig, options: ResponseOptions, turn: Turn | None
+    ) -> None:
+        reply = Reply(options, session, turn)
+        writing = Writing(
+            prompt(
+                options.instructions or session.instructions, self._history.items, self._writing.history_chars
+            ),
+            options.max_output_tokens or session.max_output_tokens or self._writing.max_output_tokens,
+            self._writing.temperature,
+            self._streaming,
+        )
+        previous, self._making = self._task, reply
+        self._remember(reply)
+        if reply.spoken:
+            self.playout.open(reply.id)
+        self._notify(ResponseCreated(reply.response))
+        self._notify(OutputItemAdded(reply.id, reply.item))
+        before = self._history.add(reply.item)
+        self._notify(ItemAdded(reply.item, before))
+        self._notify(OutputPartAdded(reply.id, reply.item))
+        self._task = tasks.create_task(self._make(reply, writing, previous), name=f"reply {reply.id}")
+
+    async def _make(self, reply: Reply, writing: Writing, previous: asyncio.Task[None] | None) -> None:
+        if previous is not None and not previous.done():
+            # An interrupted reply frees its engines first: two at once would starve each other.
+            await asyncio.wait({previous})
+        error: VoxtralKokoroError | None = None
+        try:
+            await reply.make(writing, self._engines, self.playout, lambda event: self._relay(reply, event))
+        except* VoxtralKokoroError as group:
+            error = _first(group)
+        if reply is not self._making:
+            return
+        if error is not None:
+            log.warning("a response failed", extra={"error": str(error), "code": error.code})
+            reply.response = replace(reply.response, status="failed", error=str(error), error_code=error.code)
+            self._notify(CallFault(str(error), error.code))
+        self._conclude(reply)
+        self._feed_made(reply)
+        if error is None:
+            self._made()
+
+    def _relay(self, reply: Reply, event: CallEvent) -> None:
+        if reply is self._making:
+            self._history.put(reply.item)
+            self._notify(event)
+
+    def _abandon(self, reason: StatusReason) -> None:
+        reply = self._making
+        assert reply is not None
+        if self._task is not None:
+            self._task.cancel()
+        reply.response = replace(reply.response, status="cancelled", reason=reason)
+        if reply.spoken:
+            # Words that were written but have no sound yet will never be heard.
+            reply.say(reply.heard_text(reply.sound_s))
+        self._conclude(reply)
+
+    def _conclude(self, reply: Reply) -> None:
+        """Says that no more of the reply will be made."""
+        self._making = None
+        status: ItemStatus = "completed" if reply.response.status == "in_progress" else "incomplete"
+        reply.item = replace(reply.item, status=status)
+        self._history.put(reply.item)
+        self._notify(OutputItemDone(reply.id, reply.item))
+        self._notify(ItemDone(reply.item, self._history.before(reply.item.id)))
+        if reply.response.status == "in_progress":
+            reply.response = replace(reply.response, status="completed")
+        reply.response = replace(reply.response, output=(reply.item,))
+        self._notify(ResponseDone(reply.response))
+
+    def _feed_made(self, reply: Reply) -> None:
+        """Tells the floor that the reply is made, after the playout, which may find its sound ended."""
+        audible = self.playout.complete(reply.id) or bool(self.playout.sounding)
+        now_s = loop_time_s()
+        self._floor.feed(MadeAudible(now_s) if audible else MadeSilent(now_s))
+
+    # Being heard
+
+    def _sound_began(self, response_id: str) -> None:
+        now_s = loop_time_s()
+        self._floor.feed(SoundBegan(now_s))
+        self._notify(OutputBufferStarted(response_id))
+        reply = self._replies[response_id]
+        if not reply.verbatim:
+            self._notify(
+                TurnMeasured(measure(reply.id, reply.turn_item_id, reply.turn_times, reply.times, now_s))
+            )
+
+    def _sound_ended(self, response_id: str) -> None:
+        if not self.playout.pending:
+            self._floor.feed(SoundEnded(loop_time_s()))
+        self._notify(OutputBufferStopped(response_id))
+
+    def _flush(self) -> None:
+        heard = {response_id: self.playout.heard_s(response_id) for response_id in self.playout.sounding}
+        self.playout.flush()
+        for response_id, heard_s in heard.items():
+            reply = self._replies[response_id]
+            if reply.sound_s:
+                self._notify(OutputBufferCleared(response_id))
+            self._cut(reply, heard_s)
+
+    def _cut(self, reply: Reply, heard_s: float) -> None:
+        """Makes the history say what was heard, and no more."""
+        text = reply.heard_text(heard_s)
+        reply.say(text)
+        reply.item = replace(reply.item, status="incomplete")
+        self._history.put(reply.item)
+        self._notify(ItemTruncated(reply.item.id, round(heard_s * 1000), text))
+
+    def _remember(self, reply: Reply) -> None:
+        self._replies[reply.id] = reply
+        spare = [old for old in self._replies if old not in self.playout.sounding]
+        for old in spare[: max(0, len(self._replies) - KEPT_REPLIES)]:
+            if old != reply.id:
+                del self._replies[old]
+
+
+def _first(group: BaseExceptionGroup[VoxtralKokoroError]) -> VoxtralKokoroError:
+    """One error of a group: each stage fails for its own reason, and the first is told."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, VoxtralKokoroError)
+    return error

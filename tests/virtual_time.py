@@ -1,0 +1,61 @@
+"""An event loop whose clock jumps: conversations of minutes run in milliseconds, the same way each time.
+
+The idea is trio's autojump clock (`trio/_core/_mock_clock.py`): when nothing is ready to run, time moves to
+the next timer. A loop on which nothing can ever happen again is a deadlock, and raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Deadlock(AssertionError):
+    """Nothing is ready, and no timer is set."""
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready:
+            return ready
+        if timeout is None:
+            raise Deadlock(f"nothing will ever happen again, at {self.now_s:.3f} s")
+        self.now_s += max(0.0, timeout)
+        return []
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+        # Rounding must not leave a timer due in a time too small to move the clock.
+        self._clock_resolution = 1e-6
+
+    def time(self) -> float:
+        return self._jumping.now_s
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs `main` in virtual time. Tasks that outlive it are a failure."""
+    loop = VirtualTimeLoop()
+    try:
+        asyncio.set_event_loop(loop)
+        result = loop.run_until_complete(main)
+        leaked = [task.get_name() for task in asyncio.all_tasks(loop)]
+        assert not leaked, f"tasks outlived the test: {leaked}"
+        return result
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()
