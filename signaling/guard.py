@@ -1,0 +1,124 @@
+"""Who may speak to the HTTP interface: the names it is reached by, and the web pages that may call.
+
+A server on loopback is within reach of every page that its user visits. The `Host` header is checked
+against DNS rebinding (a foreign name that resolves to this machine), the `Origin` header against pages from
+elsewhere.
+Requests without an `Origin` are not from pages that could be tricked: curl, SDKs, navigation.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from media.errors import CallerError
+from signaling.problem import Handler
+from signaling.settings import AccessSettings
+
+ANY = "*"
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; "
+        "form-action 'self'"
+    ),
+    "Permissions-Policy": "microphone=(self), camera=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+_PREFLIGHT_HEADERS = {
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "authorization, content-type",
+    "Access-Control-Max-Age": "600",
+}
+
+
+def host_allowed(host: str, allowed_hosts: tuple[str, ...]) -> bool:
+    """Whether a `Host` header names this server.
+
+    Loopback's names do, and so does any address in figures: only names can be rebound.
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        return False
+    if not name:
+        return False
+    if ANY in allowed_hosts or name in allowed_hosts or name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def origin_allowed(origin: str, host: str, allowed_origins: tuple[str, ...]) -> bool:
+    """Whether a page of `origin` may call the server that it reached as `host`.
+
+    The scheme is not compared: a proxy in front may be the one that speaks TLS.
+    """
+    if ANY in allowed_origins or origin in allowed_origins:
+        return True
+    return same_origin(origin, host)
+
+
+def same_origin(origin: str, host: str) -> bool:
+    scheme, separator, place = origin.partition("://")
+    return bool(separator) and scheme in ("http", "https") and place.lower() == host.lower()
+
+
+def guard(access: AccessSettings) -> Middleware:
+    """The middleware that turns strangers away with 403. Inside `problem_middleware`, outside all else.
+
+    Raises (to the problem middleware):
+        CallerError: `forbidden_host` or `forbidden_origin`.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host = request.headers.get("Host", "")
+        if not host_allowed(host, access.allowed_hosts):
+            raise CallerError(
+                f"This server is not known as {host!r}. Name it under server.allowed_hosts.",
+                code="forbidden_host",
+            )
+        origin = request.headers.get("Origin")
+        if origin is None or same_origin(origin, host):
+            return await handler(request)
+        if not origin_allowed(origin, host, access.allowed_origins):
+            raise CallerError(
+                f"Pages of {origin} may not call this server. Name it under server.allowed_origins.",
+                code="forbidden_origin",
+            )
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return web.Response(status=204, headers=_PREFLIGHT_HEADERS)
+        return await handler(request)
+
+    return middleware
+
+
+def headers_signal(access: AccessSettings) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """For `app.on_response_prepare`: the security headers, and CORS for the origins that are allowed.
+
+    A signal and not a middleware, so that errors and streamed responses carry them too.
+    """
+
+    async def prepare(request: web.Request, response: web.StreamResponse) -> None:
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
+        origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
+        if origin is None or same_origin(origin, host):
+            return
+        response.headers["Vary"] = "Origin"
+        if origin_allowed(origin, host, access.allowed_origins):
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After"
+
+    return prepare

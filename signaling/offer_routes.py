@@ -1,0 +1,180 @@
+"""The routes by which a page sets up, steers and ends a call.
+
+`POST /api/offer`, `PATCH` and `DELETE /api/calls/{id}`, `GET /api/config`, `PATCH /api/settings`. Errors are
+raised, and become problem JSON in `signaling.problem`.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from typing import Any, Literal, TypeVar
+
+from aiohttp import web
+from pydantic import Field, ValidationError
+from pydantic_core import from_json
+
+from media.errors import CallerError
+from signaling.call_host import CallHost, CallSlot
+from signaling.realtime_events import field_path
+from signaling.realtime_objects import FromClient, SessionUpdate
+from signaling.realtime_session import RealtimeSession
+from signaling.running_calls import RunningCalls
+from signaling.sdp import TrickledCandidate, read_offer
+from signaling.webrtc_call import WebrtcCall
+
+Body = TypeVar("Body", bound=FromClient)
+
+log = logging.getLogger(__name__)
+
+
+class OfferBody(FromClient):
+    """`POST /api/offer`. `session` is as in `session.update`: how this call differs from the defaults."""
+
+    type: Literal["offer"]
+    sdp: str
+    session: SessionUpdate | None = None
+
+
+class CandidateBody(FromClient):
+    """A page's `RTCIceCandidate`, as its `toJSON` gives it."""
+
+    candidate: str = Field(max_length=1000)
+
+
+class TrickleBody(FromClient):
+    """`PATCH /api/calls/{id}`: candidates that came after the offer. Null ends them."""
+
+    candidate: CandidateBody | None = None
+    candidates: tuple[CandidateBody | None, ...] = Field(default=(), max_length=100)
+
+
+def routes(host: CallHost, calls: RunningCalls) -> list[web.RouteDef]:
+    """All routes, for `app.add_routes`."""
+    handlers = OfferRoutes(host, calls)
+    return [
+        web.post("/api/offer", handlers.offer),
+        web.patch("/api/calls/{call_id}", handlers.trickle),
+        web.delete("/api/calls/{call_id}", handlers.hang_up),
+        web.get("/api/config", handlers.config),
+        web.patch("/api/settings", handlers.change_settings),
+    ]
+
+
+class OfferRoutes:
+    """The handlers."""
+
+    def __init__(self, host: CallHost, calls: RunningCalls) -> None:
+        self._host = host
+        self._calls = calls
+
+    async def offer(self, request: web.Request) -> web.Response:
+        """Answers an offer and starts the call.
+
+        The body is checked before a slot is taken, so that nonsense costs no caller their place.
+        """
+        body = await self._read(request, OfferBody)
+        offer = read_offer(body.sdp)
+        async with AsyncExitStack() as undo:
+            slot = self._host.admit()
+            undo.callback(slot.release)
+            defaults = self._host.session_defaults()
+            call = WebrtcCall(
+                slot.call_id,
+                offer,
+                self._host.settings.ice,
+                lambda send, speaks: RealtimeSession(
+                    defaults, body.session, slot.conversation, send, speaks=speaks
+                ),
+            )
+            undo.push_async_callback(call.abandon)
+            answer = await call.answer()
+            undo.pop_all()
+        self._start(slot, call)
+        log.info("call answered", extra={"call_id": slot.call_id, "audio": offer.audio})
+        return web.json_response(
+            {"type": "answer", "sdp": answer, "call_id": slot.call_id},
+            headers={"Location": f"/api/calls/{slot.call_id}"},
+        )
+
+    def _start(self, slot: CallSlot, call: WebrtcCall) -> None:
+        async def main() -> None:
+            try:
+                await call.run()
+            finally:
+                self._calls.remove(slot.call_id)
+
+        self._calls.add(slot.call_id, call)
+        slot.start(main(), call.hang_up)
+
+    async def trickle(self, request: web.Request) -> web.Response:
+        """Takes candidates. A call that is over is a 404."""
+        call = self._calls.get(request.match_info["call_id"])
+        body = await self._read(request, TrickleBody)
+        for candidate in (body.candidate, *body.candidates):
+            if candidate is not None:
+                await call.add_candidate(TrickledCandidate(candidate.candidate))
+        return web.Response(status=204)
+
+    async def hang_up(self, request: web.Request) -> web.Response:
+        self._calls.get(request.match_info["call_id"]).hang_up()
+        return web.Response(status=204)
+
+    async def config(self, request: web.Request) -> web.Response:
+        """What a page needs to know before it calls."""
+        body = {**self._host.page_config(), "iceServers": self._ice_servers()}
+        return web.json_response(body, headers={"Cache-Control": "no-store"})
+
+    async def change_settings(self, request: web.Request) -> web.Response:
+        """Changes settings until the server ends. Returns all that differs from the configuration now."""
+        patch = from_json(await self._read_json(request))
+        if not isinstance(patch, dict):
+            raise CallerError("The settings are a JSON object.", code="invalid_value")
+        return web.json_response(self._host.change_settings(patch))
+
+    def _ice_servers(self) -> list[dict[str, Any]]:
+        """In the shape of the browser's `RTCIceServer`."""
+        servers: list[dict[str, Any]] = []
+        for server in self._host.settings.ice.servers:
+            entry: dict[str, Any] = {"urls": list(server.urls)}
+            if server.username is not None:
+                entry["username"] = server.username
+            if server.credential is not None:
+                entry["credential"] = server.credential.get_secret_value()
+            servers.append(entry)
+        return servers
+
+    async def _read(self, request: web.Request, model: type[Body]) -> Body:
+        """The body, checked.
+
+        Raises:
+            CallerError: it is too large, no JSON, or a field is not what it must be; `param` names the field.
+        """
+        text = await self._read_json(request)
+        try:
+            return model.model_validate_json(text)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            param = field_path(fault["loc"])
+            code = "missing_required_parameter" if fault["type"] == "missing" else "invalid_value"
+            sentence = f"{param}: {fault['msg']}" if param else f"The body is no JSON object: {fault['msg']}"
+            raise CallerError(sentence, code=code, param=param or None) from None
+
+    async def _read_json(self, request: web.Request) -> bytes:
+        """The body, if it is JSON at all. Read piece by piece, so that a large one is refused early."""
+        if request.content_type != "application/json":
+            raise CallerError("The body must be application/json.", code="unsupported_media_type")
+        limit = self._host.settings.access.max_body_bytes
+        too_large = CallerError(f"The body is larger than {limit} bytes.", code="body_too_large")
+        if (request.content_length or 0) > limit:
+            raise too_large
+        body = bytearray()
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                raise too_large
+        try:
+            from_json(body)
+        except ValueError:
+            raise CallerError("The body is not JSON.", code="not_json") from None
+        return bytes(body)

@@ -1,0 +1,204 @@
+"""What must be done to SDP texts before and after aiortc reads and writes them. Pure functions.
+
+aiortc accepts much that cannot work (an empty text, a section without ICE credentials) and fails on some that
+could (bundle-only sections, which leave the transport's lines to the first section). The offer is therefore
+checked and completed first, and the answer is given what aiortc leaves out.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from aiortc.rtcicetransport import RTCIceCandidate
+from aiortc.sdp import SessionDescription, candidate_from_sdp
+
+from media.errors import CallerError
+
+Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+
+# What aiortc's parser raises on text that is almost SDP: it splits, indexes, converts and asserts.
+_PARSER_FAULTS = (ValueError, AssertionError, IndexError, KeyError, StopIteration, AttributeError, TypeError)
+
+_TRANSPORT_LINES = (
+    "a=ice-ufrag:",
+    "a=ice-pwd:",
+    "a=ice-options:",
+    "a=fingerprint:",
+    "a=setup:",
+    "a=candidate:",
+)
+_OPUS_RTPMAP = re.compile(r"a=rtpmap:(\d+) opus/48000/2", re.IGNORECASE)
+_OPUS_FMTP = "minptime=10;useinbandfec=1"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An offer that can be answered.
+
+    Attributes:
+        sdp: the text, completed for aiortc.
+        audio: the caller's direction for audio: `sendonly` brings a voice and hears none. None without audio.
+        data_channel: the caller will open a data channel.
+        first_mid: names the section whose transport carries all.
+    """
+
+    sdp: str
+    audio: Direction | None
+    data_channel: bool
+    first_mid: str
+
+    @property
+    def caller_speaks(self) -> bool:
+        return self.audio in ("sendrecv", "sendonly")
+
+    @property
+    def caller_listens(self) -> bool:
+        return self.audio in ("sendrecv", "recvonly")
+
+
+@dataclass(frozen=True, slots=True)
+class TrickledCandidate:
+    """A remote candidate that came after the offer: the value of `RTCIceCandidate.candidate` in a page."""
+
+    line: str
+
+
+def read_offer(sdp: str) -> Offer:
+    """Checks and completes a caller's offer.
+
+    Raises:
+        CallerError: `invalid_sdp` (not SDP, or without what WebRTC needs), `unsupported_media` (neither audio
+            nor a data channel, or no codec in common).
+    """
+    if not sdp.lstrip().startswith("v=0"):
+        raise _invalid("An SDP offer begins with v=0.")
+    completed = _complete(sdp)
+    try:
+        parsed = SessionDescription.parse(completed)
+    except _PARSER_FAULTS as error:
+        raise _invalid("The offer is not SDP that can be read; is it cut short?") from error
+    sections = [media for media in parsed.media if media.kind in ("audio", "video", "application")]
+    if len(sections) != len(parsed.media):
+        raise _invalid("The offer has a section that is neither audio, video nor application.")
+    usable = {media.kind for media in sections if media.port or _is_bundled(parsed, media.rtp.muxId)}
+    if not usable & {"audio", "application"}:
+        raise CallerError(
+            "The offer has neither audio nor a data channel.", code="unsupported_media", param="sdp"
+        )
+    for media in sections:
+        if not (media.ice and media.ice.usernameFragment and media.ice.password):
+            raise _invalid("The offer has no ICE credentials (a=ice-ufrag, a=ice-pwd).")
+        if not (media.dtls and media.dtls.fingerprints):
+            raise _invalid("The offer has no DTLS fingerprint (a=fingerprint, a=setup); WebRTC is encrypted.")
+        if media.kind == "audio" and not any(c.mimeType.lower() == "audio/opus" for c in media.rtp.codecs):
+            raise CallerError("The offer's audio has no Opus.", code="unsupported_media", param="sdp")
+    if len(sections) > 1 and not all(_is_bundled(parsed, media.rtp.muxId) for media in sections):
+        raise _invalid(
+            "The offer's sections are not bundled (a=group:BUNDLE); one transport carries all here."
+        )
+    audio = next((media for media in sections if media.kind == "audio"), None)
+    return Offer(
+        sdp=completed,
+        audio=None if audio is None else _direction(audio.direction),
+        data_channel="application" in usable,
+        first_mid=sections[0].rtp.muxId,
+    )
+
+
+def finish_answer(sdp: str) -> str:
+    """The answer with what aiortc leaves out: Opus's parameters, so that the peer sends in-band FEC."""
+    lines: list[str] = []
+    for line in sdp.splitlines():
+        lines.append(line)
+        opus = _OPUS_RTPMAP.fullmatch(line)
+        if opus and f"a=fmtp:{opus[1]} " not in sdp:
+            lines.append(f"a=fmtp:{opus[1]} {_OPUS_FMTP}")
+    return "\r\n".join(lines) + "\r\n"
+
+
+def parse_candidate(line: str, mid: str) -> RTCIceCandidate | None:
+    """A trickled candidate, for the section `mid`. None for one that is of no use here.
+
+    Of no use are the end of candidates (a call has its own time limit, and candidates that were left out may
+    still be discovered), names (mDNS hides the address; the caller's own checks reveal it) and TCP.
+
+    Raises:
+        CallerError: `invalid_candidate`.
+    """
+    value = line.removeprefix("a=").removeprefix("candidate:").strip()
+    if not value:
+        return None
+    try:
+        candidate = candidate_from_sdp(value)
+    except _PARSER_FAULTS as error:
+        raise CallerError(
+            "The candidate is none that can be read.", code="invalid_candidate", param="candidate"
+        ) from error
+    if not _is_usable(value):
+        return None
+    candidate.sdpMid = mid
+    return candidate
+
+
+def _complete(sdp: str) -> str:
+    """The offer with one transport for all sections, and without candidates that are of no use.
+
+    The first section that has ICE credentials is the one whose transport carries the bundle; aiortc would
+    read the candidates of another.
+    """
+    session, *sections = _sections(sdp)
+    carrier = next((s for s in sections if any(line.startswith("a=ice-ufrag:") for line in s)), [])
+    transport = [line for line in carrier if line.startswith(_TRANSPORT_LINES)]
+    completed = session
+    for section in sections:
+        if carrier and section is not carrier:
+            section = [line for line in section if not line.startswith(_TRANSPORT_LINES)] + transport
+        completed = completed + section
+    return "\r\n".join(completed) + "\r\n"
+
+
+def _sections(sdp: str) -> list[list[str]]:
+    """The lines of the session's part, then of each media section, without useless candidates."""
+    sections: list[list[str]] = [[]]
+    for raw in sdp.splitlines():
+        line = raw.strip()
+        if line.startswith("m="):
+            sections.append([])
+        if line == "a=end-of-candidates":
+            continue
+        if line.startswith("a=candidate:") and not _is_usable(line.removeprefix("a=candidate:")):
+            continue
+        if line:
+            sections[-1].append(line)
+    return sections
+
+
+def _is_usable(candidate: str) -> bool:
+    """Whether a candidate's value (`foundation component transport priority address …`) is UDP, no name."""
+    fields = candidate.split()
+    if len(fields) < 8 or fields[2].lower() != "udp":
+        return False
+    try:
+        ipaddress.ip_address(fields[4])
+    except ValueError:
+        return False
+    return True
+
+
+def _is_bundled(session: SessionDescription, mid: str) -> bool:
+    return any(group.semantic == "BUNDLE" and mid in group.items for group in session.group)
+
+
+def _direction(attribute: str | None) -> Direction:
+    match attribute:
+        case "sendonly" | "recvonly" | "inactive":
+            return attribute
+        case _:
+            return "sendrecv"
+
+
+def _invalid(sentence: str) -> CallerError:
+    return CallerError(sentence, code="invalid_sdp", param="sdp")
