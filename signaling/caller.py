@@ -1,0 +1,324 @@
+"""A synthetic caller over real WebRTC: for the command line's `call`, the bench and the tests.
+
+It does what a page does (offers, opens the data channel, sends a microphone in real time) and notes when each
+packet and each event arrived, so that latency is known where it counts: at the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import aiohttp
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCDtlsTransport,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
+from pydantic_core import from_json, to_json
+
+from media.audio import Audio
+from media.clock import loop_time_s
+from media.errors import VoxtralKokoroError
+from signaling.event_channel import LABEL
+from signaling.heard import HeardFrame, first_audible, recording
+from signaling.ice import abandon_sockets, loopback_gathered
+from signaling.microphone_track import MicrophoneTrack
+from signaling.rtp_tap import RATE_HZ, tap
+
+AudioDirection = Literal["sendrecv", "sendonly", "recvonly", "none"]
+EXTRAS = ("vk.turn.latency", "vk.heard_text")
+"""What the caller asks its session to include."""
+CLOSE_TIMEOUT_S = 3.0
+
+Event = dict[str, Any]
+
+
+class CallRefused(VoxtralKokoroError):
+    """The server did not take the call. `status` is HTTP's; `code` the problem's."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        super().__init__(
+            str(problem.get("detail", f"HTTP {status}")), code=str(problem.get("code", "http_error"))
+        )
+        self.status = status
+
+
+class CallFailed(VoxtralKokoroError):
+    """The call did not connect, or ended too early."""
+
+    code = "call_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedEvent:
+    """An event of the server and its arrival, in loop time."""
+
+    at_s: float
+    event: Event
+
+    @property
+    def type(self) -> str:
+        return str(self.event["type"])
+
+
+@dataclass(frozen=True, slots=True)
+class SetupTimes:
+    """How long the call took to stand, in seconds from the start.
+
+    Attributes:
+        answered_s: until the answer was there.
+        connected_s: until ICE and DTLS were done.
+        channel_s: until the data channel was open; None without one.
+    """
+
+    answered_s: float
+    connected_s: float
+    channel_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallerOptions:
+    """How the caller calls.
+
+    Attributes:
+        session: settings of the call, as in `session.update`.
+        audio: the caller's direction; `none` for a call of text alone.
+        data_channel: whether it opens one.
+        ice_servers: URLs of STUN servers.
+        connect_timeout_s: for all of the setup.
+        verify_tls: False accepts a certificate that the server made for itself.
+    """
+
+    session: Mapping[str, Any] = field(default_factory=dict)
+    audio: AudioDirection = "sendrecv"
+    data_channel: bool = True
+    ice_servers: tuple[str, ...] = ()
+    connect_timeout_s: float = 20.0
+    verify_tls: bool = True
+
+
+class Caller:
+    """A call, as an async context manager: within it the call stands.
+
+    Args:
+        base_url: of the server: `http://127.0.0.1:8000`.
+
+    Raises (on entering):
+        CallRefused: the server said no.
+        CallFailed: it could not be reached, or nothing connected in time.
+    """
+
+    def __init__(self, base_url: str, options: CallerOptions | None = None) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._options = options or CallerOptions()
+        self._microphone = MicrophoneTrack()
+        self._unread: asyncio.Queue[ReceivedEvent] = asyncio.Queue()
+        self._connected = asyncio.Event()
+        self._channel_open = asyncio.Event()
+        self._peer: RTCPeerConnection | None = None
+        self._channel: RTCDataChannel | None = None
+        self._http: aiohttp.ClientSession | None = None
+        self.call_id = ""
+        self.setup: SetupTimes | None = None
+        self.ended = asyncio.Event()
+        """Set when the server has ended the call, or the connection is lost."""
+        self.events: list[ReceivedEvent] = []
+        """All that came, in order."""
+        self.heard: list[HeardFrame] = []
+        """Every packet's sound, in the order of arrival."""
+
+    async def __aenter__(self) -> Self:
+        try:
+            async with asyncio.timeout(self._options.connect_timeout_s):
+                await self._connect()
+        except TimeoutError:
+            await self._close()
+            raise CallFailed("The call did not connect in time.") from None
+        except aiohttp.ClientError as error:
+            await self._close()
+            raise CallFailed(f"The server cannot be reached: {error}") from error
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._hang_up()
+        await self._close()
+
+    # Speaking
+
+    async def say(self, audio: Audio) -> float:
+        """Says it into the microphone. Returns the loop time at which the last sample of its speech left."""
+        return await self._microphone.say(audio)
+
+    def hush(self) -> None:
+        """Breaks off what is being said."""
+        self._microphone.hush()
+
+    def send_event(self, event: Event) -> None:
+        """Sends a client event.
+
+        Raises:
+            CallFailed: there is no open data channel.
+        """
+        if self._channel is None or self._channel.readyState != "open":
+            raise CallFailed("The call has no open data channel.")
+        self._channel.send(to_json(event).decode())
+
+    def type_text(self, text: str) -> None:
+        """Says it in writing, and asks for an answer."""
+        content = [{"type": "input_text", "text": text}]
+        item = {"type": "message", "role": "user", "content": content}
+        self.send_event({"type": "conversation.item.create", "item": item})
+        self.send_event({"type": "response.create"})
+
+    # Hearing
+
+    async def next_event(self, *types: str) -> ReceivedEvent:
+        """The next event of one of these types (of any, if none is given). Those before it are passed over.
+
+        Waits for as long as it takes: the caller of this sets the limit.
+        """
+        while True:
+            received = await self._unread.get()
+            if not types or received.type in types:
+                return received
+
+    def first_audible(self, after_s: float) -> HeardFrame | None:
+        """The first frame after a loop time that somebody would notice, or None so far."""
+        return first_audible(self.heard, after_s)
+
+    def recording(self) -> Audio:
+        """All that was heard so far, 48 kHz, silence where no packet came."""
+        return recording(self.heard, RATE_HZ)
+
+    async def vanish(self) -> None:
+        """Is gone without a word, as when a laptop's lid closes: no goodbye, and nothing answers any more."""
+        if self._peer is not None:
+            for transport in _transports(self._peer):
+                abandon_sockets(transport.transport)
+
+    # The call
+
+    async def _connect(self) -> None:
+        begun_s = loop_time_s()
+        peer = self._peer = RTCPeerConnection(
+            RTCConfiguration(
+                iceServers=[RTCIceServer(urls=url) for url in self._options.ice_servers],
+                bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
+            )
+        )
+        peer.on("connectionstatechange", self._connection_changed)
+        self._add_media(peer)
+        with loopback_gathered(True):
+            await peer.setLocalDescription()
+        answer = await self._post_offer(peer.localDescription.sdp)
+        answered_s = loop_time_s()
+        await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        for transport in _transports(peer):
+            transport.on("statechange", lambda transport=transport: self._transport_changed(transport.state))
+        await self._connected.wait()
+        connected_s = loop_time_s()
+        if self.ended.is_set():
+            raise CallFailed("The connection failed while it was set up.")
+        channel_s = None
+        if self._channel is not None:
+            await self._channel_open.wait()
+            channel_s = loop_time_s() - begun_s
+        self.setup = SetupTimes(answered_s - begun_s, connected_s - begun_s, channel_s)
+
+    def _add_media(self, peer: RTCPeerConnection) -> None:
+        direction = self._options.audio
+        if direction != "none":
+            speaks = direction in ("sendrecv", "sendonly")
+            transceiver = peer.addTransceiver(self._microphone if speaks else "audio", direction=direction)
+            tap(transceiver.receiver, self.heard.append)
+        if self._options.data_channel:
+            self._channel = peer.createDataChannel(LABEL)
+            self._channel.on("open", self._channel_open.set)
+            self._channel.on("message", self._event_came)
+
+    async def _post_offer(self, sdp: str) -> str:
+        # A certificate that the server made for itself is known to nobody.
+        connector = aiohttp.TCPConnector(ssl=self._options.verify_tls)
+        self._http = aiohttp.ClientSession(connector=connector)
+        session = {"include": list(EXTRAS), **self._options.session}
+        body = {"type": "offer", "sdp": sdp, "session": session}
+        async with self._http.post(f"{self._base_url}/api/offer", json=body) as response:
+            text = await response.read()
+            if response.status != 200:
+                raise CallRefused(response.status, _problem(text))
+            answer = from_json(text)
+        self.call_id = answer["call_id"]
+        return str(answer["sdp"])
+
+    async def _hang_up(self) -> None:
+        """Says goodbye; one that cannot be said does no harm."""
+        if self._http is None or not self.call_id:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                async with self._http.delete(f"{self._base_url}/api/calls/{self.call_id}"):
+                    return
+        except (TimeoutError, aiohttp.ClientError):
+            return
+
+    async def _close(self) -> None:
+        self._microphone.hush()
+        if self._peer is not None:
+            transports = _transports(self._peer)
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._peer.close()
+            except TimeoutError:
+                for transport in transports:
+                    abandon_sockets(transport.transport)
+        if self._http is not None:
+            await self._http.close()
+
+    # aiortc's callbacks
+
+    def _connection_changed(self) -> None:
+        state = self._peer.connectionState if self._peer else "closed"
+        if state in ("failed", "closed"):
+            self.ended.set()
+        if state in ("connected", "failed", "closed"):
+            self._connected.set()
+
+    def _transport_changed(self, state: str) -> None:
+        if state in ("closed", "failed"):
+            self.ended.set()
+
+    def _event_came(self, message: str) -> None:
+        received = ReceivedEvent(loop_time_s(), from_json(message))
+        self.events.append(received)
+        self._unread.put_nowait(received)
+
+
+def _transports(peer: RTCPeerConnection) -> set[RTCDtlsTransport]:
+    transports = {transceiver.receiver.transport for transceiver in peer.getTransceivers()}
+    if peer.sctp is not None:
+        transports.add(peer.sctp.transport)
+    return transports
+
+
+def _problem(text: bytes) -> Mapping[str, Any]:
+    try:
+        problem = from_json(text)
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}

@@ -1,0 +1,100 @@
+"""A microphone that says what it is given, and silence otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+from aiortc import MediaStreamTrack
+from av import AudioFrame, AudioResampler
+
+from media.audio import Audio
+from media.clock import loop_time_s
+from signaling.heard import FRAME_S, speech_end_s
+
+RATE_HZ = 48_000
+FRAME_SAMPLES = round(FRAME_S * RATE_HZ)
+
+
+@dataclass(slots=True)
+class _Utterance:
+    samples: npt.NDArray[np.int16]
+    speech_end_samples: int
+    spoken: asyncio.Future[float]
+    sent_samples: int = 0
+
+
+class MicrophoneTrack(MediaStreamTrack):
+    """Gives a frame every 20 ms on an absolute schedule: a stall is caught up with at once."""
+
+    kind = "audio"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._utterances: deque[_Utterance] = deque()
+        self._started_s: float | None = None
+        self._frames = 0
+        self.muted = False
+
+    async def say(self, audio: Audio) -> float:
+        """Says it after what is being said already.
+
+        Returns, when the last sample of its speech has left: that sample's loop time. What follows it in the
+        recording (silence) is sent after that.
+        """
+        samples = _to_48k(audio)
+        end = min(len(samples), round(speech_end_s(audio) * RATE_HZ))
+        spoken = asyncio.get_running_loop().create_future()
+        self._utterances.append(_Utterance(samples, end, spoken))
+        result: float = await spoken
+        return result
+
+    def hush(self) -> None:
+        """Breaks off whatever is being said."""
+        for utterance in self._utterances:
+            utterance.spoken.cancel()
+        self._utterances.clear()
+
+    async def recv(self) -> AudioFrame:
+        now_s = loop_time_s()
+        if self._started_s is None:
+            self._started_s = now_s
+        due_s = self._started_s + self._frames * FRAME_S
+        if due_s > now_s:
+            await asyncio.sleep(due_s - now_s)
+        frame = AudioFrame.from_ndarray(self._next_samples().reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate = RATE_HZ
+        frame.pts = self._frames * FRAME_SAMPLES
+        frame.time_base = Fraction(1, RATE_HZ)
+        self._frames += 1
+        return frame
+
+    def _next_samples(self) -> npt.NDArray[np.int16]:
+        samples = np.zeros(FRAME_SAMPLES, dtype=np.int16)
+        if not self._utterances:
+            return samples
+        utterance = self._utterances[0]
+        piece = utterance.samples[utterance.sent_samples : utterance.sent_samples + FRAME_SAMPLES]
+        samples[: len(piece)] = piece
+        speech_left = utterance.speech_end_samples - utterance.sent_samples
+        utterance.sent_samples += FRAME_SAMPLES
+        if speech_left <= FRAME_SAMPLES and not utterance.spoken.done():
+            # A microphone hands a frame over when it is full: the frame's last sample was spoken just now.
+            utterance.spoken.set_result(loop_time_s() - (FRAME_SAMPLES - max(0, speech_left)) / RATE_HZ)
+        if utterance.sent_samples >= len(utterance.samples):
+            self._utterances.popleft()
+        return samples * 0 if self.muted else samples
+
+
+def _to_48k(audio: Audio) -> npt.NDArray[np.int16]:
+    if audio.rate_hz == RATE_HZ or not len(audio):
+        return audio.as_int16()
+    frame = AudioFrame.from_ndarray(audio.as_int16().reshape(1, -1), format="s16", layout="mono")
+    frame.sample_rate = audio.rate_hz
+    resampler = AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
+    pieces = [*resampler.resample(frame), *resampler.resample(None)]
+    return np.concatenate([piece.to_ndarray().reshape(-1) for piece in pieces]).astype(np.int16, copy=False)
