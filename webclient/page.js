@@ -125,17 +125,18 @@ async function startCall() {
 }
 
 /** A call without a microphone; where answers are not spoken either, without sound at all. */
-async function startTyping() {
+async function startTyping(changes = {}) {
   hideProblem();
   byId("text-input").focus();
-  return client.call({ microphone: false, speaker: preferences.choice.speak, session: session() });
+  return client.call({ microphone: false, speaker: preferences.choice.speak, session: merge(session(), changes) });
 }
 
 async function sendText() {
   const input = byId("text-input");
   const text = input.value.trim();
   if (text === "" || client.state === "connecting" || client.state === "reconnecting") return;
-  if (!client.inCall && !(await startTyping())) return;
+  // Who begins by writing is answered, not greeted.
+  if (!client.inCall && !(await startTyping({ greeting: "" }))) return;
   client.sendText(text);
   input.value = "";
 }

@@ -58,19 +58,21 @@ export function colourRamp(colour, peak) {
  * @returns {number} 0 to 255
  */
 export function drawnVoice(time_s, frequency_hz, pitch_hz) {
-  const phrase = Math.max(0, Math.sin(time_s * 0.9) ** 3);
-  const syllable = 0.45 + 0.55 * Math.abs(Math.sin(time_s * 6.1 + Math.sin(time_s * 2.3)));
+  const phrase = Math.min(1, Math.max(0, 2.6 * Math.sin(time_s * 0.9)));
+  const syllable = 0.25 + 0.75 * Math.abs(Math.sin(time_s * 4.3 + Math.sin(time_s * 2.3)));
   const pitch = pitch_hz * (1 + 0.14 * Math.sin(time_s * 1.7) + 0.05 * Math.sin(time_s * 5.3));
-  const harmonic = (0.5 + 0.5 * Math.cos((2 * Math.PI * frequency_hz) / pitch)) ** 2.5;
+  // Harmonics stand apart where the ear can tell them apart, and run together above.
+  const apart = Math.exp(-((frequency_hz / 1500) ** 2));
+  const harmonic = 1 - apart + apart * (0.5 + 0.5 * Math.cos((2 * Math.PI * frequency_hz) / pitch)) ** 1.5;
   const formants = [
-    [520 + 230 * Math.sin(time_s * 3.1), 260, 1],
-    [1500 + 600 * Math.sin(time_s * 2.3 + 1), 380, 0.75],
-    [2700 + 250 * Math.sin(time_s * 1.9 + 2), 520, 0.5],
+    [480 + 220 * Math.sin(time_s * 3.1), 330, 1],
+    [1500 + 550 * Math.sin(time_s * 2.3 + 1), 380, 0.7],
+    [2800 + 300 * Math.sin(time_s * 1.9 + 2), 550, 0.5],
   ];
   let tone = 0;
   for (const [centre, width, strength] of formants) {
     tone += strength * Math.exp(-(((frequency_hz - centre) / width) ** 2));
   }
-  const breath = 0.2 * Math.max(0, Math.sin(time_s * 4.7)) ** 8 * Math.exp(-(((frequency_hz - 5200) / 1700) ** 2));
-  return 255 * Math.min(1, phrase * syllable * (tone * harmonic + breath));
+  const breath = 0.45 * Math.max(0, Math.sin(time_s * 2.9)) ** 12 * Math.exp(-(((frequency_hz - 5000) / 1700) ** 2));
+  return 255 * Math.min(1, phrase * (syllable * tone * harmonic + breath));
 }

@@ -63,6 +63,8 @@ export class VoiceClient extends EventTarget {
   #state = "idle";
   #conversation = new Conversation();
   #floor = new Floor();
+  /** Whether something written is to be answered once the present response is done. */
+  #replyOwed = false;
   #connection = null;
   /** Of the present call: aborted by hanging up, so that what was under way for it is dropped. */
   #calling = new AbortController();
@@ -279,6 +281,7 @@ export class VoiceClient extends EventTarget {
     const close = () => connection.close();
     signal.addEventListener("abort", close, { once: true });
     this.#floor = new Floor();
+    this.#replyOwed = false;
     await connection.open({
       track: this.#microphone?.getAudioTracks()[0] ?? null,
       speaker: this.#speaker,
@@ -350,6 +353,10 @@ export class VoiceClient extends EventTarget {
 
   #onEvent(event) {
     this.#emit("event", event);
+    if (event.type === "error" && event.error.code === "conversation_already_has_active_response") {
+      this.#replyOwed = true; // the caller wrote just as the answer to something spoken began
+      return;
+    }
     if (event.type === "error" && HARMLESS_ERRORS.has(event.error.code)) return;
     this.#announce(this.#conversation.apply(event));
     this.#floor.apply(event);
@@ -360,6 +367,11 @@ export class VoiceClient extends EventTarget {
       this.#tellProblem(
         new Problem(cause?.code ?? "response-failed", cause?.message ?? "The server could not answer this time. Say it again."),
       );
+    }
+    if (event.type === "response.done" && this.#replyOwed) {
+      this.#replyOwed = false;
+      this.#send({ type: "response.create" });
+      this.#floor.expectReply();
     }
     this.#followFloor();
   }

@@ -13,7 +13,9 @@ const STROKE_PX = 3;
 const GAP_PX = 1;
 const CALM_STROKES_PER_S = 4;
 /** The loudness of the drawing at rest, against a real voice's. */
-const REST_STRENGTH = 0.62;
+const REST_STRENGTH = 0.75;
+/** It is at least this long, so that both voices are seen on a narrow screen too. */
+const REST_SHORTEST_S = 8;
 
 export class VoicePicture {
   #canvas;
@@ -154,6 +156,7 @@ export class VoicePicture {
     const height = 2 * Math.round((this.#canvas.clientHeight * devicePixelRatio) / 2);
     if (width === 0 || height === 0) return;
     if (width === this.#canvas.width && height === this.#canvas.height && this.#ramps) return;
+    const before = this.#atRest ? null : copy(this.#canvas);
     this.#canvas.width = width;
     this.#canvas.height = height;
     this.#ring.width = Math.ceil(width / this.#step) * this.#step;
@@ -162,6 +165,12 @@ export class VoicePicture {
     this.#frequencies = rowFrequencies(height / 2, this.#settings.frequency_max_hz);
     this.#stroke = new ImageData(Math.round(STROKE_PX * devicePixelRatio), height);
     this.#recolour();
+    if (before) {
+      // What has been drawn stays, its newest stroke at the right edge.
+      const context = this.#ring.getContext("2d");
+      context.drawImage(before, this.#ring.width - before.width, 0, before.width, height);
+      this.#present();
+    }
   }
 
   #recolour() {
@@ -177,16 +186,25 @@ export class VoicePicture {
   /** Before the first call: two drawn voices that take turns. */
   #drawRest() {
     const strokes = this.#ring.width / this.#step;
+    const perStroke_s = Math.max((STROKE_PX + GAP_PX) / 110, REST_SHORTEST_S / strokes);
     const pitch_hz = { caller: 135, assistant: 215 };
     const shift_s = { caller: 0, assistant: Math.PI / 0.9 };
     for (let index = 0; index < strokes; index++) {
-      const time_s = (index * (STROKE_PX + GAP_PX)) / 110 + 0.4;
+      const time_s = index * perStroke_s;
       this.#addStroke(
         (side, frequency_hz) => REST_STRENGTH * drawnVoice(time_s + shift_s[side], frequency_hz, pitch_hz[side]),
       );
     }
     this.#present();
   }
+}
+
+function copy(canvas) {
+  const duplicate = document.createElement("canvas");
+  duplicate.width = canvas.width;
+  duplicate.height = canvas.height;
+  if (canvas.width > 0 && canvas.height > 0) duplicate.getContext("2d").drawImage(canvas, 0, 0);
+  return duplicate;
 }
 
 /** @typedef {{source: MediaStreamAudioSourceNode, analyser: AnalyserNode, bins: Uint8Array}} Voice */
