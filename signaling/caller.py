@@ -95,6 +95,7 @@ class CallerOptions:
         ice_servers: URLs of STUN servers.
         connect_timeout_s: for all of the setup.
         verify_tls: False accepts a certificate that the server made for itself.
+        trickle: offers without candidates, and sends them after the answer.
     """
 
     session: Mapping[str, Any] = field(default_factory=dict)
@@ -103,6 +104,7 @@ class CallerOptions:
     ice_servers: tuple[str, ...] = ()
     connect_timeout_s: float = 20.0
     verify_tls: bool = True
+    trickle: bool = False
 
 
 class Caller:
@@ -127,6 +129,7 @@ class Caller:
         self._channel: RTCDataChannel | None = None
         self._http: aiohttp.ClientSession | None = None
         self.call_id = ""
+        self.answer_sdp = ""
         self.setup: SetupTimes | None = None
         self.ended = asyncio.Event()
         """Set when the server has ended the call, or the connection is lost."""
@@ -134,6 +137,8 @@ class Caller:
         """All that came, in order."""
         self.heard: list[HeardFrame] = []
         """Every packet's sound, in the order of arrival."""
+        self.more_heard = asyncio.Event()
+        """Set with every packet; whoever waits for more clears it."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -202,9 +207,20 @@ class Caller:
         """The first frame after a loop time that somebody would notice, or None so far."""
         return first_audible(self.heard, after_s)
 
+    async def next_audible(self, after_s: float) -> HeardFrame:
+        """Waits for the first frame after a loop time that somebody would notice."""
+        while (frame := self.first_audible(after_s)) is None:
+            self.more_heard.clear()
+            await self.more_heard.wait()
+        return frame
+
     def recording(self) -> Audio:
         """All that was heard so far, 48 kHz, silence where no packet came."""
         return recording(self.heard, RATE_HZ)
+
+    async def leave(self) -> None:
+        """Is gone with a goodbye on the connection alone, as when a page is closed."""
+        await self._close()
 
     async def vanish(self) -> None:
         """Is gone without a word, as when a laptop's lid closes: no goodbye, and nothing answers any more."""
@@ -226,9 +242,9 @@ class Caller:
         self._add_media(peer)
         with loopback_gathered(True):
             await peer.setLocalDescription()
-        answer = await self._post_offer(peer.localDescription.sdp)
+        await self._post_offer(peer.localDescription.sdp)
         answered_s = loop_time_s()
-        await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await peer.setRemoteDescription(RTCSessionDescription(self.answer_sdp, "answer"))
         for transport in _transports(peer):
             transport.on("statechange", lambda transport=transport: self._transport_changed(transport.state))
         await self._connected.wait()
@@ -246,25 +262,42 @@ class Caller:
         if direction != "none":
             speaks = direction in ("sendrecv", "sendonly")
             transceiver = peer.addTransceiver(self._microphone if speaks else "audio", direction=direction)
-            tap(transceiver.receiver, self.heard.append)
+            tap(transceiver.receiver, self._packet_came)
         if self._options.data_channel:
             self._channel = peer.createDataChannel(LABEL)
             self._channel.on("open", self._channel_open.set)
             self._channel.on("message", self._event_came)
 
-    async def _post_offer(self, sdp: str) -> str:
+    async def _post_offer(self, sdp: str) -> None:
         # A certificate that the server made for itself is known to nobody.
         connector = aiohttp.TCPConnector(ssl=self._options.verify_tls)
-        self._http = aiohttp.ClientSession(connector=connector)
+        self._http = aiohttp.ClientSession(self._base_url, connector=connector)
+        candidates: list[str] = []
+        if self._options.trickle:
+            lines = sdp.splitlines(keepends=True)
+            candidates = [line.strip() for line in lines if line.startswith("a=candidate:")]
+            sdp = "".join(line for line in lines if not line.startswith("a=candidate:"))
         session = {"include": list(EXTRAS), **self._options.session}
-        body = {"type": "offer", "sdp": sdp, "session": session}
-        async with self._http.post(f"{self._base_url}/api/offer", json=body) as response:
+        offer = {"type": "offer", "sdp": sdp, "session": session}
+        answer = from_json(await self._request("POST", "/api/offer", offer))
+        self.call_id, self.answer_sdp = str(answer["call_id"]), str(answer["sdp"])
+        if candidates:
+            trickled = {"candidates": [{"candidate": candidate} for candidate in candidates]}
+            await self._request("PATCH", f"/api/calls/{self.call_id}", trickled)
+
+    async def _request(self, method: str, path: str, body: object = None) -> bytes:
+        """A request to the server, and what it answered.
+
+        Raises:
+            CallRefused: it said no.
+            aiohttp.ClientError: it cannot be reached.
+        """
+        assert self._http is not None
+        async with self._http.request(method, path, json=body) as response:
             text = await response.read()
-            if response.status != 200:
+            if response.status >= 400:
                 raise CallRefused(response.status, _problem(text))
-            answer = from_json(text)
-        self.call_id = answer["call_id"]
-        return str(answer["sdp"])
+            return text
 
     async def _hang_up(self) -> None:
         """Says goodbye; one that cannot be said does no harm."""
@@ -272,9 +305,8 @@ class Caller:
             return
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                async with self._http.delete(f"{self._base_url}/api/calls/{self.call_id}"):
-                    return
-        except (TimeoutError, aiohttp.ClientError):
+                await self._request("DELETE", f"/api/calls/{self.call_id}")
+        except (TimeoutError, CallRefused, aiohttp.ClientError):
             return
 
     async def _close(self) -> None:
@@ -289,6 +321,7 @@ class Caller:
                     abandon_sockets(transport.transport)
         if self._http is not None:
             await self._http.close()
+            self._http = None
 
     # aiortc's callbacks
 
@@ -302,6 +335,10 @@ class Caller:
     def _transport_changed(self, state: str) -> None:
         if state in ("closed", "failed"):
             self.ended.set()
+
+    def _packet_came(self, frame: HeardFrame) -> None:
+        self.heard.append(frame)
+        self.more_heard.set()
 
     def _event_came(self, message: str) -> None:
         received = ReceivedEvent(loop_time_s(), from_json(message))

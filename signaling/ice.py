@@ -14,6 +14,9 @@ from aiortc import RTCIceTransport
 
 LOOPBACK = "127.0.0.1"
 
+CHECK_INTERVAL_S = 0.02
+"""How often aioice, while it looks for a way to the peer, looks whether it was closed."""
+
 _gather_loopback: ContextVar[bool] = ContextVar("gather_loopback", default=False)
 _get_host_addresses = aioice.ice.get_host_addresses
 

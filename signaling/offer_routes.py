@@ -91,7 +91,7 @@ class OfferRoutes:
             answer = await call.answer()
             undo.pop_all()
         self._start(slot, call)
-        log.info("call answered", extra={"call_id": slot.call_id, "audio": offer.audio})
+        log.info("call answered", extra={"audio": offer.audio, "data_channel": offer.data_channel})
         return web.json_response(
             {"type": "answer", "sdp": answer, "call_id": slot.call_id},
             headers={"Location": f"/api/calls/{slot.call_id}"},

@@ -24,7 +24,7 @@ from av import AudioFrame, AudioResampler
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.errors import CallerError
 from signaling.event_channel import EventChannel
-from signaling.ice import abandon_sockets, loopback_gathered
+from signaling.ice import CHECK_INTERVAL_S, abandon_sockets, loopback_gathered
 from signaling.outbound_track import OutboundTrack
 from signaling.peer_signals import ChannelClosed, ChannelOpened, Link, LinkChanged, MessageCame, PeerSignals
 from signaling.realtime_session import RealtimeSession
@@ -115,20 +115,22 @@ class WebrtcCall:
                 for helper in helpers:
                     helper.cancel()
         finally:
-            log.info("call ended", extra={"call_id": self.call_id, "why": self._why})
+            log.info("connection ended", extra={"why": self._why})
             await self.abandon()
 
     async def abandon(self) -> None:
         """Closes everything within a bounded time. `run` does so itself; without it, this must be called."""
         self._session.conversation.close()
         transports = self._transports()
+        checking = any(transport.transport.state == "checking" for transport in transports)
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._peer.close()
         except TimeoutError:
             sockets = sum(abandon_sockets(transport.transport) for transport in transports)
-            extra = {"call_id": self.call_id, "sockets": sockets}
-            log.warning("the connection did not close; took its sockets", extra=extra)
+            log.warning("the connection did not close; took its sockets", extra={"sockets": sockets})
+        if checking:
+            await asyncio.sleep(2 * CHECK_INTERVAL_S)
 
     def hang_up(self) -> None:
         """Ends the call soon. May be called twice, and before it is connected."""
@@ -181,7 +183,7 @@ class WebrtcCall:
                 async with asyncio.timeout(self._ice.data_channel_wait_s):
                     await self._channel_opened.wait()
             except TimeoutError:
-                log.warning("the data channel did not open", extra={"call_id": self.call_id})
+                log.warning("the data channel did not open")
         return self._link is Link.CONNECTED
 
     # While it runs

@@ -1,0 +1,242 @@
+"""A server whose conversations are scripted: all of signalling is real, sockets and media included."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from aiohttp import web
+
+from media.audio import Audio
+from media.clock import loop_time_s
+from media.errors import CallerError, ConfigError, ServerFull
+from media.events import CallEvent, ItemAdded, ItemDone
+from media.items import Item, ResponseOptions, new_id
+from media.session import SessionConfig
+from signaling.call_host import CallConversation, CallHost, CallSlot
+from signaling.guard import guard, headers_signal
+from signaling.offer_routes import routes
+from signaling.problem import problem_middleware
+from signaling.running_calls import RunningCalls
+from signaling.settings import IceSettings, SignalingSettings
+
+RATE_HZ = 48_000
+FRAME_SAMPLES = 960
+SESSION = SessionConfig(instructions="Be brief.", greeting="Hello!", voice="af_heart")
+
+
+class TonePlayout:
+    """Silence, and a tone of 440 Hz while `sounding`. Paced as the real one."""
+
+    def __init__(self) -> None:
+        self.sounding = False
+        self.began_s: float | None = None
+        """When the first frame of the tone was handed over."""
+        self._epoch_s: float | None = None
+        self._position = 0
+
+    async def next_frame(self) -> tuple[Audio, int]:
+        now_s = loop_time_s()
+        if self._epoch_s is None:
+            self._epoch_s = now_s
+        due_s = self._epoch_s + self._position / RATE_HZ
+        if due_s > now_s:
+            await asyncio.sleep(due_s - now_s)
+        position, self._position = self._position, self._position + FRAME_SAMPLES
+        if not self.sounding:
+            return Audio(np.zeros(FRAME_SAMPLES, dtype=np.int16), RATE_HZ), position
+        if self.began_s is None:
+            self.began_s = loop_time_s()
+        t = (position + np.arange(FRAME_SAMPLES)) / RATE_HZ
+        return Audio((8000 * np.sin(2 * np.pi * 440 * t)).astype(np.int16), RATE_HZ), position
+
+
+class ScriptedConversation:
+    """Notes what it is told to do, and does the little that a test needs."""
+
+    def __init__(self, session: SessionConfig, notify: Callable[[CallEvent], None]) -> None:
+        self._session = session
+        self.notify = notify
+        self._playout = TonePlayout()
+        self.acts: list[tuple[Any, ...]] = []
+        self.heard: list[Audio] = []
+        self.more_heard = asyncio.Event()
+        self.items: dict[str, Item] = {}
+        self.began = asyncio.Event()
+        self.refuses: CallerError | None = None
+        self.fails: Exception | None = None
+        self._closed = asyncio.Event()
+
+    @property
+    def playout(self) -> TonePlayout:
+        return self._playout
+
+    @property
+    def session(self) -> SessionConfig:
+        return self._session
+
+    @property
+    def closed(self) -> bool:
+        return self._closed.is_set()
+
+    async def run(self) -> None:
+        self.began.set()
+        self._playout.sounding = True
+        await self._closed.wait()
+        if self.fails:
+            raise self.fails
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def hear(self, audio: Audio) -> None:
+        self.heard.append(audio)
+        self.more_heard.set()
+
+    def update(self, session: SessionConfig) -> None:
+        self._act("update")
+        self._session = session
+
+    def add_item(self, item: Item, previous_item_id: str | None = None) -> None:
+        self._act("add_item", item, previous_item_id)
+        self.items[item.id] = item
+        self.notify(ItemAdded(item, previous_item_id))
+        self.notify(ItemDone(item, previous_item_id))
+
+    def delete_item(self, item_id: str) -> None:
+        self._act("delete_item", item_id)
+
+    def item(self, item_id: str) -> Item:
+        if item_id not in self.items:
+            raise CallerError("There is none.", code="item_retrieve_invalid_item_id", param="item_id")
+        return self.items[item_id]
+
+    def truncate_item(self, item_id: str, audio_end_ms: int) -> None:
+        self._act("truncate_item", item_id, audio_end_ms)
+
+    def create_response(self, options: ResponseOptions = ResponseOptions()) -> None:  # noqa: B008 - frozen
+        self._act("create_response", options)
+
+    def cancel_response(self, response_id: str | None = None) -> None:
+        self._act("cancel_response", response_id)
+
+    def clear_output(self) -> None:
+        self._act("clear_output")
+
+    def commit_input(self) -> None:
+        self._act("commit_input")
+
+    def clear_input(self) -> None:
+        self._act("clear_input")
+
+    def reset(self) -> None:
+        self._act("reset")
+
+    def _act(self, *what: Any) -> None:
+        if self.refuses:
+            raise self.refuses
+        self.acts.append(what)
+
+
+@dataclass
+class ScriptedHost:
+    """A server's worth of slots."""
+
+    tasks: asyncio.TaskGroup
+    slots: int = 4
+    settings: SignalingSettings = field(default_factory=SignalingSettings)
+    taken: list[ScriptedSlot] = field(default_factory=list)
+    conversations: list[ScriptedConversation] = field(default_factory=list)
+    failures: list[BaseException] = field(default_factory=list)
+    freed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever a slot came free."""
+
+    def admit(self) -> ScriptedSlot:
+        if len(self.taken) >= self.slots:
+            raise ServerFull("All lines are busy.", retry_after_s=7)
+        slot = ScriptedSlot(self, new_id("rtc"))
+        self.taken.append(slot)
+        return slot
+
+    def session_defaults(self) -> SessionConfig:
+        return SESSION
+
+    def page_config(self) -> dict[str, Any]:
+        return {"voices": ["af_heart"]}
+
+    def change_settings(self, patch: Mapping[str, Any]) -> dict[str, Any]:
+        if unknown := set(patch) - {"tts"}:
+            raise ConfigError("There is no such setting.", param=min(unknown))
+        return dict(patch)
+
+    async def all_free(self) -> None:
+        while self.taken:
+            self.freed.clear()
+            await self.freed.wait()
+
+
+@dataclass
+class ScriptedSlot:
+    host: ScriptedHost
+    call_id: str
+
+    def conversation(
+        self, session: SessionConfig, notify: Callable[[CallEvent], None]
+    ) -> ScriptedConversation:
+        conversation = ScriptedConversation(session, notify)
+        self.host.conversations.append(conversation)
+        return conversation
+
+    def start(self, main: Coroutine[Any, Any, None], hang_up: Callable[[], None]) -> None:
+        self.host.tasks.create_task(self._run(main), name=self.call_id)
+
+    def release(self) -> None:
+        if self in self.host.taken:
+            self.host.taken.remove(self)
+            self.host.freed.set()
+
+    async def _run(self, main: Coroutine[Any, Any, None]) -> None:
+        try:
+            await main
+        except Exception as error:  # noqa: BLE001 - the call boundary, as in the server
+            self.host.failures.append(error)
+        finally:
+            self.release()
+
+
+def _satisfy(host: CallHost, slot: CallSlot, conversation: CallConversation) -> None:
+    """The type checker holds the scripted ones to the Protocols."""
+
+
+def _checked(host: ScriptedHost, slot: ScriptedSlot, conversation: ScriptedConversation) -> None:
+    _satisfy(host, slot, conversation)
+
+
+@dataclass
+class Serving:
+    host: ScriptedHost
+    calls: RunningCalls
+    url: str
+
+
+@asynccontextmanager
+async def serving(*, slots: int = 4, **ice: Any) -> AsyncIterator[Serving]:
+    """A server on loopback. The block ends when all its calls have."""
+    async with asyncio.TaskGroup() as tasks:
+        host = ScriptedHost(tasks, slots, SignalingSettings(ice=IceSettings(**ice)))
+        calls = RunningCalls()
+        app = web.Application(middlewares=[problem_middleware, guard(host.settings.access)])
+        app.on_response_prepare.append(headers_signal(host.settings.access))
+        app.add_routes(routes(host, calls))
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            yield Serving(host, calls, f"http://127.0.0.1:{runner.addresses[0][1]}")
+            await host.all_free()
+        finally:
+            await runner.cleanup()

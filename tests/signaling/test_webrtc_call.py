@@ -1,0 +1,287 @@
+"""Calls between two real WebRTC stacks on loopback, with a scripted conversation on the server's side."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import aioice.ice
+import numpy as np
+import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection
+from scripted_call import ScriptedConversation, Serving, serving
+
+from media.audio import Audio, concatenate, silence
+from media.clock import loop_time_s
+from media.events import CallFault, OutputBufferStarted
+from signaling.caller import Caller, CallerOptions, CallRefused
+
+
+def tone(duration_s: float, frequency_hz: float = 1000, rate_hz: int = 24_000) -> Audio:
+    t = np.arange(round(duration_s * rate_hz)) / rate_hz
+    return Audio((9000 * np.sin(2 * np.pi * frequency_hz * t)).astype(np.int16), rate_hz)
+
+
+def loudest_hz(audio: Audio) -> float:
+    spectrum = np.abs(np.fft.rfft(audio.as_float32()))
+    return float(np.argmax(spectrum) * audio.rate_hz / len(audio))
+
+
+def only(server: Serving) -> ScriptedConversation:
+    (conversation,) = server.host.conversations
+    return conversation
+
+
+async def heard_s(conversation: ScriptedConversation, duration_s: float) -> Audio:
+    """What the conversation heard, once it is so much."""
+    while sum(len(audio) for audio in conversation.heard) < duration_s * 16_000:
+        conversation.more_heard.clear()
+        await conversation.more_heard.wait()
+    return concatenate(conversation.heard, 16_000)
+
+
+async def audible(caller: Caller, after_s: float = 0) -> float:
+    return (await caller.next_audible(after_s)).at_s
+
+
+def run(main: Any, limit_s: float = 30) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(limit_s):
+            await main()
+
+    asyncio.run(limited())
+
+
+def test_both_hear_each_other_and_events_pass() -> None:
+    async def main() -> None:
+        async with serving() as server, Caller(server.url) as caller:
+            conversation = only(server)
+            created = await caller.next_event()
+            assert created.type == "session.created"
+            assert created.event["session"]["instructions"] == "Be brief."
+
+            began_s = loop_time_s()
+            left_s = await caller.say(concatenate([tone(1.0), silence(0.5, 24_000)], 24_000))
+            assert left_s - began_s == pytest.approx(1.0, abs=0.2)
+            heard = await heard_s(conversation, 1.4)
+            assert loudest_hz(heard) == pytest.approx(1000, abs=20)
+
+            at_s = await audible(caller)
+            assert conversation.playout.began_s is not None
+            # Encoder and loopback: no jitter buffer in between.
+            assert 0 <= at_s - conversation.playout.began_s < 0.15
+            assert loudest_hz(caller.recording().slice_s(0.5, 1.0)) == pytest.approx(440, abs=20)
+
+            caller.type_text("Good morning.")
+            added = await caller.next_event("conversation.item.added")
+            assert added.event["item"]["content"] == [{"type": "input_text", "text": "Good morning."}]
+            conversation.notify(CallFault("Something broke.", "engine_error"))
+            error = await caller.next_event("error")
+            assert error.event["error"]["type"] == "server_error"
+            assert caller.setup is not None
+            assert caller.setup.channel_s is not None
+            assert caller.setup.channel_s < 5
+        assert not server.calls
+        assert conversation.closed
+
+    run(main)
+
+
+def test_the_answer_names_what_aiortc_leaves_out() -> None:
+    async def main() -> None:
+        async with serving() as server, Caller(server.url) as caller:
+            assert caller.call_id.startswith("rtc_")
+            sdp = caller.answer_sdp
+            assert "useinbandfec=1" in sdp
+            assert "a=msid:" in sdp
+            assert " 127.0.0.1 " in sdp
+            assert "a=end-of-candidates" in sdp
+
+    run(main)
+
+
+def test_text_alone_needs_no_audio() -> None:
+    async def main() -> None:
+        options = CallerOptions(audio="none")
+        async with serving() as server, Caller(server.url, options) as caller:
+            created = await caller.next_event("session.created")
+            assert created.event["session"]["output_modalities"] == ["text"]
+            update = {"type": "realtime", "output_modalities": ["audio"]}
+            caller.send_event({"type": "session.update", "event_id": "e1", "session": update})
+            error = await caller.next_event("error", "session.updated")
+            assert error.event["error"]["event_id"] == "e1"
+            assert error.event["error"]["param"] == "session.output_modalities"
+            caller.type_text("Hello")
+            await caller.next_event("conversation.item.done")
+        assert only(server).acts[-1][0] == "create_response"
+
+    run(main)
+
+
+def test_a_caller_without_a_microphone_hears() -> None:
+    async def main() -> None:
+        async with serving() as server, Caller(server.url, CallerOptions(audio="recvonly")) as caller:
+            await audible(caller)
+            assert not only(server).heard
+
+    run(main)
+
+
+def test_a_caller_who_only_speaks_is_heard() -> None:
+    async def main() -> None:
+        async with serving() as server, Caller(server.url, CallerOptions(audio="sendonly")) as caller:
+            await caller.say(tone(0.6))
+            assert loudest_hz(await heard_s(only(server), 0.6)) == pytest.approx(1000, abs=30)
+            assert not caller.heard
+            assert only(server).session.modality == "text"
+
+    run(main)
+
+
+def test_a_call_without_a_data_channel_works() -> None:
+    async def main() -> None:
+        async with serving() as server, Caller(server.url, CallerOptions(data_channel=False)) as caller:
+            only(server).notify(OutputBufferStarted("resp_1"))
+            await audible(caller)
+            assert not caller.events
+
+    run(main)
+
+
+def test_the_session_of_the_offer_holds_from_the_start() -> None:
+    async def main() -> None:
+        session = {"greeting": "", "audio": {"output": {"voice": "bf_emma", "speed": 1.5}}}
+        async with serving() as server, Caller(server.url, CallerOptions(session=session)) as caller:
+            created = await caller.next_event("session.created")
+            assert created.event["session"]["audio"]["output"]["voice"] == "bf_emma"
+            assert only(server).session.greeting == ""
+
+    run(main)
+
+
+def test_the_greeting_waits_for_the_connection() -> None:
+    """An offer that is never followed up starts no conversation, and its slot is free again in time."""
+
+    async def main() -> None:
+        async with serving(slots=1, connect_timeout_s=0.5) as server:
+            offer = await offer_of_a_stranger()
+            async with aiohttp.ClientSession() as http:
+                body = {"type": "offer", "sdp": offer}
+                async with http.post(f"{server.url}/api/offer", json=body) as response:
+                    assert response.status == 200
+                assert len(server.calls) == 1
+                async with http.post(f"{server.url}/api/offer", json=body) as response:
+                    assert response.status == 503
+                    assert response.headers["Retry-After"] == "7"
+            await server.host.all_free()
+            assert not only(server).began.is_set()
+            assert only(server).closed
+            assert not server.calls
+
+    run(main)
+
+
+def test_vanishing_mid_word_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The laptop's lid closes: nothing answers any more, and consent (RFC 7675) runs out.
+
+    In half a minute; here it is asked for ten times as often.
+    """
+    monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", aioice.ice.CONSENT_INTERVAL / 10)
+
+    async def main() -> None:
+        async with serving() as server, Caller(server.url) as caller:
+            await audible(caller)
+            await caller.vanish()
+            await server.host.all_free()
+            assert only(server).closed
+
+    run(main)
+
+
+def test_a_page_that_is_closed_ends_the_call_at_once() -> None:
+    """No DELETE reaches the server, but the browser's DTLS says goodbye."""
+
+    async def main() -> None:
+        async with serving() as server, Caller(server.url) as caller:
+            await audible(caller)
+            began_s = loop_time_s()
+            await caller.leave()
+            await server.host.all_free()
+            assert loop_time_s() - began_s < 3
+
+    run(main)
+
+
+def test_hanging_up_tells_the_caller() -> None:
+    async def main() -> None:
+        async with serving() as server, Caller(server.url) as caller:
+            server.calls.get(caller.call_id).hang_up()
+            await caller.ended.wait()
+
+    run(main)
+
+
+def test_a_conversation_that_breaks_ends_its_call_only() -> None:
+    async def main() -> None:
+        async with serving() as server, Caller(server.url) as broken, Caller(server.url) as sound:
+            conversation = server.host.conversations[0]
+            conversation.fails = RuntimeError("broken")
+            conversation.close()
+            await broken.ended.wait()
+            began_s = loop_time_s()
+            await audible(sound, began_s)
+            assert [type(failure) for failure in server.host.failures] == [ExceptionGroup]
+
+    run(main)
+
+
+def test_calls_one_after_the_other_leave_nothing_behind() -> None:
+    """The fixtures of every test count sockets and tasks; here also a line is free each time."""
+
+    async def main() -> None:
+        async with serving(slots=1) as server:
+            for _ in range(4):
+                async with Caller(server.url) as caller:
+                    await audible(caller)
+                await server.host.all_free()
+            assert asyncio.current_task() is not None
+            names = [task.get_name() for task in asyncio.all_tasks()]
+            assert not [name for name in names if name.startswith("rtc_")]
+
+    run(main)
+
+
+def test_candidates_can_come_later() -> None:
+    """An offer without candidates connects, with trickled ones and by the caller's own checks."""
+
+    async def main() -> None:
+        async with serving() as server:
+            options = CallerOptions(trickle=True)
+            async with Caller(server.url, options) as caller:
+                await audible(caller)
+
+    run(main)
+
+
+def test_a_server_that_is_full_says_so() -> None:
+    async def main() -> None:
+        async with serving(slots=0) as server:
+            with pytest.raises(CallRefused) as refused:
+                async with Caller(server.url):
+                    raise AssertionError("not reached")
+            assert refused.value.status == 503
+            assert refused.value.code == "server_full"
+
+    run(main)
+
+
+async def offer_of_a_stranger() -> str:
+    """A complete offer of somebody who will never be there."""
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    peer.addTransceiver("audio")
+    peer.createDataChannel("oai-events")
+    await peer.setLocalDescription()
+    sdp: str = peer.localDescription.sdp
+    await peer.close()
+    return sdp
