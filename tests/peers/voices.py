@@ -1,0 +1,79 @@
+"""Callers that are synthesised, and ears that are not the server's own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import wave
+from pathlib import Path
+
+from media.engines.whisper import Whisper
+
+from media.audio import SPEECH_RATE_HZ, Audio, concatenate
+from media.engines.kokoro_onnx import KokoroOnnx
+from media.engines.protocols import SttOptions, TtsRequest
+from media.resampler import resample
+
+
+def spoken(models: Path, text: str, voice: str = "am_michael") -> Audio:
+    """Somebody says it, 16 kHz."""
+
+    async def main() -> Audio:
+        tts = KokoroOnnx(
+            models / "kokoro-82m-int8" / "kokoro-v1.0.int8.onnx", models / "kokoro-voices", threads=2
+        )
+        await tts.start()
+        try:
+            parts = [chunk.audio async for chunk in tts.speak(TtsRequest(text, voice))]
+        finally:
+            await tts.close()
+        return resample(concatenate(parts, tts.rate_hz), SPEECH_RATE_HZ)
+
+    return asyncio.run(main())
+
+
+def transcribed(models: Path, audio: Audio, language: str = "en") -> str:
+    """What a larger model than the server's default hears."""
+
+    async def main() -> str:
+        stt = Whisper(models / "whisper-base", threads=2, model_name="base", partial_interval_s=1.0)
+        await stt.start()
+        try:
+            session = stt.open(SttOptions(language=language, partials=False))
+            try:
+                await session.push(audio)
+                return (await session.flush()).text
+            finally:
+                await session.abort()
+        finally:
+            await stt.close()
+
+    return asyncio.run(main())
+
+
+def write_wav(path: Path, audio: Audio) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(audio.rate_hz)
+        file.writeframes(audio.as_int16().tobytes())
+    return path
+
+
+def words(text: str) -> list[str]:
+    """Lower case, without punctuation: what transcripts are compared by."""
+    return re.findall(r"[a-z0-9']+", text.lower())
+
+
+def word_error_rate(reference: str, heard: str) -> float:
+    """Levenshtein distance in words over the length of the reference."""
+    expected, got = words(reference), words(heard)
+    row = list(range(len(got) + 1))
+    for at, word in enumerate(expected, 1):
+        previous, row[0] = row[0], at
+        for column, other in enumerate(got, 1):
+            previous, row[column] = (
+                row[column],
+                min(row[column] + 1, row[column - 1] + 1, previous + (word != other)),
+            )
+    return row[-1] / max(1, len(expected))
