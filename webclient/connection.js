@@ -66,7 +66,9 @@ export class Connection {
     );
     try {
       if (track) {
-        const transceiver = this.#peer.addTransceiver(track, { direction: speaker ? "sendrecv" : "sendonly" });
+        const transceiver = this.#peer.addTransceiver(track, {
+          direction: speaker ? "sendrecv" : "sendonly",
+        });
         this.#sender = transceiver.sender;
       } else if (speaker) {
         this.#peer.addTransceiver("audio", { direction: "recvonly" });

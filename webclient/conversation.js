@@ -104,7 +104,9 @@ export class Conversation {
 
   /** A connection ended: what was still forming stays as it is. @returns {Change[]} */
   settleAll() {
-    return this.#items.filter((item) => !item.final).flatMap((item) => this.#change(item.id, item.role, { final: true }));
+    return this.#items
+      .filter((item) => !item.final)
+      .flatMap((item) => this.#change(item.id, item.role, { final: true }));
   }
 
   #describe(item, previousId) {
@@ -119,7 +121,10 @@ export class Conversation {
   #append(id, role, delta) {
     const known = this.#find(id);
     if (known?.final) return [];
-    return this.#change(id, role, { text: (known?.text ?? "") + delta }).map((change) => ({ ...change, delta }));
+    return this.#change(id, role, { text: (known?.text ?? "") + delta }).map((change) => ({
+      ...change,
+      delta,
+    }));
   }
 
   #settle(id, role, text) {
@@ -147,7 +152,16 @@ export class Conversation {
       Object.assign(known, fields);
       return [{ kind: "changed", item: { ...known } }];
     }
-    const item = { id, role, text: "", heard: null, interrupted: false, final: false, failed: false, ...fields };
+    const item = {
+      id,
+      role,
+      text: "",
+      heard: null,
+      interrupted: false,
+      final: false,
+      failed: false,
+      ...fields,
+    };
     const previous = this.#items.findIndex((other) => other.id === previousId);
     this.#items.splice(previous < 0 ? this.#items.length : previous + 1, 0, item);
     return [{ kind: "added", item: { ...item } }];

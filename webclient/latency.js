@@ -44,7 +44,10 @@ export class NetworkMeter {
     const inbound = reports.find((r) => r.type === "inbound-rtp" && r.kind === "audio");
     return {
       round_trip_ms: pair.currentRoundTripTime * 1000,
-      jitter_buffer_ms: this.#jitterBuffer_ms(inbound?.jitterBufferDelay ?? 0, inbound?.jitterBufferEmittedCount ?? 0),
+      jitter_buffer_ms: this.#jitterBuffer_ms(
+        inbound?.jitterBufferDelay ?? 0,
+        inbound?.jitterBufferEmittedCount ?? 0,
+      ),
     };
   }
 

@@ -25,6 +25,8 @@ export async function openMicrophone(choice) {
 export async function listMicrophones() {
   const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
   return devices
-    .filter((device) => device.kind === "audioinput" && device.deviceId !== "" && device.deviceId !== "default")
+    .filter(
+      (device) => device.kind === "audioinput" && device.deviceId !== "" && device.deviceId !== "default",
+    )
     .map((device, index) => ({ id: device.deviceId, label: device.label || `Microphone ${index + 1}` }));
 }

@@ -1,10 +1,11 @@
 /** The page: joins the call (voice-client.js) to what is seen and pressed. */
 
+import { merge } from "./merge.js";
 import { listMicrophones } from "./microphone.js";
 import { Preferences } from "./preferences.js";
 import { listenForShortcuts } from "./shortcuts.js";
 import { Transcript } from "./transcript.js";
-import { VoiceClient, merge } from "./voice-client.js";
+import { VoiceClient } from "./voice-client.js";
 import { VoicePicture } from "./voice-picture.js";
 import { Waterfall } from "./waterfall.js";
 
@@ -20,9 +21,9 @@ const CALL_BUTTON = {
   failed: { label: "Call again", action: startCall, does: "Try the call again" },
 };
 
+/** What a screen reader is told; the rest of a call is told by the transcript. */
 const ANNOUNCED_STATES = {
   connecting: "Calling.",
-  listening: "Connected.",
   reconnecting: "The connection broke. Calling again.",
   idle: "The call has ended.",
 };
@@ -74,7 +75,9 @@ function followClient() {
     waterfall.add(detail);
     byId("latency").classList.remove("empty");
   });
-  client.addEventListener("problem", ({ detail }) => showProblem(detail.message, detail.code === "audio-blocked"));
+  client.addEventListener("problem", ({ detail }) =>
+    showProblem(detail.message, detail.code === "audio-blocked"),
+  );
   client.addEventListener("microphone", ({ detail }) => {
     picture.showCaller(detail.stream);
     showState();
@@ -128,7 +131,11 @@ async function startCall() {
 async function startTyping(changes = {}) {
   hideProblem();
   byId("text-input").focus();
-  return client.call({ microphone: false, speaker: preferences.choice.speak, session: merge(session(), changes) });
+  return client.call({
+    microphone: false,
+    speaker: preferences.choice.speak,
+    session: merge(session(), changes),
+  });
 }
 
 async function sendText() {
@@ -174,9 +181,8 @@ function onState({ state, previous }) {
   if (state === "idle" || state === "failed") picture.showAssistant(null);
   const connected = ["connecting", "reconnecting"].includes(previous) && client.inCall;
   if (connected || state === "thinking") hideProblem();
-  if (state in ANNOUNCED_STATES && (state !== "listening" || connected)) {
-    byId("status").textContent = ANNOUNCED_STATES[state];
-  }
+  const announcement = connected ? "Connected." : ANNOUNCED_STATES[state];
+  if (announcement) byId("status").textContent = announcement;
   showState();
 }
 
@@ -199,6 +205,7 @@ function showState() {
   byId("mute-label").textContent = client.muted ? "Unmute" : "Mute";
   byId("text-only-button").hidden = busy && !typing;
   byId("text-only-label").textContent = typing ? "Use microphone" : "Type instead";
+  byId("text-only-icon").setAttribute("href", typing ? "#icon-microphone" : "#icon-keyboard");
 }
 
 function showVoice() {

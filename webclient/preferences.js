@@ -19,7 +19,14 @@ export class Preferences extends EventTarget {
     super();
     this.#form = form;
     this.#config = config;
-    this.#defaults = { speak: true, speed: 1, language: "", instructions: "", greeting: "", ...config.defaults };
+    this.#defaults = {
+      speak: true,
+      speed: 1,
+      language: "",
+      instructions: "",
+      greeting: "",
+      ...config.defaults,
+    };
     this.#fill();
     this.#restore();
     this.#showSpeed();
@@ -103,7 +110,8 @@ export class Preferences extends EventTarget {
     this.#remember();
     if (field.name === "language") this.#matchVoice(field.value);
     if (!["microphone", "shortcuts"].includes(field.name)) this.#tell(field.name);
-    if (field.name === "microphone") this.dispatchEvent(new CustomEvent("microphone", { detail: field.value }));
+    if (field.name === "microphone")
+      this.dispatchEvent(new CustomEvent("microphone", { detail: field.value }));
   }
 
   /** A voice speaks its own language only: another language asks for another voice. */
@@ -117,7 +125,9 @@ export class Preferences extends EventTarget {
   }
 
   #tell(name) {
-    this.dispatchEvent(new CustomEvent("change", { detail: { name, patch: sessionPatch(name, this.choice[name]) } }));
+    this.dispatchEvent(
+      new CustomEvent("change", { detail: { name, patch: sessionPatch(name, this.choice[name]) } }),
+    );
   }
 
   #showSpeed() {

@@ -27,7 +27,10 @@ const MICROPHONE_PROBLEMS = {
     "The browser did not give access to the microphone. Allow it in the address bar's site settings and " +
       "call again, or type instead.",
   ],
-  NotFoundError: ["microphone-missing", "No microphone was found. Plug one in and call again, or type instead."],
+  NotFoundError: [
+    "microphone-missing",
+    "No microphone was found. Plug one in and call again, or type instead.",
+  ],
   NotReadableError: [
     "microphone-busy",
     "The microphone could not be opened: another program may be using it. Close that program and call again.",
@@ -64,10 +67,14 @@ export function iceProblem() {
 
 /** @param {unknown} cause */
 export function unreachableProblem(cause) {
-  return new Problem("server-unreachable", "The server does not answer. Is it running, and is the network up?", {
-    retryable: true,
-    cause,
-  });
+  return new Problem(
+    "server-unreachable",
+    "The server does not answer. Is it running, and is the network up?",
+    {
+      retryable: true,
+      cause,
+    },
+  );
 }
 
 /** @param {unknown} [cause] */
@@ -85,7 +92,9 @@ export function lostProblem(cause) {
 export function refusalProblem(status, body, retryAfter) {
   const retryAfterS = /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : null;
   if (status === 503) {
-    const wait = retryAfterS ? ` Try again in ${retryAfterS} second${retryAfterS === 1 ? "" : "s"}.` : " Try again soon.";
+    const wait = retryAfterS
+      ? ` Try again in ${retryAfterS} second${retryAfterS === 1 ? "" : "s"}.`
+      : " Try again soon.";
     return new Problem("server-full", (body.detail ?? "The server is full: every line is in use.") + wait, {
       retryable: true,
       retryAfterS,

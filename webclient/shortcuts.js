@@ -6,7 +6,15 @@
  */
 export function listenForShortcuts(actions, enabled) {
   document.addEventListener("keydown", (event) => {
-    if (!enabled() || event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.defaultPrevented) return;
+    if (
+      !enabled() ||
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey ||
+      event.repeat ||
+      event.defaultPrevented
+    )
+      return;
     if (event.key !== "Escape" && isTextField(event.target)) return;
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!action) return;
@@ -16,5 +24,8 @@ export function listenForShortcuts(actions, enabled) {
 }
 
 function isTextField(target) {
-  return target instanceof HTMLElement && (target.matches("input:not([type=range], [type=checkbox]), textarea, select") || target.isContentEditable);
+  return (
+    target instanceof HTMLElement &&
+    (target.matches("input:not([type=range], [type=checkbox]), textarea, select") || target.isContentEditable)
+  );
 }

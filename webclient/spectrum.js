@@ -73,6 +73,7 @@ export function drawnVoice(time_s, frequency_hz, pitch_hz) {
   for (const [centre, width, strength] of formants) {
     tone += strength * Math.exp(-(((frequency_hz - centre) / width) ** 2));
   }
-  const breath = 0.45 * Math.max(0, Math.sin(time_s * 2.9)) ** 12 * Math.exp(-(((frequency_hz - 5000) / 1700) ** 2));
+  const breath =
+    0.45 * Math.max(0, Math.sin(time_s * 2.9)) ** 12 * Math.exp(-(((frequency_hz - 5000) / 1700) ** 2));
   return 255 * Math.min(1, phrase * (syllable * tone * harmonic + breath));
 }

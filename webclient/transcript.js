@@ -10,6 +10,8 @@ export class Transcript {
   #list;
   #announcer;
   #elements = new Map();
+  /** Whether the end is in view: then it is kept there as text comes. */
+  #following = true;
   #announced = new Set();
 
   /**
@@ -19,6 +21,10 @@ export class Transcript {
   constructor(list, announcer) {
     this.#list = list;
     this.#announcer = announcer;
+    list.addEventListener("scroll", () => {
+      this.#following = list.scrollHeight - list.scrollTop - list.clientHeight < END_MARGIN_PX;
+    });
+    new ResizeObserver(() => this.#follow()).observe(list);
   }
 
   /**
@@ -26,7 +32,6 @@ export class Transcript {
    * @param {string[]} order the ids of the whole conversation
    */
   apply({ kind, item }, order) {
-    const following = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < END_MARGIN_PX;
     if (kind === "removed") {
       this.#elements.get(item.id)?.remove();
       this.#elements.delete(item.id);
@@ -35,7 +40,11 @@ export class Transcript {
       this.#announce(item);
     }
     this.#list.classList.toggle("empty", this.#elements.size === 0);
-    if (following) this.#list.scrollTop = this.#list.scrollHeight;
+    this.#follow();
+  }
+
+  #follow() {
+    if (this.#following) this.#list.scrollTop = this.#list.scrollHeight;
   }
 
   #add(item, order) {

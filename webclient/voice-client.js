@@ -38,6 +38,7 @@ import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { Floor } from "./floor.js";
 import { turnLatency } from "./latency.js";
+import { merge } from "./merge.js";
 import { openMicrophone } from "./microphone.js";
 import { Problem, refusalProblem, unreachableProblem } from "./problems.js";
 
@@ -261,7 +262,10 @@ export class VoiceClient extends EventTarget {
   #onMicrophoneEnded(stream) {
     if (stream !== this.#microphone) return;
     this.#tellProblem(
-      new Problem("microphone-lost", "The microphone is gone: it was unplugged or its permission withdrawn. Choose another."),
+      new Problem(
+        "microphone-lost",
+        "The microphone is gone: it was unplugged or its permission withdrawn. Choose another.",
+      ),
     );
   }
 
@@ -309,7 +313,8 @@ export class VoiceClient extends EventTarget {
         await this.#connect(signal);
         return;
       } catch (error) {
-        if (signal.aborted || !(error instanceof Problem && error.retryable)) return this.#giveUp(error, signal);
+        if (signal.aborted || !(error instanceof Problem && error.retryable))
+          return this.#giveUp(error, signal);
         last = error;
       }
     }
@@ -346,7 +351,9 @@ export class VoiceClient extends EventTarget {
       // An AbortError says only that the call ended before its sound began.
       if (error.name !== "NotAllowedError") return;
       this.#tellProblem(
-        new Problem("audio-blocked", "The browser keeps the sound off until you press “Turn on the sound”.", { cause: error }),
+        new Problem("audio-blocked", "The browser keeps the sound off until you press “Turn on the sound”.", {
+          cause: error,
+        }),
       );
     }
   }
@@ -361,11 +368,15 @@ export class VoiceClient extends EventTarget {
     this.#announce(this.#conversation.apply(event));
     this.#floor.apply(event);
     if (event.type === "vk.turn.latency") this.#onLatency(event);
-    if (event.type === "error") this.#tellProblem(new Problem(event.error.code ?? event.error.type, event.error.message));
+    if (event.type === "error")
+      this.#tellProblem(new Problem(event.error.code ?? event.error.type, event.error.message));
     if (event.type === "response.done" && event.response.status === "failed") {
       const cause = event.response.status_details?.error;
       this.#tellProblem(
-        new Problem(cause?.code ?? "response-failed", cause?.message ?? "The server could not answer this time. Say it again."),
+        new Problem(
+          cause?.code ?? "response-failed",
+          cause?.message ?? "The server could not answer this time. Say it again.",
+        ),
       );
     }
     if (event.type === "response.done" && this.#replyOwed) {
@@ -403,7 +414,8 @@ export class VoiceClient extends EventTarget {
   }
 
   #tellProblem(error) {
-    const known = error instanceof Problem ? error : new Problem("unexpected", `Something went wrong: ${error}`);
+    const known =
+      error instanceof Problem ? error : new Problem("unexpected", `Something went wrong: ${error}`);
     if (known.code === "unexpected") console.error(error);
     this.#emit("problem", { code: known.code, message: known.message, retryAfterS: known.retryAfterS });
   }
@@ -417,26 +429,15 @@ export class VoiceClient extends EventTarget {
   }
 }
 
-/** Merges plain objects, field by field; anything else, arrays included, is replaced. */
-export function merge(base, patch) {
-  const merged = { ...base };
-  for (const [key, value] of Object.entries(patch)) {
-    merged[key] = isPlainObject(value) ? merge(isPlainObject(base[key]) ? base[key] : {}, value) : value;
-  }
-  return merged;
-}
-
-function isPlainObject(value) {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** @param {MediaStream | null} stream */
 function stopTracks(stream) {
   for (const track of stream?.getTracks() ?? []) track.stop();
 }
 
 function randomHex(bytes) {
-  return [...crypto.getRandomValues(new Uint8Array(bytes))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [...crypto.getRandomValues(new Uint8Array(bytes))]
+    .map((byte) => byte.toString(16).padStart(2, "0"))
+    .join("");
 }
 
 /** Waits; rejects when the call is hung up meanwhile. */

@@ -92,7 +92,7 @@ export class VoicePicture {
       this.#onLevel(0);
       return;
     }
-    this.#atRest = false;
+    if (this.#atRest) this.#endRest();
     this.#audioContext?.resume();
     if (document.hidden) return;
     this.#drawnUntil_ms = performance.now();
@@ -101,7 +101,9 @@ export class VoicePicture {
 
   #draw(now_ms) {
     this.#frame = requestAnimationFrame((next_ms) => this.#draw(next_ms));
-    const perStroke_ms = this.#calm.matches ? 1000 / CALM_STROKES_PER_S : (1000 * (STROKE_PX + GAP_PX)) / SPEED_PX_PER_S;
+    const perStroke_ms = this.#calm.matches
+      ? 1000 / CALM_STROKES_PER_S
+      : (1000 * (STROKE_PX + GAP_PX)) / SPEED_PX_PER_S;
     const strokes = Math.floor((now_ms - this.#drawnUntil_ms) / perStroke_ms);
     if (strokes <= 0) return;
     this.#drawnUntil_ms += strokes * perStroke_ms;
@@ -143,7 +145,8 @@ export class VoicePicture {
     const head = this.#calm.matches ? 0 : this.#head;
     context.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
     const left = this.#canvas.width - width;
-    if (head < width) context.drawImage(this.#ring, head, 0, width - head, height, left, 0, width - head, height);
+    if (head < width)
+      context.drawImage(this.#ring, head, 0, width - head, height, left, 0, width - head, height);
     if (head > 0) context.drawImage(this.#ring, 0, 0, head, height, left + width - head, 0, head, height);
   }
 
@@ -192,10 +195,16 @@ export class VoicePicture {
     for (let index = 0; index < strokes; index++) {
       const time_s = index * perStroke_s;
       this.#addStroke(
-        (side, frequency_hz) => REST_STRENGTH * drawnVoice(time_s + shift_s[side], frequency_hz, pitch_hz[side]),
+        (side, frequency_hz) =>
+          REST_STRENGTH * drawnVoice(time_s + shift_s[side], frequency_hz, pitch_hz[side]),
       );
     }
     this.#present();
+  }
+
+  #endRest() {
+    this.#atRest = false;
+    this.#ring.getContext("2d").clearRect(0, 0, this.#ring.width, this.#ring.height);
   }
 }
 
