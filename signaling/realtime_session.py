@@ -28,6 +28,12 @@ from signaling.realtime_mapping import (
 from signaling.realtime_objects import SessionUpdate
 from signaling.realtime_translation import Translator
 
+_WIRE_NAMES = {
+    "voice": "session.audio.output.voice",
+    "language": "session.audio.input.transcription.language",
+}
+"""What the conversation finds fault with in a session, as the client named it."""
+
 log = logging.getLogger(__name__)
 
 
@@ -156,7 +162,7 @@ class RealtimeSession:
             type="invalid_request_error",
             code=error.code,
             message=str(error),
-            param=error.param,
+            param=_WIRE_NAMES.get(error.param or "", error.param),
             event_id=event_id,
         )
         self._send(wire.ErrorEvent(error=detail))

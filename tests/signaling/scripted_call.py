@@ -232,7 +232,7 @@ async def serving(*, slots: int = 4, **ice: Any) -> AsyncIterator[Serving]:
         app = web.Application(middlewares=[problem_middleware, guard(host.settings.access)])
         app.on_response_prepare.append(headers_signal(host.settings.access))
         app.add_routes(routes(host, calls))
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, lingering_time=0.5)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -1,0 +1,97 @@
+"""Which hosts and origins are this server's own, and how others are let in."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from signaling.guard import guard, headers_signal, host_allowed, origin_allowed
+from signaling.problem import problem_middleware
+from signaling.settings import AccessSettings
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("localhost", True),
+        ("localhost:8000", True),
+        ("LOCALHOST:8000", True),
+        ("voice.localhost", True),
+        ("127.0.0.1:8000", True),
+        ("127.8.8.8", True),
+        ("192.168.1.20:8443", True),
+        ("[::1]:8000", True),
+        ("[fe80::1]", True),
+        ("voice.example", True),
+        ("voice.example:443", True),
+        ("evil.voice.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("", False),
+        (":8000", False),
+        ("[", False),
+    ],
+)
+def test_hosts(host: str, allowed: bool) -> None:
+    assert host_allowed(host, ("voice.example",)) is allowed
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("http://localhost:8000", True),
+        ("https://localhost:8000", True),
+        ("http://localhost:8001", False),
+        ("http://localhost", False),
+        ("file://localhost:8000", False),
+        ("localhost:8000", False),
+        ("null", False),
+        ("https://page.example", True),
+        ("http://page.example", False),
+    ],
+)
+def test_origins(origin: str, allowed: bool) -> None:
+    assert origin_allowed(origin, "localhost:8000", ("https://page.example",)) is allowed
+
+
+def test_a_star_lets_everybody_in() -> None:
+    assert host_allowed("any.example", ("*",))
+    assert origin_allowed("https://any.example", "localhost", ("*",))
+
+
+def test_an_allowed_page_may_call_from_elsewhere() -> None:
+    """The preflight is answered, and the answer may be read."""
+
+    async def main() -> None:
+        access = AccessSettings(allowed_origins=("https://page.example",))
+        app = web.Application(middlewares=[problem_middleware, guard(access)])
+        app.on_response_prepare.append(headers_signal(access))
+        app.add_routes([web.post("/api/offer", _made)])
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        origin = {"Origin": "https://page.example"}
+        preflight = {**origin, "Access-Control-Request-Method": "POST"}
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as http:
+            async with http.options("/api/offer", headers=preflight) as response:
+                assert response.status == 204
+                assert "POST" in response.headers["Access-Control-Allow-Methods"]
+                assert response.headers["Access-Control-Allow-Origin"] == "https://page.example"
+            async with http.post("/api/offer", headers=origin) as response:
+                assert response.status == 201
+                assert response.headers["Access-Control-Allow-Origin"] == "https://page.example"
+                assert response.headers["Vary"] == "Origin"
+            async with http.options(
+                "/api/offer", headers={**preflight, "Origin": "https://e.example"}
+            ) as other:
+                assert other.status == 403
+        await runner.cleanup()
+
+    asyncio.run(main())
+
+
+async def _made(request: web.Request) -> web.Response:
+    return web.Response(status=201)

@@ -1,0 +1,49 @@
+"""What is used of aioice's insides is still there."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+import aioice.ice
+from aiortc import RTCConfiguration, RTCPeerConnection
+
+from signaling.ice import LOOPBACK, abandon_sockets, loopback_gathered
+
+
+async def gathered(peer: RTCPeerConnection, loopback: bool) -> str:
+    peer.createDataChannel("x")
+    with loopback_gathered(loopback):
+        await peer.setLocalDescription()
+    sdp: str = peer.localDescription.sdp
+    return sdp
+
+
+def test_loopback_is_gathered_where_it_is_wanted() -> None:
+    async def main() -> None:
+        for wanted in (True, False):
+            peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+            assert (f" {LOOPBACK} " in await gathered(peer, wanted)) is wanted
+            await peer.close()
+
+    asyncio.run(main())
+
+
+def test_aioice_still_asks_for_addresses_by_this_name() -> None:
+    source = inspect.getsource(aioice.ice.Connection.gather_candidates)
+    assert "get_host_addresses(" in source
+    assert "use_ipv4=" in source
+    assert "use_ipv6=" in source
+
+
+def test_sockets_can_be_taken_from_a_connection() -> None:
+    """The fixtures fail this test if one stays open."""
+
+    async def main() -> None:
+        peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        await gathered(peer, True)
+        assert peer.sctp is not None
+        assert abandon_sockets(peer.sctp.transport.transport) >= 1
+        await peer.close()
+
+    asyncio.run(main())
