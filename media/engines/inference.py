@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from media.errors import EngineError
 
@@ -27,6 +28,44 @@ class Urgency(IntEnum):
     """Nice to have: a partial transcript."""
 
 
+class Outlet(Generic[T]):
+    """What streaming work sends its results through, from its thread to the consumer's loop.
+
+    Holds what was sent and not yet consumed without a bound of its own: the work has one (a reply's
+    tokens, a clause's chunks), and a thread that waited for its consumer would be lost to other calls.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sent: asyncio.Queue[T | None] = asyncio.Queue()
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """The consumer has gone: the work should end as soon as it can."""
+        return self._closed
+
+    def send(self, item: T) -> None:
+        """From the work's thread; dropped where the consumer has gone."""
+        self._hand_over(item)
+
+    def end(self) -> None:
+        """From any thread: nothing more will be sent."""
+        self._hand_over(None)
+
+    def _hand_over(self, item: T | None) -> None:
+        if not self._closed:
+            with contextlib.suppress(RuntimeError):  # the loop has closed, and the consumer with it
+                self._loop.call_soon_threadsafe(self._sent.put_nowait, item)
+
+    async def receive(self) -> T | None:
+        """The next item, None after the last."""
+        return await self._sent.get()
+
+    def close(self) -> None:
+        self._closed = True
+
+
 class InferenceThreads:
     """An engine's threads, named `NAME_0` … for debuggers and profilers.
 
@@ -36,7 +75,7 @@ class InferenceThreads:
     Args:
         name: the engine's.
         threads: how many pieces of work may run at once.
-        failures: what the backend raises; it reaches the caller of `run` as `EngineError`.
+        failures: what the backend raises; it reaches whoever waits as `EngineError`.
     """
 
     def __init__(
@@ -70,18 +109,34 @@ class InferenceThreads:
         Raises:
             EngineError: the work raised one of `failures`, or `close` came first.
         """
-        if self._closed:
-            raise self._closed_error()
-        future: Future[T] = Future()
-        self._unfinished.add(future)
-        future.add_done_callback(self._unfinished.discard)
-        with self._lock:
-            heapq.heappush(self._waiting, (urgency, next(self._order), future, work))
-        self._executor.submit(self._run_most_urgent)
         try:
-            return await asyncio.wrap_future(future)
+            return await asyncio.wrap_future(self._submit(work, urgency))
         except self._failures as error:
             raise EngineError(f"{self._name}: {error}") from error
+
+    async def stream(
+        self, work: Callable[[Outlet[T]], None], *, urgency: Urgency = Urgency.NOW
+    ) -> AsyncGenerator[T, None]:
+        """Runs `work` on a thread and yields what it sends.
+
+        Closing the generator (or cancelling who waits for it) closes the outlet, and does not wait for the
+        work to notice.
+
+        Raises:
+            EngineError: the work raised one of `failures`, or `close` came first.
+        """
+        outlet: Outlet[T] = Outlet()
+        future = self._submit(lambda: work(outlet), urgency)
+        future.add_done_callback(lambda _: outlet.end())
+        try:
+            while (item := await outlet.receive()) is not None:
+                yield item
+            future.result()  # done: this only raises what the work raised
+        except self._failures as error:
+            raise EngineError(f"{self._name}: {error}") from error
+        finally:
+            outlet.close()
+            future.cancel()
 
     async def close(self) -> None:
         """Drops what waits, lets what runs come to its end, ends the threads. May be called twice."""
@@ -99,12 +154,16 @@ class InferenceThreads:
         await asyncio.shield(asyncio.wrap_future(closer))
         thread.join()
 
-    def _closed_error(self) -> EngineError:
-        return EngineError(f"The engine {self._name} is closed.", code="engine_closed")
-
-    def _shut_down(self, closer: Future[None]) -> None:
-        self._executor.shutdown(wait=True)
-        closer.set_result(None)
+    def _submit(self, work: Callable[[], T], urgency: Urgency) -> Future[T]:
+        if self._closed:
+            raise self._closed_error()
+        future: Future[T] = Future()
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        with self._lock:
+            heapq.heappush(self._waiting, (urgency, next(self._order), future, work))
+        self._executor.submit(self._run_most_urgent)
+        return future
 
     def _run_most_urgent(self) -> None:
         """One for each submitted work, but not its own: whichever is most urgent by now."""
@@ -116,5 +175,12 @@ class InferenceThreads:
             return
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - handed to the caller of `run`, whole
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits, whole
             future.set_exception(error)
+
+    def _closed_error(self) -> EngineError:
+        return EngineError(f"The engine {self._name} is closed.", code="engine_closed")
+
+    def _shut_down(self, closer: Future[None]) -> None:
+        self._executor.shutdown(wait=True)
+        closer.set_result(None)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+from collections.abc import AsyncGenerator
 
 import pytest
 
-from media.engines.inference import InferenceThreads, Urgency
+from media.engines.inference import InferenceThreads, Outlet, Urgency
 from media.errors import EngineError
 
 
@@ -132,3 +134,69 @@ async def _error(threads: InferenceThreads) -> EngineError:
     with pytest.raises(EngineError) as caught:
         await threads.run(lambda: None)
     return caught.value
+
+
+def test_a_stream_yields_what_its_work_sends_and_raises_what_it_raises() -> None:
+    def work(outlet: Outlet[int]) -> None:
+        for number in range(3):
+            outlet.send(number)
+        raise ValueError("no more")
+
+    async def main() -> None:
+        threads = InferenceThreads("engine")
+        stream = threads.stream(work)
+        assert [await anext(stream) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(EngineError, match="engine: no more"):
+            await anext(stream)
+        await threads.close()
+
+    asyncio.run(main())
+
+
+def test_closing_a_stream_tells_its_work() -> None:
+    ended = threading.Event()
+
+    def work(outlet: Outlet[str]) -> None:
+        while not outlet.closed:
+            outlet.send("more")
+            ended.wait(0.001)
+        ended.set()
+
+    async def main() -> None:
+        threads = InferenceThreads("engine")
+        async with contextlib.aclosing(threads.stream(work)) as stream:
+            assert await anext(stream) == "more"
+        await threads.close()  # returns only because the work has ended
+        assert ended.is_set()
+
+    asyncio.run(main())
+
+
+def test_a_stream_closed_before_its_turn_never_runs() -> None:
+    async def main() -> list[str]:
+        threads = InferenceThreads("engine")
+        gate = threading.Event()
+        ran: list[str] = []
+
+        def work(_: Outlet[str]) -> None:
+            ran.append("stream")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(threads.run(gate.wait))
+            await asyncio.sleep(0)
+            stream = threads.stream(work)
+            consumer = group.create_task(_consume(stream))
+            await asyncio.sleep(0)
+            consumer.cancel()
+            await asyncio.wait({consumer})
+            gate.set()
+        await threads.close()
+        return ran
+
+    assert asyncio.run(main()) == []
+
+
+async def _consume(stream: AsyncGenerator[str, None]) -> None:
+    async with contextlib.aclosing(stream):
+        async for _ in stream:
+            pass
