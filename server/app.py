@@ -1,0 +1,74 @@
+"""The HTTP applications of the process and the ports they listen on."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from media.errors import ConfigError
+from server.webclient import webclient_routes
+from signaling.call_host import CallHost
+from signaling.guard import guard, headers_signal
+from signaling.offer_routes import routes
+from signaling.problem import problem_middleware
+from signaling.running_calls import RunningCalls
+
+_SHUTDOWN_TIMEOUT_S = 2.0
+"""Requests under way when the server stops have this long; the calls have had their time before."""
+
+
+def page_app(host: CallHost) -> web.Application:
+    """The page and the signalling: what callers reach."""
+    access = host.settings.access
+    app = web.Application(
+        middlewares=[problem_middleware, guard(access)], client_max_size=access.max_body_bytes
+    )
+    app.on_response_prepare.append(headers_signal(access))
+    app.add_routes(routes(host, RunningCalls()))
+    app.add_routes(webclient_routes())
+    return app
+
+
+@asynccontextmanager
+async def listening(
+    app: web.Application, host: str, port: int, *, setting: str, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """Serves an application until the block ends. Gives its port: the system's choice where 0 was asked.
+
+    Args:
+        app: what is served.
+        host: address to bind.
+        port: to bind; 0 lets the system choose.
+        setting: which setting the port comes from, for the error.
+        tls: None for plain HTTP.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        except OSError as error:
+            raise _cannot_listen(error, host, port, setting) from error
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _cannot_listen(error: OSError, host: str, port: int, setting: str) -> ConfigError:
+    match error.errno:
+        case errno.EADDRINUSE:
+            reason = f"Port {port} on {host} is in use by another program: stop that one, or set {setting}."
+        case errno.EACCES:
+            reason = f"Port {port} on {host} needs privileges that this program has not: set {setting}."
+        case errno.EADDRNOTAVAIL:
+            reason = f"This machine has no address {host}: set {setting.replace('port', 'host')}."
+        case _:
+            reason = f"Cannot listen on {host}, port {port}: {error.strerror}."
+    return ConfigError(reason, code="cannot_listen", param=setting)

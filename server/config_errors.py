@@ -1,0 +1,105 @@
+"""Validation errors in words: where it is written, which setting, what was given, what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from media.errors import ConfigError
+from server.config_sources import KeyPath
+
+_LONGEST_VALUE_SHOWN = 60
+
+
+def explained(
+    error: ValidationError, model: type[BaseModel], place_of: Callable[[KeyPath], str | None]
+) -> ConfigError:
+    """One sentence for each thing that is wrong; `param` names the first setting at fault.
+
+    Args:
+        error: what pydantic found.
+        model: what it validated: sections of settings.
+        place_of: where a setting was written, if that is known.
+    """
+    sentences: list[str] = []
+    params: list[str] = []
+    for detail in error.errors(include_url=False):
+        path = tuple(str(part) for part in detail["loc"])
+        place = place_of(path)
+        sentences.append(
+            f"{place}: {_sentence(path, detail, model)}" if place else _sentence(path, detail, model)
+        )
+        params.append(".".join(path))
+    return ConfigError("\n".join(sentences), param=params[0])
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def _sentence(path: KeyPath, detail: ErrorDetails, model: type[BaseModel]) -> str:
+    name = ".".join(path)
+    if detail["type"] == "extra_forbidden":
+        return _unknown_setting(path, model)
+    if detail["type"] in ("model_type", "model_attributes_type"):
+        return f"{name} is a section: its settings stand indented below it."
+    message = detail["msg"]
+    if detail["type"] == "value_error":
+        reason = message.removeprefix("Value error, ")
+        return f"{name}: {reason}." if name else f"{reason}."
+    allowed = message.replace("Input should", "it should", 1)
+    if detail["type"] == "literal_error":
+        names = re.findall("'([^']*)'", message)
+        guess = nearest(str(detail["input"]), names) if len(names) > 1 else None
+        allowed += f" (did you mean '{guess}'?)" if guess else ""
+    return f"{name} cannot be {_shown(detail['input'])}: {allowed[0].lower()}{allowed[1:]}."
+
+
+def _unknown_setting(path: KeyPath, model: type[BaseModel]) -> str:
+    *parents, key = path
+    known = _fields(model, tuple(parents))
+    guess = nearest(key, known)
+    if not parents:
+        hint = f": did you mean {guess}?" if guess else f". There are: {', '.join(known)}."
+        return f"There is no section {key}{hint}"
+    name = ".".join(path)
+    if guess:
+        return f"There is no setting {name}: did you mean {'.'.join((*parents, guess))}?"
+    elsewhere = [section for section in model.model_fields if key in _fields(model, (section,))]
+    if elsewhere:
+        return f"There is no setting {name}: did you mean {elsewhere[0]}.{key}?"
+    return f"There is no setting {name}. Section {'.'.join(parents)} has: {', '.join(known)}."
+
+
+def _fields(model: type[BaseModel], path: KeyPath) -> list[str]:
+    """The settings of a section, which may be a list's element or a section within one."""
+    section: Any = model
+    for part in path:
+        if part.isdigit():
+            continue
+        annotation = section.model_fields[part].annotation
+        section = next((kind for kind in _model_types(annotation)), None)
+        if section is None:
+            return []
+    return list(section.model_fields)
+
+
+def _model_types(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    arguments = getattr(annotation, "__args__", ())
+    return [found for argument in arguments for found in _model_types(argument)]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "what is given"
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= _LONGEST_VALUE_SHOWN else f"{text[:_LONGEST_VALUE_SHOWN]}…"

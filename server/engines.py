@@ -1,0 +1,238 @@
+"""The engines of this process: which backend each name stands for, and how far each of them is.
+
+An adapter is imported only when it is asked for: a machine without torch never loads one that needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from media.clock import thread_time_s
+from media.engines.protocols import (
+    Engine,
+    Engines,
+    LlmEngine,
+    SttEngine,
+    TtsEngine,
+    TurnEndEngine,
+    VadEngine,
+)
+from media.errors import EngineError, VoiceUnavailable
+from server.config import Config
+from server.engine_settings import WhisperName
+from server.model_store import ModelStore, default_root
+from server.warm_up import EngineRole, WarmUp
+
+_log = logging.getLogger(__name__)
+
+_DEFAULT_THREADS_LIMIT = 4
+"""The small models gain nothing from more, and other calls' engines want cores too."""
+
+
+class EngineState(StrEnum):
+    """How far an engine is."""
+
+    ABSENT = "absent"
+    LOADING = "loading"
+    WARMING = "warming"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """One engine, for `/status`.
+
+    Attributes:
+        role: `stt`.
+        name: the backend and its model.
+        state: how far it is.
+        reason: of a failure, one sentence.
+        started_after_s: loading and warming took so long.
+    """
+
+    role: EngineRole
+    name: str
+    state: EngineState
+    reason: str | None = None
+    started_after_s: float | None = None
+
+
+def build_engines(config: Config) -> Engines:
+    """Makes the configured engines; starts none. Imports their libraries, which takes a second or two.
+
+    Raises:
+        ModelMissing: a model's files are absent or truncated.
+    """
+    store = ModelStore(config.models.directory or default_root())
+    return Engines(
+        vad=_vad(config, store),
+        turn_end=_turn_end(config, store),
+        stt=_stt(config, store),
+        llm=_llm(config, store),
+        tts=_tts(config, store),
+    )
+
+
+class EngineSet:
+    """The engines' life: started together, reported on, closed together.
+
+    Args:
+        engines: none of them started.
+        warm_up: what each does once before it counts as ready.
+    """
+
+    def __init__(self, engines: Engines, warm_up: WarmUp) -> None:
+        self.engines = engines
+        self._warm_up = warm_up
+        self._all_ready = asyncio.Event()
+        self._reports = {
+            role: EngineReport(role, engine.name, EngineState.ABSENT) for role, engine in _by_role(engines)
+        }
+
+    @property
+    def ready(self) -> bool:
+        """Each of them has done its work once."""
+        return self._all_ready.is_set()
+
+    @property
+    def reports(self) -> tuple[EngineReport, ...]:
+        return tuple(self._reports.values())
+
+    async def start(self) -> None:
+        """Loads and warms all of them, side by side.
+
+        Raises:
+            EngineError: one failed; the others are given up, and closed by `close`.
+            VoiceUnavailable: the configured voice cannot be spoken.
+        """
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for role, engine in _by_role(self.engines):
+                    starting.create_task(self._start(role, engine), name=f"start {role}")
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        self._all_ready.set()
+
+    async def until_ready(self) -> None:
+        """Returns when all of them are ready. Never, if one failed: `start` raises that."""
+        await self._all_ready.wait()
+
+    async def close(self) -> None:
+        """Frees all of them. May be called at any time, and twice."""
+        for _, engine in _by_role(self.engines):
+            await engine.close()
+
+    async def _start(self, role: EngineRole, engine: Engine) -> None:
+        began_s = thread_time_s()
+        self._reports[role] = EngineReport(role, engine.name, EngineState.LOADING)
+        try:
+            await engine.start()
+            self._reports[role] = EngineReport(role, engine.name, EngineState.WARMING)
+            await self._warm_up.of(role)
+        except (EngineError, VoiceUnavailable) as error:
+            self._reports[role] = EngineReport(role, engine.name, EngineState.FAILED, str(error))
+            raise
+        took_s = round(thread_time_s() - began_s, 2)
+        self._reports[role] = EngineReport(role, engine.name, EngineState.READY, started_after_s=took_s)
+        _log.info("engine ready", extra={"engine": role, "model": engine.name, "took_s": took_s})
+
+
+def threads_of(own: int | None, config: Config) -> int:
+    """An engine's threads: its section's, or `performance.threads`, or one for each core, up to 4."""
+    return own or config.performance.threads or min(_usable_cores(), _DEFAULT_THREADS_LIMIT)
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _by_role(engines: Engines) -> Iterator[tuple[EngineRole, Engine]]:
+    yield "vad", engines.vad
+    yield "turn_end", engines.turn_end
+    yield "stt", engines.stt
+    yield "llm", engines.llm
+    yield "tts", engines.tts
+
+
+def _vad(config: Config, store: ModelStore) -> VadEngine:
+    match config.vad.engine:
+        case "silero":
+            from media.engines.silero_vad import SileroVad
+
+            return SileroVad(store.path("silero-vad") / "silero_vad_16k_op15.onnx")
+        case _:
+            assert_never(config.vad.engine)
+
+
+def _turn_end(config: Config, store: ModelStore) -> TurnEndEngine:
+    match config.turn_taking.engine:
+        case "smart-turn":
+            from media.engines.smart_turn import SmartTurn
+
+            return SmartTurn(store.path("smart-turn-v3.2") / "smart-turn-v3.2-cpu.onnx")
+        case _:
+            assert_never(config.turn_taking.engine)
+
+
+def _stt(config: Config, store: ModelStore) -> SttEngine:
+    """English goes to the model of `model.name`, the rest to the multilingual one, if both are there."""
+    settings = config.model
+    if settings.name == "base" or settings.multilingual == "none":
+        return _whisper(settings.name, config, store)
+    from media.engines.stt_by_language import SttByLanguage
+
+    return SttByLanguage(
+        english=_whisper(settings.name, config, store),
+        multilingual=_whisper(settings.multilingual, config, store),
+    )
+
+
+def _whisper(name: WhisperName, config: Config, store: ModelStore) -> SttEngine:
+    match config.model.engine:
+        case "whisper":
+            from media.engines.whisper import Whisper
+
+            return Whisper(
+                store.path(f"whisper-{name}"),
+                threads=threads_of(config.model.threads, config),
+                model_name=name,
+                partial_interval_s=config.model.partial_interval_s,
+            )
+        case _:
+            assert_never(config.model.engine)
+
+
+def _llm(config: Config, store: ModelStore) -> LlmEngine:
+    match config.llm.engine:
+        case "llama.cpp":
+            from media.engines.llama_cpp import LlamaCpp
+
+            return LlamaCpp(
+                store.path(config.llm.name) / "SmolLM2-135M-Instruct.Q4_1.gguf",
+                threads=threads_of(config.llm.threads, config),
+                context_tokens=config.llm.context_tokens,
+                parallel=config.llm.parallel,
+            )
+        case _:
+            assert_never(config.llm.engine)
+
+
+def _tts(config: Config, store: ModelStore) -> TtsEngine:
+    match config.tts.engine:
+        case "kokoro":
+            from media.engines.kokoro_onnx import KokoroOnnx
+
+            return KokoroOnnx(
+                store.path(config.tts.name) / "kokoro-v1.0.int8.onnx",
+                store.path("kokoro-voices"),
+                threads=threads_of(config.tts.threads, config),
+            )
+        case _:
+            assert_never(config.tts.engine)

@@ -1,0 +1,37 @@
+"""What the process's environment must say before an engine's library is loaded.
+
+Only the command line's entry calls this, as its first act: the libraries read these variables once, when
+they are imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+THREADS_SLEEP = {
+    # OpenMP (CTranslate2, and whatever else is linked with it): a thread that waits sleeps instead of
+    # spinning. Several engines share few cores here; a spinning one doubles the time of its neighbour.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "KMP_BLOCKTIME": "0",  # the same for Intel's and LLVM's runtime: sleep at once, not after 200 ms
+    "GOMP_SPINCOUNT": "0",  # the same for GNU's
+    # NumPy's BLAS is used for small products only; its threads would spin for longer than they work.
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+"""Set where the operator has not set them."""
+
+
+def prepare_environment() -> None:
+    """Makes the engines' threads sleep while they wait, unless the environment says otherwise."""
+    for name, value in THREADS_SLEEP.items():
+        os.environ.setdefault(name, value)
+
+
+def set_thread_switch_interval(interval_ms: float) -> None:
+    """How long a thread may hold Python's lock while another one waits for it.
+
+    Python's default of 5 ms is a quarter of an audio packet: an engine's thread that computes in Python
+    delays every packet by it.
+    """
+    sys.setswitchinterval(interval_ms / 1000)

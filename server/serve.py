@@ -1,0 +1,192 @@
+"""The process: everything it is made of, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from media.clock import loop_time_s
+from media.engines.protocols import Engines
+from media.errors import VoxtralKokoroError
+from server.app import listening, page_app
+from server.calls import Calls
+from server.config import Config
+from server.engines import EngineSet, build_engines
+from server.environment import set_thread_switch_interval
+from server.health import VERSION, Health
+from server.logs import logging_to
+from server.metrics import Metrics
+from server.resources import ResourceSampler
+from server.runtime_settings import RuntimeSettings
+from server.tls import tls_context
+from server.warm_up import WarmUp
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs.
+
+    Attributes:
+        url: of the page.
+        health_url: of the health port.
+        calls: its calls.
+        engine_set: its engines.
+    """
+
+    url: str
+    health_url: str
+    calls: Calls
+    engine_set: EngineSet
+
+
+def serve(config: Config) -> None:
+    """Runs the server until SIGINT or SIGTERM.
+
+    Raises:
+        ConfigError: the configuration cannot be followed: a port is in use, a certificate is unreadable.
+        EngineError: an engine does not start.
+        VoiceUnavailable: the configured voice cannot speak here.
+    """
+    with logging_to(config.logging):
+        try:
+            set_thread_switch_interval(config.performance.thread_switch_interval_ms)
+            print(f"Voxtral-Kokoro {VERSION}: loading the engines …", flush=True)
+            engines = build_engines(config)
+            asyncio.run(_until_signalled(config, engines))
+        except VoxtralKokoroError as error:
+            _log.error("the server cannot run", extra={"code": error.code, "reason": str(error)})
+            raise
+
+
+@asynccontextmanager
+async def running_server(config: Config, engines: Engines) -> AsyncIterator[Server]:
+    """A server around these engines: it answers as soon as the block begins, and is ready when they are.
+
+    When the block ends, running calls are given `server.drain_timeout_s`; then everything stops.
+
+    Args:
+        config: all settings but those of logging, which is the process's affair.
+        engines: none of them started; they are closed in the end.
+
+    Raises:
+        ConfigError, EngineError, VoiceUnavailable: as `serve`; the block is cancelled then.
+    """
+    warm_up = WarmUp(
+        engines,
+        voice=config.tts.voice,
+        instructions=config.speech_to_speech.instructions,
+        language=config.model.language_hint,
+    )
+    engine_set = EngineSet(engines, warm_up)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            async with _listening_server(config, engine_set, tasks) as server:
+                yield server
+    except BaseExceptionGroup as failures:
+        raise _cause(failures) from failures
+    finally:
+        await engine_set.close()
+
+
+@asynccontextmanager
+async def _listening_server(
+    config: Config, engine_set: EngineSet, tasks: asyncio.TaskGroup
+) -> AsyncIterator[Server]:
+    settings = config.server
+    metrics = Metrics(
+        clock=asyncio.get_running_loop().time, latency_window_turns=config.performance.latency_window_turns
+    )
+    calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics)
+    tls = tls_context(settings)
+    async with (
+        ResourceSampler(config.performance.sampling_interval_s) as resources,
+        listening(
+            Health(engine_set, calls, metrics, resources).app(),
+            settings.health_host,
+            settings.health_port,
+            setting="server.health_port",
+        ) as health_port,
+        listening(page_app(calls), settings.host, settings.port, setting="server.port", tls=tls) as port,
+    ):
+        sampling = tasks.create_task(resources.run(), name="resources")
+        starting = tasks.create_task(engine_set.start(), name="start engines")
+        try:
+            yield Server(
+                url=_url("https" if tls else "http", settings.host, port),
+                health_url=_url("http", settings.health_host, health_port),
+                calls=calls,
+                engine_set=engine_set,
+            )
+            await calls.drain(settings.drain_timeout_s)
+        finally:
+            starting.cancel()
+            sampling.cancel()
+            await asyncio.wait((starting, sampling))
+
+
+async def _until_signalled(config: Config, engines: Engines) -> None:
+    with _signals() as stop:
+        async with running_server(config, engines) as server, asyncio.TaskGroup() as tasks:
+            announcing = tasks.create_task(_announce(config, server), name="announce")
+            await stop.wait()
+            announcing.cancel()
+            print("Stopping: no new calls, running ones may end. Ctrl-C again stops at once.", flush=True)
+            _log.info("server stopping", extra={"calls": server.calls.active})
+    _log.info("server stopped")
+
+
+async def _announce(config: Config, server: Server) -> None:
+    began_s = loop_time_s()
+    await server.engine_set.until_ready()
+    took_s = round(loop_time_s() - began_s, 1)
+    print(f"Ready after {took_s} s. {_invitation(config, server)}", flush=True)
+    _log.info("server ready", extra={"url": server.url, "took_s": took_s})
+
+
+@contextmanager
+def _signals() -> Iterator[asyncio.Event]:
+    """Set by the first SIGINT or SIGTERM; a second one acts as if nobody caught it."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    caught = (signal.SIGINT, signal.SIGTERM)
+
+    def on_signal() -> None:
+        stop.set()
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+    for number in caught:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+
+def _cause(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of what went wrong at once, the one thing to tell: ours before others; the rest stays its context."""
+    cause: BaseException = failures.subgroup(VoxtralKokoroError) or failures
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)
+    return f"{scheme}://{reachable}:{port}"
+
+
+def _invitation(config: Config, server: Server) -> str:
+    invitation = f"Open {server.url} in a browser and press the call button."
+    if config.server.host in ("0.0.0.0", "::") and not server.url.startswith("https"):
+        invitation += (
+            " From another device, browsers give a microphone to https only: set server.tls_self_signed."
+        )
+    return invitation

@@ -1,0 +1,231 @@
+"""The configuration: its sources, their order, and what is said of each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from media.errors import ConfigError
+from server.config import CHECKOUT_CONFIG, Config, load_config
+from server.config_sources import from_arguments
+
+ENVIRONMENT = "VOXTRAL_KOKORO__"
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_file_in_the_checkout_says_the_defaults() -> None:
+    assert load_config(CHECKOUT_CONFIG, {}) == Config()
+
+
+def test_the_file_in_the_checkout_holds_every_setting() -> None:
+    def names(model: BaseModel) -> dict[str, Any]:
+        return {
+            name: names(value) if isinstance(value := getattr(model, name), BaseModel) else None
+            for name in type(model).model_fields
+        }
+
+    def keys(value: Any) -> Any:
+        return {name: keys(inner) for name, inner in value.items()} if isinstance(value, dict) else None
+
+    assert keys(yaml.safe_load(CHECKOUT_CONFIG.read_text())) == names(Config())
+
+
+def test_every_setting_in_the_checkout_says_what_it_is() -> None:
+    """Each line with a value has a comment, but for the choices with one answer and the head of a section."""
+    bare = []
+    for number, line in enumerate(CHECKOUT_CONFIG.read_text().splitlines(), 1):
+        text = line.strip()
+        is_setting = line.startswith("  ") and ":" in text and not text.startswith("#")
+        is_single_choice = text.split(":")[0] in ("engine", "name")
+        if is_setting and not is_single_choice and "#" not in text and not line.startswith("    You"):
+            bare.append(f"{number}: {line}")
+    assert not bare
+
+
+def test_later_sources_win_key_by_key(tmp_path: Path) -> None:
+    path = written(tmp_path, "server: {port: 1001, max_calls: 2, host: '::1'}\ntts: {voice: bf_emma}\n")
+    environment = {f"{ENVIRONMENT}SERVER__PORT": "1002", f"{ENVIRONMENT}SERVER__MAX_CALLS": "3"}
+    arguments = from_arguments({("server", "port"): "1003"}, {("server", "port"): "--port"})
+
+    config = load_config(path, environment, arguments)
+
+    assert (config.server.port, config.server.max_calls, config.server.host) == (1003, 3, "::1")
+    assert config.tts.voice == "bf_emma"
+    assert config.llm == Config().llm
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "section", "key", "value"),
+    [
+        ("SERVER__PORT", "9000", "server", "port", 9000),
+        ("SERVER__TLS_SELF_SIGNED", "true", "server", "tls_self_signed", True),
+        ("SERVER__ALLOWED_HOSTS", '["a.example", "b.example"]', "server", "allowed_hosts", ("a.example", "b.example")),
+        ("LLM__TEMPERATURE", "0.7", "llm", "temperature", 0.7),
+        ("TTS__VOICE", "1234", "tts", "voice", "1234"),
+        ("TTS__THREADS", "null", "tts", "threads", None),
+        ("LOGGING__FILE", "null", "logging", "file", None),
+        ("LOGGING__FILE", "/var/log/vk.log", "logging", "file", Path("/var/log/vk.log")),
+        ("SPEECH_TO_SPEECH__GREETING", "", "speech_to_speech", "greeting", ""),
+        ("SPEECH_TO_SPEECH__INSTRUCTIONS", "yes: [no]", "speech_to_speech", "instructions", "yes: [no]"),
+    ],
+)  # fmt: skip
+def test_the_environment_is_typed_by_the_setting(
+    tmp_path: Path, name: str, text: str, section: str, key: str, value: Any
+) -> None:
+    config = load_config(written(tmp_path, ""), {f"{ENVIRONMENT}{name}": text, "PATH": "/bin"})
+    assert getattr(getattr(config, section), key) == value
+
+
+def test_a_list_of_servers_from_the_environment(tmp_path: Path) -> None:
+    text = '[{"urls": ["turn:turn.example:3478"], "username": "u", "credential": "c"}]'
+    config = load_config(written(tmp_path, ""), {f"{ENVIRONMENT}ICE__SERVERS": text})
+    assert config.ice.servers[0].urls == ("turn:turn.example:3478",)
+    assert str(config.ice.servers[0].credential) == "**********"
+
+
+def test_which_file_is_read(tmp_path: Path) -> None:
+    named = written(tmp_path, "tts: {voice: from_variable}")
+    other = tmp_path / "other.yaml"
+    other.write_text("tts: {voice: from_option}")
+    environment = {"VOXTRAL_KOKORO_CONFIG": str(named)}
+    assert load_config(None, environment).tts.voice == "from_variable"
+    assert load_config(other, environment).tts.voice == "from_option"
+    assert load_config(None, {}).tts.voice == Config().tts.voice
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "server:\n  prot: 1\n",
+            "config.yaml, line 2: There is no setting server.prot: did you mean server.port?",
+        ),
+        (
+            "servr:\n  port: 1\n",
+            "config.yaml, line 1: There is no section servr: did you mean server?",
+        ),
+        (
+            "llm:\n  voice: x\n",
+            "config.yaml, line 2: There is no setting llm.voice: did you mean tts.voice?",
+        ),
+        (
+            "speech_to_speech:\n  targets:\n    sst_ms: 1\n",
+            "config.yaml, line 3: There is no setting speech_to_speech.targets.sst_ms: "
+            "did you mean speech_to_speech.targets.stt_ms?",
+        ),
+        (
+            "models:\n  zzz: 1\n",
+            "config.yaml, line 2: There is no setting models.zzz. Section models has: directory.",
+        ),
+        (
+            "server:\n\n  port: eighty\n",
+            "config.yaml, line 3: server.port cannot be 'eighty': "
+            "it should be a valid integer, unable to parse string as an integer.",
+        ),
+        (
+            "server:\n  port: 70000\n",
+            "config.yaml, line 2: server.port cannot be 70000: it should be less than or equal to 65535.",
+        ),
+        (
+            "model:\n  name: tiny\n",
+            "config.yaml, line 2: model.name cannot be 'tiny': it should be 'tiny.en' or 'base' "
+            "(did you mean 'tiny.en'?).",
+        ),
+        (
+            "model: {language: de, multilingual: none}\n",
+            "config.yaml, line 1: model: language de needs a multilingual model: set multilingual to base.",
+        ),
+        (
+            "server: 8000\n",
+            "config.yaml, line 1: server is a section: its settings stand indented below it.",
+        ),
+        (
+            "server: {port: 8005}\n",
+            "config.yaml, line 1: server: port and health_port are both 8005; they must differ.",
+        ),
+        (
+            "server: {tls_certificate: a.pem}\n",
+            "config.yaml, line 1: server: tls_certificate and tls_key are given together or not at all.",
+        ),
+        (
+            "spectrogram: {fft_size: 1000}\n",
+            "config.yaml, line 1: spectrogram: fft_size is a power of two (512, 1024, 2048 …), not 1000.",
+        ),
+        (
+            "server:\n  port: 1\n  host: a\n  port: 2\n",
+            "config.yaml, line 4: server.port stands here a second time, after config.yaml, line 2.",
+        ),
+        ("server:\n  port: [1\n", "config.yaml, line 3: this is not YAML: "),
+        ("a\tb: {", "config.yaml, line 1: this is not YAML: "),
+        ("- server\n", "config.yaml: sections are expected (`server:` and so on), not one list."),
+    ],
+)  # fmt: skip
+def test_each_mistake_in_the_file_has_its_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(written(tmp_path, text), {})
+    assert str(raised.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "sentence"),
+    [
+        ("SERVER__PROT", "1", "There is no setting server.prot: did you mean server.port?"),
+        ("SERVER__PORT", "x", "server.port cannot be 'x': it should be a valid integer"),
+        ("SERVR__PORT", "1", "There is no section servr: did you mean server?"),
+        (
+            "ICE__SERVERS",
+            '[{"urls": ["foo:x"]}]',
+            "ice.servers.0.urls.0: an ICE server's address begins with",
+        ),
+    ],
+)
+def test_each_mistake_in_the_environment_names_its_variable(
+    tmp_path: Path, variable: str, text: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(written(tmp_path, ""), {f"{ENVIRONMENT}{variable}": text})
+    assert str(raised.value).startswith(f"{ENVIRONMENT}{variable}: {sentence}")
+
+
+@pytest.mark.parametrize("name", ["SERVER", "SERVER__", "A__B__C"])
+def test_a_variable_that_names_no_setting_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{ENVIRONMENT}{name} is not {ENVIRONMENT}SECTION__KEY"):
+        load_config(written(tmp_path, ""), {f"{ENVIRONMENT}{name}": "1"})
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(written(tmp_path, "server: {prot: 1}\nllm: {temperature: 9}\n"), {})
+    assert len(str(raised.value).splitlines()) == 2
+    assert raised.value.param == "server.prot"
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.yaml cannot be read: No such file"):
+        load_config(tmp_path / "absent.yaml", {})
+
+
+def test_an_empty_section_is_a_section_of_defaults(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, "server:\nllm:\n  # nothing\n"), {}) == Config()
+
+
+def test_a_secret_is_not_repeated_in_an_error(tmp_path: Path) -> None:
+    text = "ice: {servers: [{urls: [stun:a], credentials: hunter2}]}\n"
+    with pytest.raises(ConfigError) as raised:
+        load_config(written(tmp_path, text), {})
+    assert "hunter2" not in str(raised.value)
+    assert "did you mean ice.servers.0.credential?" in str(raised.value)
+
+
+def test_the_configuration_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().server.port = 1  # type: ignore[misc]

@@ -1,0 +1,145 @@
+"""The engines' life: what they are called, how far they are, how they fail."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from media.errors import EngineError, ModelMissing, VoiceUnavailable
+from server.config import Config
+from server.engines import EngineSet, EngineState, build_engines, threads_of
+from server.warm_up import WarmUp
+from tests import virtual_time
+from tests.scripted import LevelVad, ScriptedEngines
+
+
+def engine_set(scripted: ScriptedEngines, voice: str = "af_heart") -> EngineSet:
+    engines = scripted.engines()
+    return EngineSet(engines, WarmUp(engines, voice=voice, instructions="Be kind.", language="en"))
+
+
+def states(engines: EngineSet) -> dict[str, str]:
+    return {report.role: report.state for report in engines.reports}
+
+
+def test_they_start_side_by_side_and_prove_themselves() -> None:
+    async def main() -> None:
+        scripted = ScriptedEngines()
+        engines = engine_set(scripted)
+        assert set(states(engines).values()) == {EngineState.ABSENT}
+        assert not engines.ready
+
+        await engines.start()
+        await engines.until_ready()
+
+        assert set(states(engines).values()) == {EngineState.READY}
+        assert engines.ready
+        # Each did its work once: the persona is in the LLM's cache, the voice has spoken.
+        assert scripted.llm.requests[0].messages[0].text == "Be kind."
+        assert scripted.tts.spoken
+        assert scripted.stt.sessions[0].aborted
+        assert scripted.turn_end.judged == [1.0]
+        await engines.close()
+        await engines.close()
+        assert not scripted.llm.started
+
+    virtual_time.run(main())
+
+
+def test_on_the_way_they_load_and_warm() -> None:
+    class SlowVad(LevelVad):
+        async def start(self) -> None:
+            await asyncio.sleep(5)
+
+    async def main() -> None:
+        scripted = ScriptedEngines(vad=SlowVad())
+        scripted.tts.takes_s = 3
+        engines = engine_set(scripted)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(engines.start())
+            await asyncio.sleep(2)
+            assert states(engines) == {
+                "vad": EngineState.LOADING,
+                "turn_end": EngineState.READY,
+                "stt": EngineState.READY,
+                "llm": EngineState.READY,
+                "tts": EngineState.WARMING,
+            }
+            assert not engines.ready
+        assert engines.ready
+
+    virtual_time.run(main())
+
+
+def test_one_that_fails_says_why() -> None:
+    async def main() -> None:
+        scripted = ScriptedEngines()
+        scripted.tts.fails = EngineError("the voice is broken")
+        engines = engine_set(scripted)
+        with pytest.raises(EngineError, match="the voice is broken"):
+            await engines.start()
+        report = next(report for report in engines.reports if report.role == "tts")
+        assert (report.state, report.reason) == (EngineState.FAILED, "the voice is broken")
+        assert not engines.ready
+        await engines.close()
+
+    virtual_time.run(main())
+
+
+def test_a_model_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
+    config = Config.model_validate({"models": {"directory": tmp_path}})
+    with pytest.raises(ModelMissing, match=r"Run `voxtral-kokoro models fetch`\.$"):
+        build_engines(config)
+
+
+@pytest.mark.parametrize(
+    ("own", "performance", "threads"), [(3, 2, 3), (None, 2, 2), (3, 0, 3)]
+)  # fmt: skip
+def test_threads_are_the_engines_own_or_everybodys(own: int | None, performance: int, threads: int) -> None:
+    config = Config.model_validate({"performance": {"threads": performance}})
+    assert threads_of(own, config) == threads
+
+
+def test_threads_that_nobody_chose_follow_the_machine() -> None:
+    assert 1 <= threads_of(None, Config()) <= 4
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ({}, "tiny.en"),
+        ({"multilingual": "none"}, "tiny.en"),
+        ({"name": "base"}, "base"),
+    ],
+)
+def test_the_configured_engines_are_built_unstarted(
+    models_dir: Path, model: dict[str, Any], name: str
+) -> None:
+    engines = build_engines(Config.model_validate({"models": {"directory": models_dir}, "model": model}))
+    assert name in engines.stt.name
+    assert ("base" in engines.stt.name) == (model.get("multilingual") != "none")
+    assert engines.tts.voices
+
+
+@pytest.mark.models
+def test_the_real_engines_start_and_work(models_dir: Path) -> None:
+    """All of them, with the default configuration; a voice that does not exist is noticed here."""
+
+    async def main() -> None:
+        config = Config.model_validate({"models": {"directory": models_dir}})
+        engines = build_engines(config)
+        real = EngineSet(engines, WarmUp(engines, voice="af_heart", instructions="Be kind.", language="en"))
+        try:
+            await real.start()
+            assert real.ready
+            unknown = WarmUp(engines, voice="af_nobody", instructions="Be kind.", language="en")
+            with pytest.raises(VoiceUnavailable):
+                await unknown.of("tts")
+        finally:
+            await real.close()
+
+    asyncio.run(main())
