@@ -47,7 +47,8 @@ from tests.scripted import (
 )
 from tests.virtual_call import virtual_call
 
-LONG_REPLY = " ".join(f"Sentence number {n} is here." for n in range(1, 13))
+NUMBERS = "one two three four five six seven eight nine ten eleven twelve".split()
+LONG_REPLY = " ".join(f"Sentence number {number} is here." for number in NUMBERS)
 
 
 def typed(text: str, item_id: str = "item_typed") -> Item:
@@ -476,7 +477,7 @@ def test_a_reply_cut_off_by_its_limit_ends_with_a_whole_clause() -> None:
             call.conversation.create_response(ResponseOptions(max_output_tokens=12))
             done = await call.event(ResponseDone)
             assert (done.response.status, done.response.reason) == ("incomplete", "max_output_tokens")
-            assert call.said() == [("assistant", "Sentence number 1 is here. Sentence number 2 is here.")]
+            assert call.said() == [("assistant", "Sentence number one is here. Sentence number two is here.")]
 
     virtual_time.run(main())
 
