@@ -28,6 +28,8 @@ const ANNOUNCED_STATES = {
   idle: "The call has ended.",
 };
 
+const SOUND_OFF = "audio-blocked";
+
 const byId = (id) => document.getElementById(id);
 const client = new VoiceClient({ audio: byId("voice") });
 window.voiceClient = client;
@@ -44,7 +46,7 @@ async function begin() {
   try {
     config = await client.config();
   } catch (problem) {
-    showProblem(problem.message);
+    showProblem(problem);
     byId("call-button").disabled = true;
     return;
   }
@@ -75,9 +77,7 @@ function followClient() {
     waterfall.add(detail);
     byId("latency").classList.remove("empty");
   });
-  client.addEventListener("problem", ({ detail }) =>
-    showProblem(detail.message, detail.code === "audio-blocked"),
-  );
+  client.addEventListener("problem", ({ detail }) => showProblem(detail));
   client.addEventListener("microphone", ({ detail }) => {
     picture.showCaller(detail.stream);
     showState();
@@ -180,7 +180,9 @@ function onPreference({ name, patch }) {
 function onState({ state, previous }) {
   if (state === "idle" || state === "failed") picture.showAssistant(null);
   const connected = ["connecting", "reconnecting"].includes(previous) && client.inCall;
-  if (connected || state === "thinking") hideProblem();
+  // A new turn leaves the last one's trouble behind; the sound stays off until a hand turns it on.
+  const soundOff = byId("problem").dataset.code === SOUND_OFF && client.inCall;
+  if ((connected || state === "thinking") && !soundOff) hideProblem();
   const announcement = connected ? "Connected." : ANNOUNCED_STATES[state];
   if (announcement) byId("status").textContent = announcement;
   showState();
@@ -216,14 +218,17 @@ async function showMicrophones() {
   preferences.showMicrophones(await listMicrophones());
 }
 
-function showProblem(message, offerSound = false) {
+/** @param {{code: string, message: string}} problem */
+function showProblem({ code, message }) {
   byId("problem-text").textContent = message;
-  byId("unblock-button").hidden = !offerSound;
+  byId("unblock-button").hidden = code !== SOUND_OFF;
+  byId("problem").dataset.code = code;
   byId("problem").hidden = false;
 }
 
 function hideProblem() {
   byId("problem").hidden = true;
+  byId("problem").dataset.code = "";
   byId("problem-text").textContent = "";
 }
 

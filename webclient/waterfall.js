@@ -27,11 +27,22 @@ export class Waterfall {
     this.#count += 1;
     this.#list.prepend(turnRow(latency, this.#count));
     while (this.#list.children.length > MOST_TURNS) this.#list.lastChild.remove();
+    this.#scale();
   }
 
   clear() {
     this.#list.replaceChildren();
     this.#count = 0;
+  }
+
+  /** Folded turns share one scale, so that their lengths can be compared. */
+  #scale() {
+    const rows = [...this.#list.children];
+    const longest_ms = Math.max(...rows.map((row) => Number(row.dataset.totalMs)));
+    for (const row of rows) {
+      const share = (100 * Number(row.dataset.totalMs)) / longest_ms;
+      row.querySelector(".strip").style.setProperty("width", `${share}%`);
+    }
   }
 }
 
