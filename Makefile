@@ -6,8 +6,11 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SERVER := $(BIN)/voxtral-kokoro
+
+# Installs in silence; what pip said is shown only if it failed.
+install = $(BIN)/python -m pip install --disable-pip-version-check --no-input --editable '$(1)' \
+	>$(VENV)/pip.log 2>&1 </dev/null || { tail -n 15 $(VENV)/pip.log >&2; echo 'All of it: $(VENV)/pip.log' >&2; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench models clean
@@ -50,11 +53,11 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.base: pyproject.toml | $(BIN)/python
-	@echo 'Installing the dependencies into $(VENV) (about 250 MB, once).'
-	@$(PIP) --editable .
+	@echo 'Installing the dependencies into $(VENV) (about 130 MB, once).'
+	@$(call install,.)
 	@touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.base
 	@echo 'Installing what the tests need.'
-	@$(PIP) --editable '.[test]'
+	@$(call install,.[test])
 	@touch $@

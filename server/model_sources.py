@@ -180,7 +180,7 @@ async def _run(source: str, what: str, command: tuple[str, ...], scratch: Path, 
     output = printed.decode(errors="replace")
     if _DISK_FULL.search(output):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
-    raise SourceFailed(f"{what} from {source}: {_reason(output)}")
+    raise SourceFailed(f"{what} from {source}: {reason_in(output)}")
 
 
 async def _watch(scratch: Path, advanced: Advanced) -> None:
@@ -197,7 +197,8 @@ def _sizes_bytes(directory: Path) -> Iterator[int]:
                 yield Path(folder, name).stat().st_size
 
 
-def _reason(output: str) -> str:
+def reason_in(output: str) -> str:
+    """Why a client failed, in words, from what it printed; its last line where nothing is known of it."""
     for pattern, reason in _REASONS:
         if pattern.search(output):
             return reason

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import hashlib
 import http.server
+import io
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ from media.errors import ConfigError, ModelMissing, ServerFault
 from server import models_cli
 from server.catalogue import Catalogue, Model, load_catalogue
 from server.model_fetch import fetch
+from server.model_sources import reason_in
 from server.model_store import ModelState, ModelStore, default_root
 
 REVISION = "a" * 40
@@ -399,6 +401,25 @@ def test_when_every_source_fails_each_reason_is_said(
     assert str(failure.value).endswith("run `voxtral-kokoro models fetch` again: what is complete is kept.")
 
 
+@pytest.mark.parametrize(
+    ("printed", "reason"),
+    [
+        ("python: No module named pip", "pip is not in this environment"),
+        ("WARNING: Retrying … NewConnectionError(…)\nERROR: … (from versions: none)", "cannot be reached"),
+        ("ERROR: … (from versions: none)\nERROR: No matching distribution", "does not carry it"),
+        ("ERROR: … (from versions: 5.1, 6.0)\nERROR: No matching distribution", "does not have that version"),
+        ("npm error code ENOTFOUND\nnpm error syscall getaddrinfo", "cannot be reached"),
+        ("npm error code ETARGET\nnpm error notarget", "does not have that version"),
+        ("huggingface_hub.errors.GatedRepoError: 401 Client Error.", "set HF_TOKEN"),
+        ("huggingface_hub.errors.LocalEntryNotFoundError: An error happened", "cannot be reached"),
+        ("something\nquite new\n\n", "quite new"),
+        ("", "said nothing"),
+    ],
+)
+def test_what_a_client_printed_is_put_in_words(printed: str, reason: str) -> None:
+    assert reason in reason_in(printed)
+
+
 # Interruption and concurrency
 
 
@@ -473,6 +494,21 @@ def test_a_second_fetch_waits_and_finds_the_work_done(tmp_path: Path, ears: Mode
 
 
 # The command
+
+
+def test_a_terminal_gets_a_bar_and_a_log_gets_lines() -> None:
+    terminal, log = io.StringIO(), io.StringIO()
+    for progress in (models_cli.BarProgress(terminal), models_cli.LineProgress(log)):
+        progress.planned(20_000_000)
+        progress.started("toy-ears 1.0", 10_000_000)
+        progress.advanced(5_000_000)
+        progress.finished(2.5)
+    assert log.getvalue().splitlines() == [
+        "Fetching 20 MB of models.",
+        "  toy-ears 1.0                           10.0 MB    2.5 s",
+    ]
+    assert "\r██████··················    5 of 20 MB  toy-ears 1.0" in terminal.getvalue()
+    assert log.getvalue().splitlines()[1] in terminal.getvalue()
 
 
 def run_command(*words: str) -> subprocess.CompletedProcess[str]:
