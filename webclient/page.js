@@ -36,18 +36,18 @@ window.voiceClient = client;
 
 const transcript = new Transcript(byId("transcript"), byId("announcer"));
 const waterfall = new Waterfall(byId("waterfall"));
+/** What the server offers, once it has said so. */
+let config;
 /** @type {Preferences} */
 let preferences;
 /** @type {VoicePicture} */
 let picture;
 
 async function begin() {
-  let config;
   try {
     config = await client.config();
   } catch (problem) {
-    showProblem(problem);
-    byId("call-button").disabled = true;
+    awaitServer(problem);
     return;
   }
   preferences = new Preferences(byId("settings"), config);
@@ -56,12 +56,20 @@ async function begin() {
   picture = new VoicePicture(byId("voices"), config.spectrogram, (level) =>
     byId("call-button").style.setProperty("--level", level.toFixed(2)),
   );
-  byId("text-only-button").hidden = config.features.text_only === false;
   followClient();
   followHands();
   showVoice();
   showState();
   showMicrophones();
+}
+
+/** There is nothing to call: the button asks again. */
+function awaitServer(problem) {
+  showProblem(problem);
+  byId("call-label").textContent = "Try again";
+  byId("call-button").addEventListener("click", () => location.reload());
+  byId("text-only-button").hidden = true;
+  byId("text-form").inert = true;
 }
 
 function followClient() {
@@ -205,7 +213,7 @@ function showState() {
   byId("mute-button").hidden = !client.microphone;
   byId("mute-button").setAttribute("aria-pressed", String(client.muted));
   byId("mute-label").textContent = client.muted ? "Unmute" : "Mute";
-  byId("text-only-button").hidden = busy && !typing;
+  byId("text-only-button").hidden = (busy && !typing) || config.features.text_only === false;
   byId("text-only-label").textContent = typing ? "Use microphone" : "Type instead";
   byId("text-only-icon").setAttribute("href", typing ? "#icon-microphone" : "#icon-keyboard");
 }
