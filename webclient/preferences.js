@@ -1,6 +1,6 @@
 /** The form with the caller's choices: filled from the server's offer, remembered in this browser. */
 
-import { sessionPatch, sessionPatches, voiceFor, voicesByLanguage } from "./settings.js";
+import { namedLanguages, sessionPatch, sessionPatches, voiceFor, voicesByLanguage } from "./settings.js";
 
 const STORAGE_KEY = "voxtral-kokoro";
 
@@ -19,14 +19,8 @@ export class Preferences extends EventTarget {
     super();
     this.#form = form;
     this.#config = config;
-    this.#defaults = {
-      speak: true,
-      speed: 1,
-      language: "",
-      instructions: "",
-      greeting: "",
-      ...config.defaults,
-    };
+    // No language given: it is told from what is said.
+    this.#defaults = { speak: true, ...config.defaults, language: config.defaults.language ?? "" };
     this.#fill();
     this.#restore();
     this.#showSpeed();
@@ -79,16 +73,16 @@ export class Preferences extends EventTarget {
 
   #fill() {
     const { voice, language, speed, instructions, greeting, speak } = this.#form.elements;
-    for (const [label, voices] of voicesByLanguage(this.#config.voices, this.#config.languages)) {
+    for (const [label, voices] of voicesByLanguage(this.#config.voices)) {
       const group = document.createElement("optgroup");
       group.label = label;
       group.append(...voices.map(voiceOption));
       voice.append(group);
     }
-    language.append(...this.#config.languages.map(({ code, label }) => new Option(label, code)));
-    if (!this.#config.languages.some(({ code }) => code === this.#defaults.language)) {
-      language.prepend(new Option("As spoken", this.#defaults.language));
-    }
+    language.append(
+      new Option("Any language", ""),
+      ...namedLanguages(this.#config.languages).map(({ code, label }) => new Option(label, code)),
+    );
     voice.value = this.#defaults.voice;
     language.value = this.#defaults.language;
     speed.value = this.#defaults.speed;
@@ -108,7 +102,7 @@ export class Preferences extends EventTarget {
 
   #onChange(field) {
     this.#remember();
-    if (field.name === "language") this.#matchVoice(field.value);
+    if (field.name === "language" && field.value) this.#matchVoice(field.value);
     if (!["microphone", "shortcuts"].includes(field.name)) this.#tell(field.name);
     if (field.name === "microphone")
       this.dispatchEvent(new CustomEvent("microphone", { detail: field.value }));

@@ -47,16 +47,35 @@ export function sessionPatches(choice, defaults) {
  *
  * @template {{language: string}} V
  * @param {V[]} voices
- * @param {{code: string, label: string}[]} languages
  * @returns {Map<string, V[]>}
  */
-export function voicesByLanguage(voices, languages) {
+export function voicesByLanguage(voices) {
   const groups = new Map();
   for (const voice of voices) {
-    const label = languages.find(({ code }) => sameLanguage(code, voice.language))?.label ?? voice.language;
-    groups.set(label, [...(groups.get(label) ?? []), voice]);
+    const name = languageName(voice.language);
+    groups.set(name, [...(groups.get(name) ?? []), voice]);
   }
   return groups;
+}
+
+/**
+ * Languages with their names, in the names' order.
+ *
+ * @param {(string | {code: string, label?: string})[]} languages as BCP-47 tags, named or not
+ * @returns {{code: string, label: string}[]}
+ */
+export function namedLanguages(languages) {
+  return languages
+    .map((language) => (typeof language === "string" ? { code: language } : language))
+    .map(({ code, label }) => ({ code, label: label ?? languageName(code) }))
+    .sort((one, other) => one.label.localeCompare(other.label));
+}
+
+const LANGUAGE_NAMES = new Intl.DisplayNames(["en"], { type: "language" });
+
+/** "en-US" is "American English"; what has no name keeps its tag. */
+function languageName(tag) {
+  return LANGUAGE_NAMES.of(tag) ?? tag;
 }
 
 /**
@@ -73,11 +92,8 @@ export function voiceFor(voices, present, language) {
   return (able.find((voice) => voice.name === present) ?? able[0])?.name ?? present;
 }
 
-function sameLanguage(one, other) {
-  return one.toLowerCase() === other.toLowerCase();
-}
-
 /** Whether one is the other or a region of it: "en" and "en-GB". */
 function related(one, other) {
-  return sameLanguage(one.split("-")[0], other.split("-")[0]);
+  const primary = (tag) => tag.toLowerCase().split("-")[0];
+  return primary(one) === primary(other);
 }

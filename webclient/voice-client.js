@@ -194,7 +194,8 @@ export class VoiceClient extends EventTarget {
    */
   updateSession(patch) {
     this.#session = merge(this.#session, patch);
-    this.#send({ type: "session.update", session: { type: "realtime", ...patch } });
+    const include = patch.include && { include: withHeardText(patch.include) };
+    this.#send({ type: "session.update", session: { type: "realtime", ...patch, ...include } });
   }
 
   /** Forgets the conversation, here and on the server. */
@@ -290,7 +291,12 @@ export class VoiceClient extends EventTarget {
       track: this.#microphone?.getAudioTracks()[0] ?? null,
       speaker: this.#speaker,
       // Who goes on with a conversation is not greeted again.
-      session: { type: "realtime", ...this.#session, ...(history.length > 0 && { greeting: "" }) },
+      session: {
+        type: "realtime",
+        ...this.#session,
+        include: withHeardText(this.#session.include),
+        ...(history.length > 0 && { greeting: "" }),
+      },
     });
     signal.throwIfAborted();
     this.#connection = connection;
@@ -427,6 +433,11 @@ export class VoiceClient extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/** The client needs to know what was heard of an answer cut short: that is what it gives a new session. */
+function withHeardText(include = []) {
+  return [...new Set([...include, "vk.heard_text"])];
 }
 
 /** @param {MediaStream | null} stream */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { merge } from "../../webclient/merge.js";
-import { sessionPatches, voiceFor, voicesByLanguage } from "../../webclient/settings.js";
+import { namedLanguages, sessionPatches, voiceFor, voicesByLanguage } from "../../webclient/settings.js";
 
 const DEFAULTS = {
   voice: "af_heart",
@@ -43,11 +43,18 @@ test("merging replaces lists and leaves its arguments alone", () => {
 });
 
 test("voices stand under their languages' names, in the server's order", () => {
-  const groups = voicesByLanguage(VOICES, [
-    { code: "en-us", label: "American" },
-    { code: "fr-FR", label: "French" },
+  assert.deepEqual(
+    [...voicesByLanguage(VOICES).keys()],
+    ["American English", "British English", "Japanese", "French (France)"],
+  );
+});
+
+test("languages are named, and in the order of their names", () => {
+  assert.deepEqual(namedLanguages(["fr", "en", { code: "de", label: "Allemannic" }]), [
+    { code: "de", label: "Allemannic" },
+    { code: "en", label: "English" },
+    { code: "fr", label: "French" },
   ]);
-  assert.deepEqual([...groups.keys()], ["American", "en-GB", "ja", "French"]);
 });
 
 test("a language asks for a voice that speaks it, and keeps one that does", () => {
