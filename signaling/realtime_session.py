@@ -41,7 +41,7 @@ class ConversationFactory(Protocol):
     """`CallSlot.conversation`."""
 
     def __call__(
-        self, session: SessionConfig, notify: Callable[[call.CallEvent], None]
+        self, session: SessionConfig, notify: Callable[[call.CallEvent], None], /
     ) -> CallConversation: ...
 
 

@@ -21,6 +21,7 @@ from signaling.call_host import CallConversation, CallHost, CallSlot
 from signaling.guard import guard, headers_signal
 from signaling.offer_routes import routes
 from signaling.problem import problem_middleware
+from signaling.realtime_session import ConversationFactory
 from signaling.running_calls import RunningCalls
 from signaling.settings import IceSettings, SignalingSettings
 
@@ -149,6 +150,7 @@ class ScriptedHost:
     tasks: asyncio.TaskGroup
     slots: int = 4
     settings: SignalingSettings = field(default_factory=SignalingSettings)
+    converse: ConversationFactory = ScriptedConversation
     taken: list[ScriptedSlot] = field(default_factory=list)
     conversations: list[ScriptedConversation] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
@@ -184,11 +186,10 @@ class ScriptedSlot:
     host: ScriptedHost
     call_id: str
 
-    def conversation(
-        self, session: SessionConfig, notify: Callable[[CallEvent], None]
-    ) -> ScriptedConversation:
-        conversation = ScriptedConversation(session, notify)
-        self.host.conversations.append(conversation)
+    def conversation(self, session: SessionConfig, notify: Callable[[CallEvent], None]) -> CallConversation:
+        conversation = self.host.converse(session, notify)
+        if isinstance(conversation, ScriptedConversation):
+            self.host.conversations.append(conversation)
         return conversation
 
     def start(self, main: Coroutine[Any, Any, None], hang_up: Callable[[], None]) -> None:
@@ -224,10 +225,12 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(*, slots: int = 4, **ice: Any) -> AsyncIterator[Serving]:
+async def serving(
+    *, slots: int = 4, converse: ConversationFactory = ScriptedConversation, **ice: Any
+) -> AsyncIterator[Serving]:
     """A server on loopback. The block ends when all its calls have."""
     async with asyncio.TaskGroup() as tasks:
-        host = ScriptedHost(tasks, slots, SignalingSettings(ice=IceSettings(**ice)))
+        host = ScriptedHost(tasks, slots, SignalingSettings(ice=IceSettings(**ice)), converse)
         calls = RunningCalls()
         app = web.Application(middlewares=[problem_middleware, guard(host.settings.access)])
         app.on_response_prepare.append(headers_signal(host.settings.access))

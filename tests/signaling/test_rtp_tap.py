@@ -1,4 +1,4 @@
-"""What is used of aiortc's insides is still there. That the tap hears is proved by the calls of other tests."""
+"""What is used of aiortc's insides is still there. That the tap hears is proved by the other tests' calls."""
 
 from __future__ import annotations
 

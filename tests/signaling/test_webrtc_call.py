@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import aiohttp
 import aioice.ice
 import numpy as np
 import pytest
-from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from scripted_call import ScriptedConversation, Serving, serving
 
 from media.audio import Audio, concatenate, silence
 from media.clock import loop_time_s
 from media.events import CallFault, OutputBufferStarted
 from signaling.caller import Caller, CallerOptions, CallRefused
+from signaling.ice import loopback_gathered
 
 
 def tone(duration_s: float, frequency_hz: float = 1000, rate_hz: int = 24_000) -> Audio:
@@ -260,6 +262,33 @@ def test_candidates_can_come_later() -> None:
             options = CallerOptions(trickle=True)
             async with Caller(server.url, options) as caller:
                 await audible(caller)
+
+    run(main)
+
+
+@pytest.mark.parametrize("kinds", [("audio", "video"), ("video", "audio"), ("audio", "audio"), ("video",)])
+def test_what_is_of_no_use_in_an_offer_stays_idle(kinds: tuple[str, ...]) -> None:
+    """Pictures, and a second voice: declined, while the first voice and the events work."""
+
+    async def main() -> None:
+        async with serving() as server, aiohttp.ClientSession(server.url) as http:
+            peer = RTCPeerConnection(RTCConfiguration([], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+            for kind in kinds:
+                peer.addTransceiver(kind)
+            channel = peer.createDataChannel("oai-events")
+            first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            channel.once("message", first.set_result)
+            with loopback_gathered(True):
+                await peer.setLocalDescription()
+            body = {"type": "offer", "sdp": peer.localDescription.sdp}
+            async with http.post("/api/offer", json=body) as response:
+                answer = await response.json()
+            await peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
+            assert json.loads(await first)["type"] == "session.created"
+            directions = [(each.kind, each.currentDirection) for each in peer.getTransceivers()]
+            assert directions.count(("audio", "sendrecv")) == min(1, kinds.count("audio"))
+            assert directions.count(("video", "inactive")) == kinds.count("video")
+            await peer.close()
 
     run(main)
 

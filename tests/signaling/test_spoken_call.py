@@ -1,0 +1,146 @@
+"""The real conversation, with scripted engines, over real WebRTC: what a client sees of a call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scripted import ScriptedEngines, ScriptedLlm, ScriptedStt
+from scripted_call import serving
+
+from media.audio import Audio, concatenate, silence
+from media.conversation import Conversation, ConversationSettings
+from media.events import CallEvent
+from media.session import SessionConfig
+from signaling.caller import Caller, CallerOptions
+
+RATE_HZ = 16_000
+
+
+def question(duration_s: float = 1.2) -> Audio:
+    """Loud enough for the scripted ear, and what a codec carries: a tone."""
+    t = np.arange(round(duration_s * RATE_HZ), dtype=np.float32) / RATE_HZ
+    tone = Audio((0.4 * np.sin(2 * np.pi * 300 * t)).astype(np.float32), RATE_HZ)
+    return concatenate([tone, silence(2.0, RATE_HZ)], RATE_HZ)
+
+
+def talk(test: Callable[[Caller], Any], engines: ScriptedEngines, **session: Any) -> None:
+    def converse(config: SessionConfig, notify: Callable[[CallEvent], None]) -> Conversation:
+        return Conversation(engines.engines(), ConversationSettings(), config, notify)
+
+    async def main() -> None:
+        async with asyncio.timeout(30), serving(converse=converse) as server:
+            async with Caller(server.url, CallerOptions(session=session)) as caller:
+                await test(caller)
+            assert not server.host.failures
+
+    asyncio.run(main())
+
+
+def test_a_question_is_answered() -> None:
+    engines = ScriptedEngines(
+        stt=ScriptedStt(says=("what time is it",)), llm=ScriptedLlm(replies=("It is noon.",))
+    )
+
+    async def test(caller: Caller) -> None:
+        spoken_at_s = await caller.say(question())
+        await caller.next_event("output_audio_buffer.stopped")
+        first = caller.first_audible(spoken_at_s)
+        assert first is not None
+        assert first.at_s - spoken_at_s < 2.5
+        types = [received.type for received in caller.events if not received.type.endswith(".delta")]
+        expected = [
+            "session.created",
+            "input_audio_buffer.speech_started",
+            "input_audio_buffer.speech_stopped",
+            "input_audio_buffer.committed",
+            "conversation.item.added",
+            "conversation.item.input_audio_transcription.completed",
+            "conversation.item.done",
+            "response.created",
+            "response.output_item.added",
+            "conversation.item.added",
+            "response.content_part.added",
+            "response.output_audio.done",
+            "response.output_audio_transcript.done",
+            "response.content_part.done",
+            "response.done",
+            "output_audio_buffer.stopped",
+        ]
+        # `output_audio_buffer.started` and the latency come with the first sound, wherever that falls.
+        positions = [types.index(name) for name in expected if types.count(name) == 1]
+        assert positions == sorted(positions)
+        assert set(expected) | {"output_audio_buffer.started", "vk.turn.latency"} <= set(types)
+        said = next(e.event for e in caller.events if e.type == "response.output_audio_transcript.done")
+        assert said["transcript"] == "It is noon."
+        completed = "conversation.item.input_audio_transcription.completed"
+        heard = next(e.event for e in caller.events if e.type == completed)
+        assert heard["transcript"] == "what time is it"
+
+    talk(test, engines, greeting="")
+
+
+def test_the_greeting_is_heard_from_its_first_word() -> None:
+    async def test(caller: Caller) -> None:
+        await caller.next_event("output_audio_buffer.stopped")
+        loud = [frame for frame in caller.heard if frame.is_active]
+        # Three words of 0.3 s each.
+        assert 0.02 * len(loud) == pytest.approx(0.9, abs=0.1)
+
+    talk(test, ScriptedEngines(), greeting="Good morning everybody")
+
+
+def test_barging_in_stops_the_voice() -> None:
+    words = " ".join(["word"] * 30)
+    engines = ScriptedEngines(llm=ScriptedLlm(replies=(f"{words}.", "Yes.")))
+
+    async def test(caller: Caller) -> None:
+        caller.type_text("Tell me a story.")
+        started = await caller.next_event("output_audio_buffer.started")
+        await caller.next_audible(started.at_s + 1.0)
+        await caller.say(question(2.0).slice_s(0, 2.0))
+        truncated = await caller.next_event("conversation.item.truncated")
+        assert 900 < truncated.event["audio_end_ms"] < 2500
+        heard_words = truncated.event["transcript"].split()
+        assert len(heard_words) == pytest.approx(truncated.event["audio_end_ms"] / 300, abs=2)
+        await asyncio.sleep(0.1)
+        late = [frame for frame in caller.heard if frame.at_s > truncated.at_s + 0.06 and frame.is_active]
+        assert not late
+
+    talk(test, engines, greeting="")
+
+
+def test_a_page_that_calls_again_goes_on_where_it_was() -> None:
+    engines = ScriptedEngines()
+
+    async def test(caller: Caller) -> None:
+        for role, part in (
+            ("user", {"type": "input_text", "text": "My name is Ada."}),
+            ("assistant", {"type": "output_audio", "transcript": "Hello Ada."}),
+        ):
+            item = {"type": "message", "role": role, "content": [part]}
+            caller.send_event({"type": "conversation.item.create", "item": item})
+        caller.type_text("What is my name?")
+        await caller.next_event("response.done")
+        (request,) = engines.llm.requests
+        assert [message.text for message in request.messages[1:]] == [
+            "My name is Ada.",
+            "Hello Ada.",
+            "What is my name?",
+        ]
+
+    talk(test, engines, greeting="")
+
+
+def test_an_unknown_voice_is_named_in_the_error() -> None:
+    async def test(caller: Caller) -> None:
+        update = {"audio": {"output": {"voice": "nobody"}}}
+        caller.send_event({"type": "session.update", "event_id": "e1", "session": update})
+        error = (await caller.next_event("error", "session.updated")).event["error"]
+        assert (error["code"], error["param"]) == ("voice_unavailable", "session.audio.output.voice")
+        assert error["event_id"] == "e1"
+
+    talk(test, ScriptedEngines(), greeting="")
