@@ -13,18 +13,18 @@ from media.speakable_symbols import in_words
 from media.text_rules import Rule, rewritten, rule
 
 _MARKDOWN: tuple[Rule, ...] = (
-    rule(r"^\s*(?:```|~~~).*$", "", re.MULTILINE),  # the fences of a code block
+    rule(r"^[ \t]*(?:```|~~~).*$", "", re.MULTILINE),  # the fences of a code block
     rule(r"<!--.*?-->|</?[A-Za-z][^<>]*>", " ", re.DOTALL),  # HTML
+    rule(r"\[\^?\d+\]", ""),  # a footnote
     rule(r"!\[([^\]]*)\]\([^)]*\)", r"\1"),  # an image: its description
     rule(r"\[([^\]]+)\](?:\([^)]*\)|\[[^\]]*\])", r"\1"),  # a link: its words
-    rule(r"\[\^?\d+\]", ""),  # a footnote
-    rule(r"^\s*\|?(?:\s*:?-{3,}:?\s*\|)+.*$", "", re.MULTILINE),  # the line under a table's head
-    rule(r"^\s*(?:[-*_]\s*){3,}$", "", re.MULTILINE),  # a horizontal rule
-    rule(r"^\s*\|(.*?)\|?\s*$", r"\1", re.MULTILINE),  # a table's outer bars
+    rule(r"^[ \t]*\|?(?:\s*:?-{3,}:?\s*\|)+.*$", "", re.MULTILINE),  # the line under a table's head
+    rule(r"^[ \t]*(?:[-*_]\s*){3,}$", "", re.MULTILINE),  # a horizontal rule
+    rule(r"^[ \t]*\|(.*?)\|?[ \t]*$", r"\1", re.MULTILINE),  # a table's outer bars
     rule(r"\s+\|\s+", ", "),  # and its inner ones
-    rule(r"^\s{0,3}#{1,6}\s+(.*?)\s*#*$", r"\1", re.MULTILINE),  # a heading
-    rule(r"^(?:\s*>)+\s?", "", re.MULTILINE),  # a quotation
-    rule(r"^\s*[-*+•◦‣]\s+(?:\[[ xX]\]\s+)?", "", re.MULTILINE),  # an item of a list
+    rule(r"^\s{0,3}#{1,6}\s+(.*?)[ \t]*#*$", r"\1", re.MULTILINE),  # a heading
+    rule(r"^(?:[ \t]*>)+[ \t]?", "", re.MULTILINE),  # a quotation
+    rule(r"^[ \t]*[-*+•◦‣]\s+(?:\[[ xX]\]\s+)?", "", re.MULTILINE),  # an item of a list
     rule(r"(\*{1,3}|~~|(?<!\w)_{1,3})(?=\S)(.+?)(?<=\S)\1(?!\w)", r"\2", re.DOTALL),  # emphasis
     rule(r"\*{1,3}(?=\w)(?<!\d\*)(.+?)\*{1,3}", r"\1", re.DOTALL),  # emphasis inside a word
     rule(r"`+", ""),  # code
@@ -61,8 +61,8 @@ def speakable(text: str, language: str) -> str:
     """
     primary = language.partition("-")[0]
     text = rewritten(text, _MARKDOWN)
-    text = _LINE_WITHOUT_A_MARK.sub(_FULL_STOPS.get(primary, "."), text)
     text = _without_emoji(text.translate(_QUOTES), keep_joiners=primary == "hi")
+    text = _LINE_WITHOUT_A_MARK.sub(_FULL_STOPS.get(primary, "."), text)
     text = _with_spoken_addresses(text, primary)
     text = in_english_words(text, language) if primary == "en" else in_words(text, primary)
     text = re.sub(r"\s+", " ", text)
