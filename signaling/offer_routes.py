@@ -122,7 +122,7 @@ class OfferRoutes:
 
     async def config(self, request: web.Request) -> web.Response:
         """What a page needs to know before it calls."""
-        body = {**self._host.page_config(), "iceServers": self._ice_servers()}
+        body = {**self._host.page_config(), "ice_servers": self._ice_servers()}
         return web.json_response(body, headers={"Cache-Control": "no-store"})
 
     async def change_settings(self, request: web.Request) -> web.Response:

@@ -146,7 +146,7 @@ def test_what_the_page_is_told() -> None:
         turn = {"urls": ["turn:turn.example:3478"], "username": "me", "credential": "secret"}
         assert answer.body == {
             "voices": ["af_heart"],
-            "iceServers": [{"urls": ["stun:stun.example:3478"]}, turn],
+            "ice_servers": [{"urls": ["stun:stun.example:3478"]}, turn],
         }
 
     servers = (
