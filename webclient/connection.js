@@ -8,6 +8,8 @@ import { NetworkMeter } from "./latency.js";
 import { iceProblem, lostProblem, refusalProblem, unreachableProblem } from "./problems.js";
 
 const CHANNEL_LABEL = "oai-events";
+/** How long connecting may take, where the server does not say. */
+const CONNECT_TIMEOUT_S = 15;
 /** ICE often recovers by itself from "disconnected"; after this long it is taken for lost. */
 const DISCONNECTED_LIMIT_MS = 5000;
 
@@ -31,14 +33,14 @@ export class Connection {
   /**
    * @param {object} options
    * @param {URL} options.server what `api/offer` is relative to
-   * @param {{ice_servers: RTCIceServer[], connect_timeout_s: number}} options.config
+   * @param {{ice_servers: RTCIceServer[], connect_timeout_s?: number}} options.config
    * @param {{onEvent: (event: any) => void, onTrack: (track: MediaStreamTrack, stream: MediaStream) => void,
    *   onLost: (problem: import("./problems.js").Problem) => void}} options.listener
    */
   constructor({ server, config, listener }) {
     this.#server = server;
     this.#listener = listener;
-    this.#timeout_ms = config.connect_timeout_s * 1000;
+    this.#timeout_ms = (config.connect_timeout_s ?? CONNECT_TIMEOUT_S) * 1000;
     this.#peer = new RTCPeerConnection({ iceServers: config.ice_servers, bundlePolicy: "max-bundle" });
     this.#peer.addEventListener("icecandidate", ({ candidate }) => this.#trickle(candidate));
     this.#peer.addEventListener("connectionstatechange", () => this.#onConnectionState());
