@@ -2,9 +2,9 @@
 
 Whisper was trained on 30 s windows, silence behind the speech, and its encoder costs what the window costs.
 The encoder takes shorter windows too: a question of 3 s in 10 s of window takes a third of the time, at the
-same word error rate. Two things go wrong more often in short windows, and are caught here: the decoder repeats
-itself (where less than about 2 s of silence follows, and now and then in clips of one word), or runs to its
-token limit. Either is decoded again in the full window.
+same word error rate. Two things go wrong more often in short windows, and are caught here: the decoder
+repeats itself (where less than about 2 s of silence follows, and now and then in clips of one word), or runs
+to its token limit. Either is decoded again in the full window.
 """
 
 from __future__ import annotations

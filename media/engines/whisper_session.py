@@ -1,8 +1,8 @@
 """One turn's transcription with a model that does not stream.
 
-The speech so far lies in a buffer. A partial transcribes it as it stands, a flush does the same and goes before
-partials that wait. Before the buffer outgrows Whisper's window, its older part is transcribed for good at the
-quietest point and leaves the buffer, so that a flush has only the tail to do, however long the speech.
+The speech so far lies in a buffer. A partial transcribes it as it stands, a flush does the same and goes
+before partials that wait. Before the buffer outgrows Whisper's window, its older part is transcribed for
+good, up to the quietest point, and leaves the buffer: a flush has only the tail to do, however long it was.
 """
 
 from __future__ import annotations

@@ -1,0 +1,192 @@
+"""Any GGUF language model with llama.cpp, in this process.
+
+`xllamacpp` wraps llama.cpp's own server: slots with their prompt caches, continuous batching, chat templates.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import tempfile
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import xllamacpp
+
+from media.engines.inference import InferenceThreads, Outlet
+from media.engines.model_files import damaged, require_files
+from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest
+from media.engines.signal_handlers import kept_signal_handlers
+from media.errors import EngineError
+
+_PROMPT_BATCH_TOKENS = 32
+"""Prompts are read in steps of so many tokens (some 0.3 s on one core). Between steps the other conversations
+get their next token, and an abandoned prompt is dropped; longer steps are hardly faster on a CPU."""
+
+_PROMPT_CACHE_MIB = 64
+"""Of prompts that lost their slot to another conversation (about 23 KiB a token for SmolLM2-135M)."""
+
+_SILENT = -1
+
+
+class LlamaCpp:
+    """The model, shared by all calls: replies under way are batched token by token.
+
+    Args:
+        model: a GGUF file with a chat template.
+        threads: for all replies together. Threads wait for each other within every token, spinning: give
+            them cores that are free. On two busy cores one thread makes 75 tokens a second, two make 3.
+        context_tokens: the longest conversation, its reply included.
+        parallel: replies under way at once; further ones wait.
+    """
+
+    def __init__(self, model: Path, *, threads: int, context_tokens: int, parallel: int) -> None:
+        self._model = model
+        self._threads = threads
+        self._context_tokens = context_tokens
+        self._parallel = parallel
+        # These threads only wait: llama.cpp computes on its own.
+        self._inference = InferenceThreads("llama.cpp", threads=parallel)
+        self._server: xllamacpp.Server | None = None
+        self._closing = False
+
+    @property
+    def name(self) -> str:
+        return f"llama.cpp ({self._model.stem})"
+
+    async def start(self) -> None:
+        if self._server is not None:
+            return
+        try:
+            self._server = await self._inference.run(self._load)
+            hello = LlmRequest((ChatMessage("user", "Hello"),), max_tokens=1, temperature=0.0)
+            async for _ in self.reply(hello):
+                pass
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        self._closing = True  # what is being generated stops at its next token
+        await self._inference.close()
+        # The last reference: its destructor ends llama.cpp's threads and frees the model, in some 10 ms.
+        self._server = None
+
+    async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+        """Streams the reply. Closing the generator ends the generation at its next token.
+
+        Raises:
+            EngineError: `context_full` where the conversation is longer than the context; or llama.cpp
+                failed.
+        """
+        server = self._server
+        if server is None:
+            raise EngineError(f"The engine {self.name} is not started.")
+        deltas: AsyncGenerator[LlmDelta, None] = self._inference.stream(
+            lambda outlet: self._generate(server, request, outlet)
+        )
+        async with contextlib.aclosing(deltas):
+            async for delta in deltas:
+                yield delta
+
+    def _load(self) -> xllamacpp.Server:
+        require_files(self._model)
+        # The server insists on listening for HTTP. A socket file that is gone before anybody can look into
+        # its folder is no address.
+        with tempfile.TemporaryDirectory(prefix="voxtral-kokoro-") as folder:
+            parameters = self._parameters(Path(folder) / "llama.sock")
+            try:
+                # It also takes SIGINT and SIGTERM, and would end itself where the process should shut down.
+                with kept_signal_handlers(signal.SIGINT, signal.SIGTERM):
+                    return xllamacpp.Server(parameters)
+            except RuntimeError as error:
+                raise damaged(self._model) from error
+
+    def _parameters(self, socket: Path) -> xllamacpp.CommonParams:
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(self._model)
+        parameters.verbosity = _SILENT
+        parameters.hostnames = [str(socket)]
+        parameters.n_threads_http = 1
+        parameters.ui = False
+        parameters.n_parallel = self._parallel
+        parameters.n_ctx = self._context_tokens * self._parallel
+        parameters.n_batch = parameters.n_ubatch = max(_PROMPT_BATCH_TOKENS, self._parallel)
+        parameters.cache_ram_mib = _PROMPT_CACHE_MIB
+        for cpu in (parameters.cpuparams, parameters.cpuparams_batch):
+            cpu.n_threads = self._threads
+            cpu.poll = 0
+        return parameters
+
+    def _generate(self, server: xllamacpp.Server, request: LlmRequest, outlet: Outlet[LlmDelta]) -> None:
+        """On a thread of ours, to the reply's end or until the outlet is closed."""
+        stream = _ReplyStream(outlet)
+
+        def receive(event: Mapping[str, Any]) -> bool:
+            stream.receive(event)
+            return outlet.closed or self._closing
+
+        server.handle_chat_completions(_payload(request), receive)
+        if not outlet.closed:
+            stream.finish()
+
+
+class _ReplyStream:
+    """llama.cpp's events of one reply, turned into deltas."""
+
+    def __init__(self, outlet: Outlet[LlmDelta]) -> None:
+        self._outlet = outlet
+        self._finish: Literal["stop", "length"] | None = None
+        self._usage: Mapping[str, int] = {}
+        self._error: Mapping[str, Any] | None = None
+
+    def receive(self, event: Mapping[str, Any]) -> None:
+        """Progress of the prompt, a piece of text, why the reply ended, the usage, or an error."""
+        self._error = event.get("error", self._error)
+        self._usage = event.get("usage") or self._usage
+        for choice in event.get("choices", ()):
+            if reason := choice.get("finish_reason"):
+                self._finish = "length" if reason == "length" else "stop"
+            if text := choice.get("delta", {}).get("content"):
+                self._outlet.send(LlmDelta(text))
+
+    def finish(self) -> None:
+        """Sends the last delta.
+
+        Raises:
+            EngineError: there is none, since the reply failed.
+        """
+        if self._error is not None:
+            raise _engine_error(self._error)
+        if self._finish is None:
+            raise EngineError("llama.cpp ended the reply before its end.")
+        self._outlet.send(
+            LlmDelta(
+                "",
+                self._finish,
+                input_tokens=self._usage.get("prompt_tokens", 0),
+                output_tokens=self._usage.get("completion_tokens", 0),
+            )
+        )
+
+
+def _payload(request: LlmRequest) -> dict[str, Any]:
+    return {
+        "messages": [{"role": message.role, "content": message.text} for message in request.messages],
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "cache_prompt": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_progress": True,  # an event after every step of the prompt: a chance to stop there
+    }
+
+
+def _engine_error(error: Mapping[str, Any]) -> EngineError:
+    message = str(error.get("message", error))
+    if error.get("type") == "exceed_context_size_error":
+        return EngineError(
+            f"The conversation is too long for the language model: {message}.", code="context_full"
+        )
+    return EngineError(f"llama.cpp: {message}", retryable=int(error.get("code", 500)) >= 500)
