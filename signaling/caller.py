@@ -29,7 +29,7 @@ from media.clock import loop_time_s
 from media.errors import VoxtralKokoroError
 from signaling.event_channel import LABEL
 from signaling.heard import HeardFrame, first_audible, recording
-from signaling.ice import abandon_sockets, loopback_gathered
+from signaling.ice import abort_sockets, free_sockets, loopback_gathered
 from signaling.microphone_track import MicrophoneTrack
 from signaling.rtp_tap import RATE_HZ, tap
 
@@ -226,7 +226,7 @@ class Caller:
         """Is gone without a word, as when a laptop's lid closes: no goodbye, and nothing answers any more."""
         if self._peer is not None:
             for transport in _transports(self._peer):
-                abandon_sockets(transport.transport)
+                abort_sockets(transport.transport)
 
     # The call
 
@@ -318,7 +318,7 @@ class Caller:
                     await self._peer.close()
             except TimeoutError:
                 for transport in transports:
-                    abandon_sockets(transport.transport)
+                    await free_sockets(transport.transport, CLOSE_TIMEOUT_S)
         if self._http is not None:
             await self._http.close()
             self._http = None

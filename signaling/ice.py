@@ -5,6 +5,7 @@ The only file that touches aioice's insides; tests/signaling/test_ice.py says lo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -42,9 +43,16 @@ def loopback_gathered(wanted: bool) -> Iterator[None]:
         _gather_loopback.reset(token)
 
 
-def abandon_sockets(transport: RTCIceTransport) -> int:
-    """Closes a transport's sockets at once, for a connection that did not close. Returns how many."""
-    protocols = list(transport._connection._protocols)
-    for protocol in protocols:
+async def free_sockets(transport: RTCIceTransport, timeout_s: float) -> None:
+    """Ends a transport of a connection whose own `close` did not finish, within a bounded time."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await transport.stop()
+    except TimeoutError:
+        abort_sockets(transport)
+
+
+def abort_sockets(transport: RTCIceTransport) -> None:
+    """Closes a transport's sockets at once, whatever is under way. Nobody is told."""
+    for protocol in transport._connection._protocols:
         protocol.transport.abort()
-    return len(protocols)

@@ -169,10 +169,14 @@ class OfferRoutes:
         if (request.content_length or 0) > limit:
             raise too_large
         body = bytearray()
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > limit:
-                raise too_large
+        try:
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+        except (ConnectionError, web.RequestPayloadError) as error:
+            # The client went away in the middle. Nobody reads this, but the log stays clean.
+            raise CallerError("The body was cut short.", code="body_cut_short") from error
         try:
             from_json(body)
         except ValueError:

@@ -24,7 +24,7 @@ from av import AudioFrame, AudioResampler
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.errors import CallerError
 from signaling.event_channel import EventChannel
-from signaling.ice import CHECK_INTERVAL_S, abandon_sockets, loopback_gathered
+from signaling.ice import CHECK_INTERVAL_S, free_sockets, loopback_gathered
 from signaling.outbound_track import OutboundTrack
 from signaling.peer_signals import ChannelClosed, ChannelOpened, Link, LinkChanged, MessageCame, PeerSignals
 from signaling.realtime_session import RealtimeSession
@@ -32,7 +32,7 @@ from signaling.sdp import Offer, TrickledCandidate, finish_answer, parse_candida
 from signaling.settings import IceSettings
 
 CLOSE_TIMEOUT_S = 3.0
-"""A peer connection that takes longer to close has hung; its sockets are then taken from it."""
+"""A peer connection that takes longer to close has hung. Its sockets are then taken from it."""
 
 # What aiortc raises on an offer that it cannot take, once the checks of `sdp` are passed.
 _NEGOTIATION_FAULTS = (
@@ -127,8 +127,9 @@ class WebrtcCall:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._peer.close()
         except TimeoutError:
-            sockets = sum(abandon_sockets(transport.transport) for transport in transports)
-            log.warning("the connection did not close; took its sockets", extra={"sockets": sockets})
+            log.warning("the connection did not close; taking its sockets")
+            for transport in transports:
+                await free_sockets(transport.transport, CLOSE_TIMEOUT_S)
         if checking:
             await asyncio.sleep(2 * CHECK_INTERVAL_S)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,10 +38,18 @@ class TonePlayout:
         self.sounding = False
         self.began_s: float | None = None
         """When the first frame of the tone was handed over."""
+        self.unstuck = asyncio.Event()
+        """While it is clear, no frame comes, and not even a cancellation gets through."""
+        self.unstuck.set()
+        self.got_stuck = asyncio.Event()
         self._epoch_s: float | None = None
         self._position = 0
 
     async def next_frame(self) -> tuple[Audio, int]:
+        while not self.unstuck.is_set():
+            self.got_stuck.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.unstuck.wait()
         now_s = loop_time_s()
         if self._epoch_s is None:
             self._epoch_s = now_s

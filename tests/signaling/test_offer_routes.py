@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yarl
 from aiohttp import web
 from scripted_call import Serving, serving
 from test_webrtc_call import offer_of_a_stranger
@@ -87,6 +88,23 @@ def test_a_body_without_a_length_is_cut_off_too() -> None:
     async def test(server: Serving, ask: Ask) -> None:
         answer = await ask("POST", "/api/offer", data=endless(), headers={"Content-Type": "application/json"})
         assert answer.status == 413
+
+    serve(test)
+
+
+def test_a_client_that_goes_away_in_its_body_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(server: Serving, ask: Ask) -> None:
+        place = yarl.URL(server.url)
+        _, writer = await asyncio.open_connection(place.host, place.port)
+        head = f"POST /api/offer HTTP/1.1\r\nHost: localhost:{place.port}\r\nContent-Length: 1000\r\n"
+        writer.write(f"{head}Content-Type: application/json\r\n\r\n{{".encode())
+        await writer.drain()
+        # Another request's answer says that the first one is being read.
+        await ask("GET", "/api/config")
+        writer.close()
+        await writer.wait_closed()
+        await ask("GET", "/api/config")
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
     serve(test)
 

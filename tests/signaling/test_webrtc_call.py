@@ -18,6 +18,7 @@ from media.clock import loop_time_s
 from media.events import CallFault, OutputBufferStarted
 from signaling.caller import Caller, CallerOptions, CallRefused
 from signaling.ice import loopback_gathered
+from signaling.webrtc_call import CLOSE_TIMEOUT_S
 
 
 def tone(duration_s: float, frequency_hz: float = 1000, rate_hz: int = 24_000) -> Audio:
@@ -234,6 +235,24 @@ def test_a_conversation_that_breaks_ends_its_call_only() -> None:
             began_s = loop_time_s()
             await audible(sound, began_s)
             assert [type(failure) for failure in server.host.failures] == [ExceptionGroup]
+
+    run(main)
+
+
+def test_a_connection_that_hangs_while_it_closes_gives_up_its_slot() -> None:
+    """aiortc waits for its sender's task for ever; here that task will not end."""
+
+    async def main() -> None:
+        async with serving() as server, Caller(server.url) as caller:
+            await audible(caller)
+            playout = only(server).playout
+            playout.unstuck.clear()
+            await playout.got_stuck.wait()
+            began_s = loop_time_s()
+            server.calls.get(caller.call_id).hang_up()
+            await server.host.all_free()
+            assert CLOSE_TIMEOUT_S - 0.1 < loop_time_s() - began_s < 2 * CLOSE_TIMEOUT_S
+            playout.unstuck.set()
 
     run(main)
 
