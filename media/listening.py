@@ -261,8 +261,7 @@ class Listening:
             turn.remember(window)
         self._before.clear()
         self._listener.turn_started(turn)
-        if self._session.transcribe:
-            self._group.create_task(self._follow_words(turn), name=f"words {turn.item_id}")
+        self._group.create_task(self._follow_words(turn), name=f"words {turn.item_id}")
 
     def _weigh_pause(self) -> None:
         assert self._turn is not None
@@ -301,6 +300,7 @@ class Listening:
         return self._tasks
 
     async def _follow_words(self, turn: Turn) -> None:
+        """Lets the session work while the caller speaks, and tells the words that settle."""
         try:
             async for transcript in turn.session.partials():
                 if delta := turn.words.push(transcript.text):

@@ -1,0 +1,127 @@
+"""Many real calls to one real server: what they took is given back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.server_process import RunningServer, server
+from media.audio import SPEECH_RATE_HZ, Audio, concatenate, silence
+from media.clock import loop_time_s
+from signaling.caller import Caller, CallerOptions, CallRefused
+from tests.peers.voices import spoken
+
+pytestmark = [pytest.mark.models, pytest.mark.timeout(300)]
+
+WITHOUT_GREETING = CallerOptions(session={"greeting": ""})
+ANSWER_LIMIT_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def running_server() -> Iterator[RunningServer]:
+    with server({"VOXTRAL_KOKORO__SERVER__MAX_CALLS": "4"}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def question(models_dir: Path) -> Audio:
+    said = spoken(models_dir, "What is the capital of France?", "bf_emma")
+    return concatenate([said, silence(0.3, SPEECH_RATE_HZ)], SPEECH_RATE_HZ)
+
+
+def status(running: RunningServer) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{running.health_url}/status", timeout=5) as response:
+        document: dict[str, Any] = json.load(response)
+    return document
+
+
+async def until_nobody_calls(running: RunningServer, limit_s: float) -> None:
+    async with asyncio.timeout(limit_s):
+        while (await asyncio.to_thread(status, running))["calls"]["active"]:
+            await asyncio.sleep(0.1)
+
+
+async def typed_call(running: RunningServer, text: str) -> None:
+    async with Caller(running.url, WITHOUT_GREETING) as caller:
+        begun_s = loop_time_s()
+        caller.type_text(text)
+        async with asyncio.timeout(ANSWER_LIMIT_S):
+            await caller.next_event("output_audio_buffer.started")
+            while caller.first_audible(begun_s) is None:
+                await asyncio.sleep(0.02)
+
+
+async def spoken_call(running: RunningServer, question: Audio) -> str:
+    async with Caller(running.url, WITHOUT_GREETING) as caller:
+        await caller.say(question)
+        async with asyncio.timeout(ANSWER_LIMIT_S):
+            heard = await caller.next_event("conversation.item.input_audio_transcription.completed")
+            await caller.next_event("output_audio_buffer.started")
+        return str(heard.event["transcript"])
+
+
+def test_fifty_calls_one_after_the_other_leave_nothing_behind(running_server: RunningServer) -> None:
+    async def main() -> None:
+        for _ in range(8):
+            await typed_call(running_server, "Hi.")
+        await until_nobody_calls(running_server, 5)
+        before_mb = running_server.resident_mb()
+        threads = running_server.process.num_threads()
+        files = running_server.process.num_fds()
+        for _ in range(50):
+            await typed_call(running_server, "Hi.")
+        await until_nobody_calls(running_server, 5)
+        assert running_server.resident_mb() - before_mb < 15
+        assert running_server.process.num_threads() <= threads
+        assert running_server.process.num_fds() <= files
+
+    asyncio.run(main())
+
+
+def test_four_calls_at_once_are_all_answered(running_server: RunningServer, question: Audio) -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            calls = [tasks.create_task(spoken_call(running_server, question)) for _ in range(4)]
+        assert ["capital of france" in call.result().lower() for call in calls] == [True] * 4
+        await until_nobody_calls(running_server, 5)
+
+    asyncio.run(main())
+
+
+def test_a_fifth_call_is_told_to_come_back(running_server: RunningServer) -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            callers = [Caller(running_server.url, WITHOUT_GREETING) for _ in range(4)]
+            for entering in [tasks.create_task(caller.__aenter__()) for caller in callers]:
+                await entering
+            with pytest.raises(CallRefused) as refused:
+                await Caller(running_server.url).__aenter__()
+            assert refused.value.status == 503
+            for caller in callers:
+                tasks.create_task(caller.__aexit__(None, None, None))
+        await until_nobody_calls(running_server, 5)
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_vanishes_in_mid_word_frees_the_line(
+    running_server: RunningServer, question: Audio
+) -> None:
+    async def main() -> None:
+        async with Caller(running_server.url, WITHOUT_GREETING) as caller:
+            async with asyncio.TaskGroup() as tasks:
+                saying = tasks.create_task(caller.say(question))
+                await caller.next_event("input_audio_buffer.speech_started")
+                await caller.vanish()
+                saying.cancel()
+            caller.call_id = ""  # and says no goodbye by HTTP either
+        # Consent expires after about 30 s (RFC 7675, section 5.1).
+        await until_nobody_calls(running_server, 60)
+
+    asyncio.run(main())
