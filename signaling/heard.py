@@ -6,8 +6,9 @@ audible frame of the answer, both by the same rule: a 20 ms frame above −45 dB
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,15 +28,17 @@ class HeardFrame:
         at_s: when its packet arrived, in loop time: before any jitter buffer.
         position_samples: where it lies on the sender's timeline, at the audio's rate.
         audio: its sound.
+        is_active: whether it is loud enough to be noticed.
     """
 
     at_s: float
     position_samples: int
     audio: Audio
+    is_active: bool = field(init=False)
 
-    @property
-    def is_active(self) -> bool:
-        return self.audio.level_dbfs() > AUDIBLE_DBFS
+    def __post_init__(self) -> None:
+        # Looked at many times while somebody waits for the first sound: measured once.
+        object.__setattr__(self, "is_active", _is_active(self.audio))
 
 
 def first_audible(frames: Sequence[HeardFrame], after_s: float) -> HeardFrame | None:
@@ -43,7 +46,7 @@ def first_audible(frames: Sequence[HeardFrame], after_s: float) -> HeardFrame | 
 
     None where there is none yet. The frames are in the order of their arrival.
     """
-    recent = [frame for frame in frames if frame.at_s >= after_s]
+    recent = frames[bisect_left(frames, after_s, key=lambda frame: frame.at_s) :]
     active = [frame.is_active for frame in recent]
     for index, frame in enumerate(recent):
         if active[index] and sum(active[index : index + FRAMES_LOOKED_AT]) >= FRAMES_ACTIVE:
@@ -58,10 +61,7 @@ def speech_end_s(audio: Audio) -> float:
     """
     length = round(FRAME_S * audio.rate_hz)
     starts = range(0, len(audio), length)
-    active = [
-        Audio(audio.samples[start : start + length], audio.rate_hz).level_dbfs() > AUDIBLE_DBFS
-        for start in starts
-    ]
+    active = [_is_active(Audio(audio.samples[start : start + length], audio.rate_hz)) for start in starts]
     for index in range(len(active) - 1, -1, -1):
         first = max(0, index - FRAMES_LOOKED_AT + 1)
         if active[index] and sum(active[first : index + 1]) >= min(FRAMES_ACTIVE, len(active)):
@@ -80,3 +80,7 @@ def recording(frames: Sequence[HeardFrame], rate_hz: int) -> Audio:
         at = frame.position_samples - start
         timeline[at : at + len(frame.audio)] = frame.audio.as_int16()
     return Audio(timeline, rate_hz)
+
+
+def _is_active(audio: Audio) -> bool:
+    return audio.level_dbfs() > AUDIBLE_DBFS

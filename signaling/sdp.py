@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aiortc.rtcicetransport import RTCIceCandidate
-from aiortc.sdp import SessionDescription, candidate_from_sdp
+from aiortc.sdp import MediaDescription, SessionDescription, candidate_from_sdp
 
 from media.errors import CallerError
 
@@ -80,31 +80,27 @@ def read_offer(sdp: str) -> Offer:
         parsed = SessionDescription.parse(completed)
     except _PARSER_FAULTS as error:
         raise _invalid("The offer is not SDP that can be read; is it cut short?") from error
-    sections = [media for media in parsed.media if media.kind in ("audio", "video", "application")]
-    if len(sections) != len(parsed.media):
+    if any(media.kind not in ("audio", "video", "application") for media in parsed.media):
         raise _invalid("The offer has a section that is neither audio, video nor application.")
-    usable = {media.kind for media in sections if media.port or _is_bundled(parsed, media.rtp.muxId)}
-    if not usable & {"audio", "application"}:
-        raise CallerError(
-            "The offer has neither audio nor a data channel.", code="unsupported_media", param="sdp"
-        )
-    for media in sections:
-        if not (media.ice and media.ice.usernameFragment and media.ice.password):
-            raise _invalid("The offer has no ICE credentials (a=ice-ufrag, a=ice-pwd).")
-        if not (media.dtls and media.dtls.fingerprints):
-            raise _invalid("The offer has no DTLS fingerprint (a=fingerprint, a=setup); WebRTC is encrypted.")
-        if media.kind == "audio" and not any(c.mimeType.lower() == "audio/opus" for c in media.rtp.codecs):
-            raise CallerError("The offer's audio has no Opus.", code="unsupported_media", param="sdp")
-    if len(sections) > 1 and not all(_is_bundled(parsed, media.rtp.muxId) for media in sections):
+    bundled = {mid for group in parsed.group if group.semantic == "BUNDLE" for mid in group.items}
+    # Port 0 declines a section, unless it is one that leaves its transport to the bundle.
+    wanted = {media.kind for media in parsed.media if media.port or media.rtp.muxId in bundled}
+    if not wanted & {"audio", "application"}:
+        raise _unsupported("The offer has neither audio nor a data channel.")
+    for media in parsed.media:
+        _require_secure_transport(media)
+    if len(parsed.media) > 1 and not bundled.issuperset(media.rtp.muxId for media in parsed.media):
         raise _invalid(
             "The offer's sections are not bundled (a=group:BUNDLE); one transport carries all here."
         )
-    audio = next((media for media in sections if media.kind == "audio"), None)
+    audio = next((media for media in parsed.media if media.kind == "audio"), None)
+    if audio and not any(codec.mimeType.lower() == "audio/opus" for codec in audio.rtp.codecs):
+        raise _unsupported("The offer's audio has no Opus.")
     return Offer(
         sdp=completed,
-        audio=None if audio is None else _direction(audio.direction),
-        data_channel="application" in usable,
-        first_mid=sections[0].rtp.muxId,
+        audio=_direction(audio.direction) if audio else None,
+        data_channel="application" in wanted,
+        first_mid=parsed.media[0].rtp.muxId,
     )
 
 
@@ -188,8 +184,11 @@ def _is_usable(candidate: str) -> bool:
     return True
 
 
-def _is_bundled(session: SessionDescription, mid: str) -> bool:
-    return any(group.semantic == "BUNDLE" and mid in group.items for group in session.group)
+def _require_secure_transport(media: MediaDescription) -> None:
+    if not (media.ice and media.ice.usernameFragment and media.ice.password):
+        raise _invalid("The offer has no ICE credentials (a=ice-ufrag, a=ice-pwd).")
+    if not (media.dtls and media.dtls.fingerprints):
+        raise _invalid("The offer has no DTLS fingerprint (a=fingerprint, a=setup); WebRTC is encrypted.")
 
 
 def _direction(attribute: str | None) -> Direction:
@@ -202,3 +201,7 @@ def _direction(attribute: str | None) -> Direction:
 
 def _invalid(sentence: str) -> CallerError:
     return CallerError(sentence, code="invalid_sdp", param="sdp")
+
+
+def _unsupported(sentence: str) -> CallerError:
+    return CallerError(sentence, code="unsupported_media", param="sdp")
