@@ -239,8 +239,8 @@ class Speaking:
         status: ItemStatus = "completed" if reply.response.status == "in_progress" else "incomplete"
         reply.item = replace(reply.item, status=status)
         self._history.put(reply.item)
-        self._notify(OutputItemDone(reply.id, reply.item))
         self._notify(ItemDone(reply.item, self._history.before(reply.item.id)))
+        self._notify(OutputItemDone(reply.id, reply.item))
         if reply.response.status == "in_progress":
             reply.response = replace(reply.response, status="completed")
         reply.response = replace(reply.response, output=(reply.item,))

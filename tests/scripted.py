@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -156,7 +157,7 @@ class ScriptedLlm(ScriptedEngine):
             for index, word in enumerate(words[: request.max_tokens]):
                 yield LlmDelta(word if index == 0 else f" {word}")
                 await asyncio.sleep(self.word_s)
-            finish = "length" if len(words) > request.max_tokens else "stop"
+            finish: Literal["length", "stop"] = "length" if len(words) > request.max_tokens else "stop"
             yield LlmDelta("", finish, input_tokens=10, output_tokens=len(words))
         finally:
             self.open_requests -= 1

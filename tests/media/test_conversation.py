@@ -78,7 +78,7 @@ def test_a_turn_is_answered_in_the_documented_order() -> None:
                     OutputPartAdded,
                 )
             ]
-            done = [OutputItemDone, ItemDone, ResponseDone]
+            done = [ItemDone, OutputItemDone, ResponseDone]
             ends = [order.index(kind.__name__, 8) for kind in done]
             assert ends == sorted(ends)
             assert order[-1] == OutputBufferStopped.__name__
