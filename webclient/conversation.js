@@ -50,9 +50,9 @@ export class Conversation {
       case "response.output_text.delta":
         return this.#append(event.item_id, "assistant", event.delta);
       case "response.output_audio_transcript.done":
-        return this.#settle(event.item_id, "assistant", event.transcript);
+        return this.#settleAnswer(event.item_id, event.transcript);
       case "response.output_text.done":
-        return this.#settle(event.item_id, "assistant", event.text);
+        return this.#settleAnswer(event.item_id, event.text);
       case "conversation.item.truncated":
         return this.#truncate(event.item_id, event.transcript ?? null);
       case "conversation.item.deleted":
@@ -128,13 +128,26 @@ export class Conversation {
   }
 
   #settle(id, role, text) {
-    // What was cut short keeps all its words, so that it can be shown what was not heard.
-    if (this.#find(id)?.interrupted) return this.#change(id, role, { final: true });
     return this.#change(id, role, { text, final: true });
   }
 
+  /** An answer cut short is done with fewer words than had come: all are kept, to show what was not heard. */
+  #settleAnswer(id, text) {
+    const known = this.#find(id);
+    if (known?.interrupted) return [];
+    const came = known?.text.trimEnd() ?? "";
+    if (came.length > text.trimEnd().length && came.startsWith(text.trimEnd())) {
+      return this.#change(id, "assistant", { heard: text, interrupted: true, final: true });
+    }
+    return this.#settle(id, "assistant", text);
+  }
+
   #truncate(id, heard) {
-    if (!this.#find(id)) return [];
+    const known = this.#find(id);
+    if (!known) return [];
+    // Cut after its last word: nothing was missed.
+    if (heard !== null && heard.trim() === known.text.trim())
+      return this.#settle(id, "assistant", known.text);
     return this.#change(id, "assistant", { heard, interrupted: true, final: true });
   }
 

@@ -7,15 +7,19 @@
 export class Floor {
   #callerSpeaks = false;
   #replyExpected = false;
-  /** Responses being made, and responses whose sound is playing: one may outlive the other. */
+  /**
+   * Responses being made, those whose sound is awaited, and those whose sound is playing: a response may be
+   * whole before its sound begins, and its sound may begin before it is whole.
+   */
   #made = new Set();
+  #awaited = new Set();
   #playing = new Set();
 
   /** @returns {FloorState} */
   get state() {
     if (this.#callerSpeaks) return "hearing";
     if (this.#playing.size > 0) return "speaking";
-    if (this.#replyExpected || this.#made.size > 0) return "thinking";
+    if (this.#replyExpected || this.#made.size > 0 || this.#awaited.size > 0) return "thinking";
     return "listening";
   }
 
@@ -24,9 +28,9 @@ export class Floor {
     return this.#made.size > 0;
   }
 
-  /** Whether a response's sound is playing. */
-  get playing() {
-    return this.#playing.size > 0;
+  /** Whether a response's sound is playing, or will. */
+  get sounding() {
+    return this.#playing.size > 0 || this.#awaited.size > 0;
   }
 
   /** The caller asked for a response in writing. */
@@ -47,16 +51,24 @@ export class Floor {
       case "response.created":
         this.#replyExpected = false;
         this.#made.add(event.response.id);
+        if (event.response.output_modalities?.includes("audio")) this.#awaited.add(event.response.id);
         break;
       case "response.done":
         this.#made.delete(event.response.id);
+        if (isSilent(event.response)) this.#awaited.delete(event.response.id);
         break;
       case "output_audio_buffer.started":
+        this.#awaited.delete(event.response_id);
         this.#playing.add(event.response_id);
         break;
       case "output_audio_buffer.stopped":
       case "output_audio_buffer.cleared":
+        this.#awaited.delete(event.response_id);
         this.#playing.delete(event.response_id);
+        break;
+      case "conversation.item.truncated":
+        // Cut short before its first sound, which then never comes.
+        this.#awaited.clear();
         break;
       case "conversation.item.input_audio_transcription.completed":
         // Nothing was said after all: no reply will come.
@@ -70,8 +82,16 @@ export class Floor {
       case "vk.conversation.reset":
         this.#replyExpected = false;
         this.#made.clear();
+        this.#awaited.clear();
         this.#playing.clear();
         break;
     }
   }
+}
+
+/** Whether nothing of a response that is done will sound (any more). */
+function isSilent({ status, output }) {
+  if (status === "cancelled" || status === "failed") return true;
+  const parts = output?.flatMap((item) => item.content ?? []);
+  return parts?.every((part) => !(part.transcript ?? part.text)) ?? false;
 }

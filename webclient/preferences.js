@@ -55,9 +55,10 @@ export class Preferences extends EventTarget {
     return this.#form.elements.microphone.value;
   }
 
-  /** The chosen voice, as a person would call it. */
+  /** The chosen voice's name, without what is said about it in brackets. */
   get voiceLabel() {
-    return this.#form.elements.voice.selectedOptions[0]?.textContent ?? "";
+    const label = this.#form.elements.voice.selectedOptions[0]?.textContent ?? "";
+    return label.replace(/ \(.*\)$/, "");
   }
 
   /** @param {{id: string, label: string}[]} microphones */

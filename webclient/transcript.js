@@ -85,8 +85,9 @@ export class Transcript {
 
 function note(item) {
   if (item.failed) return "This could not be transcribed.";
-  if (item.interrupted) return item.heard === null ? "Interrupted" : "Interrupted: the rest was not heard";
-  return "";
+  if (!item.interrupted) return "";
+  if (item.heard === null) return "Interrupted";
+  return item.heard.trim() === "" ? "Interrupted before it was heard" : "Interrupted: the rest was not heard";
 }
 
 function paragraph(className, text = "") {

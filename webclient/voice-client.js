@@ -211,7 +211,7 @@ export class VoiceClient extends EventTarget {
   /** Stops the assistant, if it is speaking or about to. */
   interrupt() {
     if (this.#floor.making) this.#send({ type: "response.cancel" });
-    if (this.#floor.making || this.#floor.playing) this.#send({ type: "output_audio_buffer.clear" });
+    if (this.#floor.making || this.#floor.sounding) this.#send({ type: "output_audio_buffer.clear" });
   }
 
   /**

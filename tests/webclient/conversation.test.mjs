@@ -71,6 +71,31 @@ test("an interrupted answer keeps all its words, and knows which were heard", ()
   assert.deepEqual(splitHeard(told.items[0]), ["One two", " three four."]);
 });
 
+test("an answer that is done with fewer words than came was cut short", () => {
+  const told = conversation(
+    { type: "response.output_audio_transcript.delta", item_id: "a1", delta: "One two three four. " },
+    { type: "response.output_audio_transcript.done", item_id: "a1", transcript: "One two" },
+    { type: "conversation.item.truncated", item_id: "a1", audio_end_ms: 700, transcript: "One two" },
+    { type: "response.output_audio_transcript.delta", item_id: "a2", delta: "Whole. " },
+    { type: "response.output_audio_transcript.done", item_id: "a2", transcript: "Whole." },
+  );
+  assert.deepEqual(
+    told.items.map(({ text, heard, interrupted }) => [text, heard, interrupted]),
+    [
+      ["One two three four. ", "One two", true],
+      ["Whole.", null, false],
+    ],
+  );
+});
+
+test("an answer cut after its last word was not interrupted", () => {
+  const told = conversation(
+    { type: "response.output_audio_transcript.done", item_id: "a1", transcript: "Paris." },
+    { type: "conversation.item.truncated", item_id: "a1", audio_end_ms: 900, transcript: "Paris." },
+  );
+  assert.equal(told.items[0].interrupted, false);
+});
+
 test("the heard part is found by its words where its spaces differ", () => {
   assert.deepEqual(splitHeard({ text: "One  two,\nthree four.", heard: "One two, three" }), [
     "One  two,\nthree ",

@@ -42,6 +42,20 @@ test("a barge-in is heard at once, and the end of the old answer does not hide t
   ]);
 });
 
+test("an answer that is whole before its first sound is still to come", () => {
+  const spoken = { type: "response.created", response: { id: "r1", output_modalities: ["audio"] } };
+  assert.deepEqual(states(spoken, DONE, SOUND, SILENCE), ["thinking", "thinking", "speaking", "listening"]);
+
+  const cut = { type: "conversation.item.truncated", item_id: "a1" };
+  assert.deepEqual(states(spoken, DONE, cut), ["thinking", "thinking", "listening"]);
+
+  const cancelled = { type: "response.done", response: { id: "r1", status: "cancelled" } };
+  assert.deepEqual(states(spoken, cancelled), ["thinking", "listening"]);
+
+  const wordless = { type: "response.done", response: { id: "r1", status: "completed", output: [] } };
+  assert.deepEqual(states(spoken, wordless), ["thinking", "listening"]);
+});
+
 test("an answer in text alone is thought about, then done", () => {
   assert.deepEqual(states(CREATED, DONE), ["thinking", "listening"]);
 });
