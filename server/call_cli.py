@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import wave
 from pathlib import Path
 
-import av
-import numpy as np
-from av.error import FFmpegError
-
-from media.audio import Audio
-from media.errors import CallerError
+from media.audio_file import read_audio, write_wav
 from signaling.caller import Caller, CallerOptions, CallFailed, ReceivedEvent
 
 _TRANSCRIPT = "conversation.item.input_audio_transcription.completed"
@@ -63,38 +57,6 @@ async def call(url: str, *, say: Path, record: Path | None, timeout_s: float, in
             print(f"The reply failed: {answer.event['response'].get('status_details')}", file=sys.stderr)
             return 1
         return 0
-
-
-def read_audio(path: Path) -> Audio:
-    """A file's sound as mono.
-
-    Raises:
-        CallerError: it is not there or holds no sound.
-    """
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise CallerError(f"{path} holds no sound.", code="no_audio")
-            resampler = av.AudioResampler(format="s16", layout="mono")
-            frames = [mono for frame in container.decode(audio=0) for mono in resampler.resample(frame)]
-    except (OSError, FFmpegError) as error:
-        raise CallerError(f"{path} cannot be read: {error.strerror}.", code="unreadable_file") from error
-    if not frames:
-        raise CallerError(f"{path} holds no sound.", code="no_audio")
-    samples = np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames])
-    return Audio(samples.astype(np.int16), frames[0].sample_rate)
-
-
-def write_wav(path: Path, audio: Audio) -> None:
-    """Raises: CallerError, if it cannot be written."""
-    try:
-        with wave.open(str(path), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(audio.rate_hz)
-            file.writeframes(audio.as_int16().astype("<i2").tobytes())
-    except OSError as error:
-        raise CallerError(f"{path} cannot be written: {error.strerror}.", code="unwritable_file") from error
 
 
 async def _answer(caller: Caller, spoken_at_s: float) -> ReceivedEvent:

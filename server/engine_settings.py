@@ -77,6 +77,7 @@ class TtsSettings(Section):
         voice: which of its voices, where the caller does not choose.
         speed: 1 is the voice's own.
         threads: for one clause.
+        parallel: clauses spoken at once, of all calls; further ones wait.
     """
 
     engine: Literal["kokoro"] = "kokoro"
@@ -84,6 +85,7 @@ class TtsSettings(Section):
     voice: str = "af_heart"
     speed: float = Field(default=1.0, ge=0.5, le=2)
     threads: Threads = Field(default=None, ge=1, le=64)
+    parallel: int = Field(default=1, ge=1, le=64)
 
 
 class TurnEndSettings(TurnTakingSettings):

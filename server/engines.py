@@ -233,6 +233,7 @@ def _tts(config: Config, store: ModelStore) -> TtsEngine:
                 store.path(config.tts.name) / "kokoro-v1.0.int8.onnx",
                 store.path("kokoro-voices"),
                 threads=threads_of(config.tts.threads, config),
+                parallel=config.tts.parallel,
             )
         case _:
             assert_never(config.tts.engine)

@@ -31,7 +31,8 @@ def prepare_environment() -> None:
 def set_thread_switch_interval(interval_ms: float) -> None:
     """How long a thread may hold Python's lock while another one waits for it.
 
-    Python's default of 5 ms is a quarter of an audio packet: an engine's thread that computes in Python
-    delays every packet by it.
+    Python's default of 5 ms is a quarter of an audio packet, and an engine's thread that computes in Python
+    delays the loop by it each time. Measured on two busy cores beside such a thread, timers of the loop are
+    late by 13 ms (median) at 5 ms, by 5 ms at 1 ms, by 4 ms at 0.5 ms.
     """
     sys.setswitchinterval(interval_ms / 1000)

@@ -33,6 +33,7 @@ def page_config(config: Config, engines: Engines) -> dict[str, Any]:
             "instructions": config.speech_to_speech.instructions,
             "greeting": config.speech_to_speech.greeting,
         },
+        "connect_timeout_s": config.ice.connect_timeout_s,
         "spectrogram": config.spectrogram.model_dump(mode="json"),
         "features": {
             "text_only": True,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from media.clock import loop_time_s
+from media.clock import thread_time_s
 from media.engines.protocols import Engines
 from media.errors import VoxtralKokoroError
 from server.app import listening, page_app
@@ -53,12 +53,13 @@ def serve(config: Config) -> None:
         EngineError: an engine does not start.
         VoiceUnavailable: the configured voice cannot speak here.
     """
+    began_s = thread_time_s()
     with logging_to(config.logging):
         try:
             set_thread_switch_interval(config.performance.thread_switch_interval_ms)
             print(f"Voxtral-Kokoro {VERSION}: loading the engines …", flush=True)
             engines = build_engines(config)
-            asyncio.run(_until_signalled(config, engines))
+            asyncio.run(_until_signalled(config, engines, began_s))
         except VoxtralKokoroError as error:
             _log.error("the server cannot run", extra={"code": error.code, "reason": str(error)})
             raise
@@ -130,10 +131,10 @@ async def _listening_server(
             await asyncio.wait((starting, sampling))
 
 
-async def _until_signalled(config: Config, engines: Engines) -> None:
+async def _until_signalled(config: Config, engines: Engines, began_s: float) -> None:
     with _signals() as stop:
         async with running_server(config, engines) as server, asyncio.TaskGroup() as tasks:
-            announcing = tasks.create_task(_announce(config, server), name="announce")
+            announcing = tasks.create_task(_announce(config, server, began_s), name="announce")
             await stop.wait()
             announcing.cancel()
             print("Stopping: no new calls, running ones may end. Ctrl-C again stops at once.", flush=True)
@@ -141,10 +142,9 @@ async def _until_signalled(config: Config, engines: Engines) -> None:
     _log.info("server stopped")
 
 
-async def _announce(config: Config, server: Server) -> None:
-    began_s = loop_time_s()
+async def _announce(config: Config, server: Server, began_s: float) -> None:
     await server.engine_set.until_ready()
-    took_s = round(loop_time_s() - began_s, 1)
+    took_s = round(thread_time_s() - began_s, 1)
     print(f"Ready after {took_s} s. {_invitation(config, server)}", flush=True)
     _log.info("server ready", extra={"url": server.url, "took_s": took_s})
 

@@ -68,7 +68,7 @@ def test_later_sources_win_key_by_key(tmp_path: Path) -> None:
     [
         ("SERVER__PORT", "9000", "server", "port", 9000),
         ("SERVER__TLS_SELF_SIGNED", "true", "server", "tls_self_signed", True),
-        ("SERVER__ALLOWED_HOSTS", '["a.example", "b.example"]', "server", "allowed_hosts", ("a.example", "b.example")),
+        ("SERVER__ALLOWED_HOSTS", '["a.org", "b.org"]', "server", "allowed_hosts", ("a.org", "b.org")),
         ("LLM__TEMPERATURE", "0.7", "llm", "temperature", 0.7),
         ("TTS__VOICE", "1234", "tts", "voice", "1234"),
         ("TTS__THREADS", "null", "tts", "threads", None),
@@ -184,7 +184,7 @@ def test_each_mistake_in_the_file_has_its_sentence(tmp_path: Path, text: str, se
         (
             "ICE__SERVERS",
             '[{"urls": ["foo:x"]}]',
-            "ice.servers.0.urls.0: an ICE server's address begins with",
+            "ice.servers.0.urls.0: an ICE server's address begins",
         ),
     ],
 )
