@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate
+from media.audio_file import read_audio
 from media.engines.protocols import TtsEngine, TtsRequest
 from media.resampler import resample
 
@@ -44,16 +44,11 @@ class Clip:
     has_pause: bool
 
 
-def read_audio(path: Path) -> Audio:
-    """Any file that FFmpeg reads, as 16 kHz mono. `.raw` is taken as 16-bit at 16 kHz."""
+def read_clip(path: Path) -> Audio:
+    """A recording at 16 kHz. `.raw` is taken as 16-bit at 16 kHz."""
     if path.suffix == ".raw":
         return Audio(np.frombuffer(path.read_bytes(), dtype="<i2").astype(np.int16), SPEECH_RATE_HZ)
-    converter = av.AudioResampler("s16", "mono", SPEECH_RATE_HZ)
-    with av.open(str(path)) as container:
-        frames = [piece for frame in container.decode(audio=0) for piece in converter.resample(frame)]
-    frames += converter.resample(None)
-    parts = [np.asarray(frame.to_ndarray(), dtype=np.int16).reshape(-1) for frame in frames]
-    return concatenate([Audio(part, SPEECH_RATE_HZ) for part in parts], SPEECH_RATE_HZ)
+    return read_audio(path, SPEECH_RATE_HZ)
 
 
 def recorded(folder: Path, language: str = "en") -> list[Clip]:
@@ -64,7 +59,7 @@ def recorded(folder: Path, language: str = "en") -> list[Clip]:
         wanted = entry.get("language") == language and "turn-end" in entry.get("use", ())
         if not wanted or not SHORTEST_S <= entry["seconds"] <= LONGEST_S:
             continue
-        audio = read_audio(folder / entry["path"])
+        audio = read_clip(folder / entry["path"])
         # Leading silence of a recording only costs the bench time; its end is what is measured.
         has_pause = any(pause >= PAUSE_S for pause in entry.get("vad_pauses_s") or ())
         clips.append(Clip(entry["path"], audio.slice_s(0, entry["energy_end_s"]), has_pause))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -46,6 +48,16 @@ class RunningServer:
         """Memory of the process and its children."""
         family = [self.process, *self.process.children(recursive=True)]
         return round(sum(member.memory_info().rss for member in family) / 1e6, 1)
+
+    def calls(self) -> int:
+        """How many calls hold a slot."""
+        return int(self.status()["calls"]["active"])
+
+    def status(self) -> dict[str, Any]:
+        """What `/status` says."""
+        with urllib.request.urlopen(f"{self.health_url}/status", timeout=5) as response:
+            document: dict[str, Any] = json.load(response)
+        return document
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -76,13 +76,10 @@ async def one_turn(url: str, clip: Clip) -> Turn:
         speech_end_s = await caller.say(audio)
         cut_in = caller.first_audible(begun_s) is not None
         answer = None
-        try:
-            async with asyncio.timeout(ANSWER_LIMIT_S):
-                while answer is None and not cut_in:
-                    await asyncio.sleep(0.02)
-                    answer = caller.first_audible(speech_end_s)
-        except TimeoutError:
-            pass
+        if not cut_in:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_LIMIT_S):
+                    answer = await caller.next_audible(speech_end_s)
         await asyncio.sleep(0.1)
         stages: dict[str, float] = {}
         transcript = ""

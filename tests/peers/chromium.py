@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from media.audio import SPEECH_RATE_HZ, Audio, concatenate
+from media.audio import SPEECH_RATE_HZ, Audio
+from media.audio_file import read_audio
 
 QUIET_SWITCHES = (
     "--no-first-run",
@@ -105,13 +104,8 @@ def open_page(url: str, microphone: Path | None = None, **options: Any) -> Itera
 def take_recording(page: Page) -> tuple[Audio, float]:
     """What the page heard since the call began, at 16 kHz, and when (page milliseconds) that was."""
     taken = page.evaluate(TAKE_RECORDING)
-    converter = av.AudioResampler("s16", "mono", SPEECH_RATE_HZ)
-    with av.open(io.BytesIO(base64.b64decode(taken["base64"]))) as container:
-        frames = [piece for frame in container.decode(audio=0) for piece in converter.resample(frame)]
-    parts = [
-        Audio(np.asarray(frame.to_ndarray(), dtype=np.int16).reshape(-1), SPEECH_RATE_HZ) for frame in frames
-    ]
-    return concatenate(parts, SPEECH_RATE_HZ), float(taken["begunMs"])
+    recording = io.BytesIO(base64.b64decode(taken["base64"]))
+    return read_audio(recording, SPEECH_RATE_HZ), float(taken["begunMs"])
 
 
 def server_events(page: Page, kind: str) -> list[dict[str, Any]]:

@@ -12,8 +12,9 @@ from playwright.sync_api import Page, expect
 
 from bench.server_process import RunningServer, server
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate, silence
+from media.audio_file import write_wav
 from tests.peers.chromium import open_page, server_events, take_recording
-from tests.peers.voices import spoken, transcribed, word_error_rate, words, write_wav
+from tests.peers.voices import spoken, transcribed, word_error_rate, words
 
 pytestmark = [pytest.mark.models, pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -34,7 +35,9 @@ def says(models_dir: Path, folder: Path, *parts: str | float) -> Path:
         silence(part, SPEECH_RATE_HZ) if isinstance(part, float) else spoken(models_dir, part)
         for part in parts
     ]
-    return write_wav(folder / "microphone.wav", concatenate(pieces, SPEECH_RATE_HZ))
+    path = folder / "microphone.wav"
+    write_wav(path, concatenate(pieces, SPEECH_RATE_HZ))
+    return path
 
 
 def level_of(audio: Audio, start_s: float, end_s: float) -> float:
@@ -97,6 +100,28 @@ def test_the_caller_interrupts(
     assert level_of(heard, (started_ms - begun_ms) / 1000 + 0.3, cut_s - 0.3) > -40, "it was speaking"
     assert level_of(heard, cut_s + 0.25, min(cut_s + 0.9, quiet_until_s)) < -60, "and it stopped"
     assert cut["audio_end_ms"] > 1000
+
+
+def test_a_reload_while_both_speak_frees_the_line(
+    running_server: RunningServer, models_dir: Path, tmp_path: Path
+) -> None:
+    microphone = says(models_dir, tmp_path, 0.3, STORY, 30.0)
+    with open_page(running_server.url, microphone) as page:
+        page.click("#call-button")
+        page.wait_for_function(
+            "() => window.serverEvents.some(({ type }) => type === 'output_audio_buffer.started')"
+        )
+        assert running_server.calls() == 1
+        page.reload()
+        page.wait_for_function("() => window.voiceClient")
+        with page.expect_response(re.compile("/api/offer")) as offered:
+            page.click("#call-button")
+        assert offered.value.ok
+        expect(page.locator("body")).to_have_attribute(
+            "data-call-state", re.compile("listening|hearing|speaking")
+        )
+        # The old call ended with the page that made it; only the new one is there.
+        assert running_server.calls() == 1
 
 
 def test_a_typed_conversation_needs_no_microphone(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import wave
 from pathlib import Path
-
-from media.engines.whisper import Whisper
 
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate
 from media.engines.kokoro_onnx import KokoroOnnx
 from media.engines.protocols import SttOptions, TtsRequest
+from media.engines.whisper import Whisper
 from media.resampler import resample
 
 
@@ -49,15 +47,6 @@ def transcribed(models: Path, audio: Audio, language: str = "en") -> str:
             await stt.close()
 
     return asyncio.run(main())
-
-
-def write_wav(path: Path, audio: Audio) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(audio.rate_hz)
-        file.writeframes(audio.as_int16().tobytes())
-    return path
 
 
 def words(text: str) -> list[str]:
