@@ -38,7 +38,10 @@ _ESPEAK_VOICES = {
     "pt-br": "roa/pt-BR",
 }
 
-_MISAKI_NEEDS = {"ja": ("misaki", "fugashi", "pyopenjtalk"), "zh": ("misaki", "jieba", "pypinyin")}
+_MISAKI_NEEDS = {
+    "ja": ("misaki", "fugashi", "pyopenjtalk", "unidic_lite"),
+    "zh": ("misaki", "jieba", "pypinyin"),
+}
 
 _MARKS = {
     **{mark: mark for mark in ';:,.!?—…"()“”'},
