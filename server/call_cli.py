@@ -11,9 +11,9 @@ from signaling.caller import Caller, CallerOptions, CallFailed, ReceivedEvent
 
 _TRANSCRIPT = "conversation.item.input_audio_transcription.completed"
 _REPLY = "response.output_audio_transcript.done"
+_REPLIED = "response.done"
+_SPOKEN_OUT = "output_audio_buffer.stopped"
 _LATENCY = "vk.turn.latency"
-_SAID = "output_audio_buffer.stopped"
-_ANSWERED = "response.done"
 
 
 async def call(url: str, *, say: Path, record: Path | None, timeout_s: float, insecure: bool) -> int:
@@ -27,11 +27,11 @@ async def call(url: str, *, say: Path, record: Path | None, timeout_s: float, in
         insecure: accept a certificate that nobody vouches for.
 
     Returns:
-        0 when an answer was heard, 1 when the reply failed.
+        0 when an answer was heard, 1 when it had no sound.
 
     Raises:
         CallerError: the file cannot be read or written.
-        CallRefused, CallFailed: the server did not take the call, or did not answer.
+        CallRefused, CallFailed: the server did not take the call, did not answer, or failed to.
     """
     speech = read_audio(say)
     # No greeting: it would be spoken over by what we say.
@@ -42,7 +42,7 @@ async def call(url: str, *, say: Path, record: Path | None, timeout_s: float, in
         spoken_at_s = await caller.say(speech)
         try:
             async with asyncio.timeout(timeout_s):
-                answer = await _answer(caller, spoken_at_s)
+                await _answered(caller, spoken_at_s)
         except TimeoutError:
             raise CallFailed(f"No answer came within {timeout_s:g} s.") from None
         first = caller.first_audible(spoken_at_s)
@@ -53,43 +53,40 @@ async def call(url: str, *, say: Path, record: Path | None, timeout_s: float, in
         if record is not None:
             write_wav(record, caller.recording())
             print(f"recorded     {record}")
-        if answer.event["response"]["status"] == "failed":
-            print(f"The reply failed: {answer.event['response'].get('status_details')}", file=sys.stderr)
-            return 1
-        return 0
+    if first is None:
+        print("The reply had no sound.", file=sys.stderr)
+        return 1
+    return 0
 
 
-async def _answer(caller: Caller, spoken_at_s: float) -> ReceivedEvent:
-    """The end of the response to the last thing that was said, once it was spoken out."""
-    answered: ReceivedEvent | None = None
+async def _answered(caller: Caller, spoken_at_s: float) -> None:
+    """Returns when the response to the last thing that was said is made and spoken out."""
+    made = False
     while True:
-        received = await caller.next_event(_ANSWERED, _SAID, "error")
+        received = await caller.next_event(_REPLIED, _SPOKEN_OUT, "error")
         if received.at_s < spoken_at_s:
-            continue  # a turn that ended at a pause within the file
+            continue  # of a turn that ended at a pause within the file
         if received.type == "error":
             raise CallFailed(str(received.event["error"]["message"]))
-        if received.type == _ANSWERED:
-            answered = received
+        if received.type == _REPLIED:
+            made = True
             if not _will_be_heard(received):
-                return received
-        elif answered is not None:
-            return answered
+                return
+        elif made:
+            return
 
 
-def _will_be_heard(answered: ReceivedEvent) -> bool:
-    response = answered.event["response"]
+def _will_be_heard(replied: ReceivedEvent) -> bool:
+    response = replied.event["response"]
     return response["status"] in ("completed", "incomplete") and bool(response["output"])
 
 
 def _print_event(received: ReceivedEvent) -> None:
     event = received.event
-    match received.type:
-        case "conversation.item.input_audio_transcription.completed":
-            print(f"understood   {event['transcript']}")
-        case "response.output_audio_transcript.done":
-            print(f"answer       {event['transcript']}")
-        case "vk.turn.latency":
-            stages = ", ".join(f"{stage['name']} {stage['duration_ms']:.0f}" for stage in event["stages"])
-            print(f"latency      {event['total_ms']:.0f} ms on the server ({stages})")
-        case _:
-            pass
+    if received.type == _TRANSCRIPT:
+        print(f"understood   {event['transcript']}")
+    elif received.type == _REPLY:
+        print(f"answer       {event['transcript']}")
+    elif received.type == _LATENCY:
+        stages = ", ".join(f"{stage['name']} {stage['duration_ms']:.0f}" for stage in event["stages"])
+        print(f"latency      {event['total_ms']:.0f} ms on the server ({stages})")
