@@ -112,11 +112,11 @@ class Conversation:
         """
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                self._tasks.create_task(self._listening.run(), name="listening")
+                listening = self._tasks.create_task(self._listening.run(), name="listening")
                 if self._session.greeting and not self._history.items:
                     self.create_response(ResponseOptions(spoken_text=self._session.greeting))
                 await self._closed.wait()
-                self._inbox.close()
+                listening.cancel()
                 self._speaking.stop("client_cancelled")
         finally:
             self._tasks = None
@@ -270,7 +270,7 @@ class Conversation:
 
         A turn without words (a cough) is due no answer, but one that it interrupted is.
         """
-        if self._listening.speaking or self._speaking.state in MAKING:
+        if self._closed.is_set() or self._listening.speaking or self._speaking.state in MAKING:
             return False
         said = [item for item in self._history.items if item.text and item.role != "system"]
         return bool(said) and said[-1].role == "user"

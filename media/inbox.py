@@ -20,13 +20,12 @@ class AudioInbox:
         self._queue: deque[Audio] = deque()
         self._queued_s = 0.0
         self._arrived = asyncio.Event()
-        self._closed = False
         self.dropped_s = 0.0
         """How much was dropped so far, in seconds."""
 
     def put(self, audio: Audio) -> None:
-        """More audio. Ignored once closed."""
-        if self._closed or not len(audio):
+        """More audio."""
+        if not len(audio):
             return
         self._queue.append(audio)
         self._queued_s += audio.duration_s
@@ -36,18 +35,11 @@ class AudioInbox:
             self.dropped_s += oldest.duration_s
         self._arrived.set()
 
-    async def get(self) -> Audio | None:
-        """The oldest audio that is there, waiting for some; None once closed, whatever is unread."""
-        while not self._closed and not self._queue:
+    async def get(self) -> Audio:
+        """The oldest audio that is there, waiting for some."""
+        while not self._queue:
             self._arrived.clear()
             await self._arrived.wait()
-        if self._closed:
-            return None
         audio = self._queue.popleft()
         self._queued_s -= audio.duration_s
         return audio
-
-    def close(self) -> None:
-        """Ends it for the consumer too."""
-        self._closed = True
-        self._arrived.set()

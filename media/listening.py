@@ -95,7 +95,7 @@ class Listening:
             self.clear()
 
     async def run(self) -> None:
-        """Listens until the inbox is closed. Owns the turns' tasks.
+        """Listens until it is cancelled. Owns the turns' tasks.
 
         Raises:
             EngineError: voice activity failed: the caller cannot be heard any more.
@@ -107,12 +107,12 @@ class Listening:
                         self._gate_changed(self._gate.force_pause())
                     else:
                         await self._hear(window)
-                self.clear()
         finally:
             self._tasks = None
             self._disarm()
-            if self._turn is not None:
-                await self._turn.session.abort()
+            turn, self._turn = self._turn, None
+            if turn is not None:
+                await turn.session.abort()
 
     def commit(self) -> None:
         """The client ends the turn.
@@ -147,8 +147,6 @@ class Listening:
             except TimeoutError:
                 yield None
                 continue
-            if audio is None:
-                return
             rest = np.concatenate([rest, audio.as_int16()])
             while len(rest) >= VAD_WINDOW_SAMPLES:
                 yield Audio(rest[:VAD_WINDOW_SAMPLES], SPEECH_RATE_HZ)

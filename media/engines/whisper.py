@@ -8,6 +8,7 @@ import numpy as np
 
 from media.audio import SPEECH_RATE_HZ
 from media.engines.inference import InferenceThreads
+from media.engines.memory import give_back_freed
 from media.engines.protocols import SttOptions
 from media.engines.whisper_decoder import WhisperDecoder
 from media.engines.whisper_session import WhisperSession
@@ -55,6 +56,7 @@ class Whisper:
         decoder, self._decoder = self._decoder, None
         if decoder is not None:
             decoder.close()
+            give_back_freed()
 
     def open(self, options: SttOptions) -> WhisperSession:
         """Starts a turn.
@@ -75,4 +77,5 @@ class Whisper:
         decoder = WhisperDecoder(self._model_dir, threads=self._threads)
         hum = np.sin(np.arange(SPEECH_RATE_HZ, dtype=np.float32) * 0.1)
         decoder.transcribe(hum)  # silence would not reach the model
+        give_back_freed()
         return decoder

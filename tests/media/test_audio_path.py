@@ -84,11 +84,7 @@ def test_the_inbox_drops_the_oldest_and_counts_it() -> None:
             inbox.put(Audio(np.full(320, level, np.int16), 16_000))
         assert inbox.dropped_s == pytest.approx(0.1)
         first = await inbox.get()
-        assert first is not None
         assert first.samples[0] == 5
-        inbox.close()
-        inbox.put(silence(0.02, 16_000))
-        assert await inbox.get() is None
 
     virtual_time.run(main())
 
@@ -100,8 +96,8 @@ def test_the_inbox_wakes_its_reader() -> None:
             reading = tasks.create_task(inbox.get())
             await asyncio.sleep(1)
             assert not reading.done()
-            inbox.close()
-        assert reading.result() is None
+            inbox.put(silence(0.02, 16_000))
+        assert reading.result().duration_s == 0.02
 
     virtual_time.run(main())
 

@@ -47,7 +47,7 @@ from tests.scripted import (
 )
 from tests.virtual_call import virtual_call
 
-NUMBERS = "one two three four five six seven eight nine ten eleven twelve".split()
+NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 LONG_REPLY = " ".join(f"Sentence number {number} is here." for number in NUMBERS)
 
 
@@ -504,10 +504,15 @@ def test_settings_change_from_the_next_turn_on() -> None:
     virtual_time.run(main())
 
 
-def test_closing_in_the_middle_of_everything_ends_everything() -> None:
+@pytest.mark.parametrize("pause_s", [0.0, 0.25, 0.33, 0.5, 1.5])
+def test_closing_in_the_middle_of_everything_ends_everything(pause_s: float) -> None:
     async def main() -> None:
-        engines = ScriptedEngines(llm=ScriptedLlm(replies=(LONG_REPLY,)))
+        engines = ScriptedEngines(
+            stt=ScriptedStt(takes_s=0.3), llm=ScriptedLlm(replies=(LONG_REPLY,), first_s=0.2)
+        )
         async with virtual_call(engines) as call:
-            await call.say(quiet(0.3), speech(0.8), quiet(1.5), speech(0.1))
+            await call.say(quiet(0.3), speech(0.8), quiet(pause_s), speech(0.15))
+            closed_s = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - closed_s < 0.1
 
     virtual_time.run(main())
