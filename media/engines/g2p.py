@@ -172,13 +172,13 @@ def _pronounce_words(text: str, language: str) -> list[tuple[str, str]]:
 def _pronounce_phrase(words: list[str], language: str) -> list[str]:
     """The phonemes of each word of a phrase, made of the phrase as a whole."""
     from media.engines.espeak import espeak
-    from media.engines.kokoro_phonemes import kokoro_phonemes
+    from media.engines.kokoro_phonemes import kokoro_phonemes, with_weak_forms
     from media.engines.word_alignment import share_out
 
     voice = _ESPEAK_VOICES[language]
     whole = kokoro_phonemes(espeak().phonemes(" ".join(words), voice), language)
     parts = whole.split()
-    if len(parts) == len(words) and not any(letter.isdigit() for word in words for letter in word):
-        return parts
-    alone = [kokoro_phonemes(espeak().phonemes(word, voice), language) for word in words]
-    return share_out(whole, alone)
+    if len(parts) != len(words) or any(letter.isdigit() for word in words for letter in word):
+        alone = [kokoro_phonemes(espeak().phonemes(word, voice), language) for word in words]
+        parts = share_out(whole, alone)
+    return [with_weak_forms(part, language) for part in parts]

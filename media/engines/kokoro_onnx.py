@@ -187,7 +187,7 @@ class _Synthesis:
         pause_s = pause_after_s(run.words[-1].text, speed=self.speed)
         speech = trim_speech(samples, RATE_HZ, pause_s=pause_s)
         audio = Audio(speech.samples, RATE_HZ)
-        ends_s = np.cumsum(frames.reshape(-1)) * FRAME_SAMPLES / RATE_HZ
+        ends_s = np.cumsum(frames.reshape(-1), dtype=np.float64) * FRAME_SAMPLES / RATE_HZ
         shift_s = speech.lead_samples / RATE_HZ + SOUND_LEAD_S
         last_s = max(0.0, audio.duration_s - pause_s)
         times_s = np.clip(ends_s - shift_s, 0.0, last_s)

@@ -80,7 +80,8 @@ def _longest_first(table: dict[str, str]) -> re.Pattern[str]:
 _OTHER_PATTERN = _longest_first(_OTHER_LANGUAGES)
 _PATTERNS = {language: _longest_first(table) for language, table in _TABLES.items()}
 
-_SCHWA_INSIDE_A_WORD = re.compile(r"(?<=\S)ɐ|ɐ(?=\S)")
+_OPEN_SCHWA = re.compile(r"(?P<small_word>(?<!\S)ɐ[nm]?(?!\S))|ɐ")
+_PRONOUN_I = re.compile(r"(?<!\S)I(?!\S)")
 _SYLLABIC_CONSONANT = re.compile(rf"(\S){_SYLLABIC}")
 _LAX_I_BEFORE_A_VOWEL = re.compile(r"ɪ(?=[ˈˌ]?[ɑæəɛɔʌOAIWYiuᵊ])")
 
@@ -97,10 +98,17 @@ def kokoro_phonemes(ipa: str, language: str) -> str:
     phonemes = pattern.sub(lambda found: table[found.group()], ipa).replace(TIE, "")
     if not language.startswith("en"):
         return phonemes
-    # The article "a" is ɐ in the lexicons; inside words that sound is an ordinary schwa.
-    phonemes = _SCHWA_INSIDE_A_WORD.sub("ə", phonemes)
     phonemes = _SYLLABIC_CONSONANT.sub(r"ᵊ\1", phonemes)
     if language == "en-us":
         phonemes = _LAX_I_BEFORE_A_VOWEL.sub("i", phonemes)
     # An r-coloured vowel and the r that follows it are one r.
     return phonemes.replace("ɹɹ", "ɹ")
+
+
+def with_weak_forms(word: str, language: str) -> str:
+    """A written word's phonemes as misaki has them; in espeak's sentence it may be joined to others."""
+    if not language.startswith("en"):
+        return word
+    # "a", "an" and "am" have an ɐ; in other words that sound is an ordinary schwa.
+    word = _OPEN_SCHWA.sub(lambda found: found["small_word"] or "ə", word)
+    return _PRONOUN_I.sub("ˌI", word)

@@ -23,6 +23,7 @@ def phonemes_of(text: str, language: str) -> str:
     [
         ("en-us", "Hello world!", "həlˈO wˈɜɹld!"),
         ("en-us", "a better boy", "ɐ bˈɛTəɹ bˈY"),
+        ("en-us", "I am about an hour late", "ˌI ɐm əbˌWt ɐn ˈWəɹ lˈAt"),
         ("en-us", "the button", "ðə bˈʌtᵊn"),
         ("en-us", "the apple", "ðɪ ˈæpᵊl"),
         ("en-us", "a tourist", "ɐ tˈʊɹɪst"),
