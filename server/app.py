@@ -20,6 +20,9 @@ from signaling.running_calls import RunningCalls
 _SHUTDOWN_TIMEOUT_S = 2.0
 """Requests under way when the server stops have this long; the calls have had their time before."""
 
+_LINGERING_S = 1.0
+"""How long the rest of a body is read that was refused for its size."""
+
 
 def page_app(host: CallHost) -> web.Application:
     """The page and the signalling: what callers reach."""
@@ -49,7 +52,9 @@ async def listening(
     Raises:
         ConfigError: the address cannot be bound.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S, lingering_time=_LINGERING_S
+    )
     await runner.setup()
     try:
         try:

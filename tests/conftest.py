@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.runners
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,12 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from server.environment import prepare_environment
+
 ROOT = Path(__file__).resolve().parent.parent
-
-# The project's packages come before the folders of the same name in here; tests import `tests.scripted`.
-sys.path.insert(0, str(ROOT))
-
-from server.environment import prepare_environment  # noqa: E402 - found by the line above
 
 # Before any test module imports an engine's library, as the command line does it.
 prepare_environment()
