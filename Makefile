@@ -1,4 +1,4 @@
-# `make run` and `make test` need nothing but this checkout, Python 3.11 or newer and a network.
+# `make run` and `make test` do all that they need; scripts/check-machine says what the machine itself must have.
 # Works with GNU make 3.81, which is what macOS has.
 
 PYTHON ?= python3
@@ -49,11 +49,11 @@ clean: ## Remove what was installed and built here; the models stay
 
 # The environment. A stamp is as new as the last installation, which is repeated when pyproject.toml changes.
 
-$(BIN)/python:
+$(VENV)/pyvenv.cfg:
 	@scripts/check-machine '$(PYTHON)'
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.base: pyproject.toml | $(BIN)/python
+$(VENV)/.base: pyproject.toml $(VENV)/pyvenv.cfg
 	@echo 'Installing the dependencies into $(VENV) (about 130 MB, once).'
 	@$(call install,.)
 	@touch $@

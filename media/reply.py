@@ -33,6 +33,17 @@ class Writing:
     temperature: float
     streaming: StreamingSettings
 
+    @property
+    def request(self) -> LlmRequest:
+        return LlmRequest(self.messages, self.max_output_tokens, self.temperature)
+
+    def shorter(self) -> Writing | None:
+        """The same without the older half of the conversation; None where only its last message is left."""
+        system, *said = self.messages
+        if len(said) < 2:
+            return None
+        return replace(self, messages=(system, *said[(len(said) + 1) // 2 :]))
+
 
 class Reply:
     """A response while it is made and heard."""
@@ -131,24 +142,28 @@ class Reply:
         notify(OutputTextDelta(self.id, self.item.id, text))
 
     async def _words(self, writing: Writing, engines: Engines) -> AsyncGenerator[LlmDelta, None]:
-        """The LLM's deltas. One that failed before its first word, and may recover, is asked once more."""
+        """The LLM's deltas.
+
+        Where it failed before its first word it is asked again: once if it may recover, and with ever less
+        of a conversation that is too long for it.
+        """
         if self._options.spoken_text is not None:
             yield LlmDelta(self._options.spoken_text, finish="stop")
             return
-        request = LlmRequest(writing.messages, writing.max_output_tokens, writing.temperature)
-        begun = False
-        try:
-            async with aclosing(engines.llm.reply(request)) as deltas:
-                async for delta in deltas:
-                    begun = True
-                    yield delta
-        except EngineError as error:
-            if begun or not error.retryable:
-                raise
-        if not begun:
-            async with aclosing(engines.llm.reply(request)) as deltas:
-                async for delta in deltas:
-                    yield delta
+        begun = tried_again = False
+        while True:
+            try:
+                async with aclosing(engines.llm.reply(writing.request)) as deltas:
+                    async for delta in deltas:
+                        begun = True
+                        yield delta
+                return
+            except EngineError as error:
+                shorter = writing.shorter() if error.code == "context_full" else None
+                if begun or (shorter is None and (tried_again or not error.retryable)):
+                    raise
+                tried_again = tried_again or shorter is None
+                writing = shorter or writing
 
     async def _speak(
         self,
@@ -168,7 +183,7 @@ class Reply:
             if not words:
                 continue
             self.times.synthesis_s = self.times.synthesis_s or loop_time_s()
-            request = TtsRequest(words, self._session.voice, self._session.speed)
+            request = TtsRequest(words, self._session.voice, self._session.speed, playout.lead_s)
             async with aclosing(engines.tts.speak(request)) as chunks:
                 async for chunk in chunks:
                     self.times.first_sound_s = self.times.first_sound_s or loop_time_s()

@@ -457,6 +457,27 @@ def test_a_reply_that_may_recover_is_asked_for_once_more() -> None:
     virtual_time.run(main())
 
 
+def test_a_conversation_that_is_too_long_for_the_llm_is_told_shorter() -> None:
+    async def main() -> None:
+        full = EngineError("too long", code="context_full")
+        engines = ScriptedEngines(llm=ScriptedLlm(replies=(full, full, "Here I am.")))
+        async with virtual_call(engines) as call:
+            for number in range(4):
+                call.conversation.add_item(typed(f"question {number}", f"item_{number}"))
+                answer = Item(f"answer_{number}", "assistant", (Part("output_text", f"answer {number}"),))
+                call.conversation.add_item(answer)
+            call.conversation.add_item(typed("Are you there?", "item_last"))
+            call.conversation.create_response()
+            done = await call.event(ResponseDone)
+            assert done.response.status == "completed"
+            lengths = [len(request.messages) for request in engines.llm.requests]
+            assert lengths == [10, 5, 3]
+            assert {request.messages[0].text for request in engines.llm.requests} == {"Be brief."}
+            assert engines.llm.requests[-1].messages[-1].text == "Are you there?"
+
+    virtual_time.run(main())
+
+
 def test_a_voice_that_fails_is_told() -> None:
     async def main() -> None:
         engines = ScriptedEngines(tts=ScriptedTts(fails=EngineError("no voice")))
