@@ -92,10 +92,7 @@ export function lostProblem(cause) {
 export function refusalProblem(status, body, retryAfter) {
   const retryAfterS = /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : null;
   if (status === 503) {
-    const wait = retryAfterS
-      ? ` Try again in ${retryAfterS} second${retryAfterS === 1 ? "" : "s"}.`
-      : " Try again soon.";
-    return new Problem("server-full", (body.detail ?? "The server is full: every line is in use.") + wait, {
+    return new Problem(body.code ?? "server-unavailable", unavailable(body.detail, retryAfterS), {
       retryable: true,
       retryAfterS,
     });
@@ -108,4 +105,11 @@ export function refusalProblem(status, body, retryAfter) {
     `The server refused the call: ${body.detail ?? body.title ?? `status ${status}`}`,
     { retryable: status >= 500 || status === 408 || status === 429, retryAfterS },
   );
+}
+
+/** The server's own words, and when to come back where they do not say it. */
+function unavailable(detail = "The server takes no calls just now.", retryAfterS) {
+  if (/\btry again\b/i.test(detail)) return detail;
+  if (!retryAfterS) return `${detail} Try again in a moment.`;
+  return `${detail} Try again in ${retryAfterS} second${retryAfterS === 1 ? "" : "s"}.`;
 }
