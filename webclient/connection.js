@@ -28,6 +28,8 @@ export class Connection {
   #waitingCandidates = [];
   #trickling = Promise.resolve();
   #disconnectedTimer = 0;
+  /** When the present trouble began, if there is any. @type {number | null} */
+  #disconnected_ms = null;
   #ready = deferred();
 
   /**
@@ -35,7 +37,8 @@ export class Connection {
    * @param {URL} options.server what `api/offer` is relative to
    * @param {{ice_servers: RTCIceServer[], connect_timeout_s?: number}} options.config
    * @param {{onEvent: (event: any) => void, onTrack: (track: MediaStreamTrack, stream: MediaStream) => void,
-   *   onLost: (problem: import("./problems.js").Problem) => void}} options.listener
+   *   onLost: (problem: import("./problems.js").Problem, at_ms: number) => void}} options.listener `at_ms`:
+   *   since when nothing came, as `performance.now()` tells it
    */
   constructor({ server, config, listener }) {
     this.#server = server;
@@ -151,26 +154,23 @@ export class Connection {
     fetch(this.#callUrl, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 
-  /** @param {RTCIceCandidate | null} candidate null: there are no more */
+  /** @param {RTCIceCandidate | null} candidate null, or an empty one: there are no more, which needs no telling */
   #trickle(candidate) {
-    this.#waitingCandidates.push(candidate);
+    if (!candidate?.candidate) return;
+    this.#waitingCandidates.push(candidate.toJSON());
     if (this.#callId !== null) this.#flushCandidates();
   }
 
   /** Sends what has gathered, one request after the other, so that they arrive in order. */
   #flushCandidates() {
     this.#trickling = this.#trickling.then(async () => {
-      const batch = this.#waitingCandidates.splice(0);
-      if (batch.length === 0 || this.#closed) return;
-      const body = {
-        candidates: batch.filter((candidate) => candidate?.candidate).map((candidate) => candidate.toJSON()),
-        end_of_candidates: batch.includes(null),
-      };
+      const candidates = this.#waitingCandidates.splice(0);
+      if (candidates.length === 0 || this.#closed) return;
       try {
         await fetch(this.#callUrl, {
           method: "PATCH",
           headers: { "Content-Type": "application/json" },
-          body: JSON.stringify(body),
+          body: JSON.stringify({ candidates }),
         });
       } catch {
         // ICE may still find a way without these; if it does not, it says so itself.
@@ -187,10 +187,14 @@ export class Connection {
   #onConnectionState() {
     clearTimeout(this.#disconnectedTimer);
     switch (this.#peer.connectionState) {
+      case "connected":
+        this.#disconnected_ms = null;
+        break;
       case "failed":
         this.#fail(this.#opened ? lostProblem() : iceProblem());
         break;
       case "disconnected":
+        this.#disconnected_ms = performance.now();
         this.#disconnectedTimer = setTimeout(() => this.#fail(lostProblem()), DISCONNECTED_LIMIT_MS);
         break;
     }
@@ -201,7 +205,7 @@ export class Connection {
     this.#ready.reject(problem);
     if (!this.#opened) return;
     this.close();
-    this.#listener.onLost(problem);
+    this.#listener.onLost(problem, this.#disconnected_ms ?? performance.now());
   }
 }
 

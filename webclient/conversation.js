@@ -83,7 +83,8 @@ export class Conversation {
   }
 
   /**
-   * The client events that give a new session this conversation, as both sides heard it.
+   * The client events that give a new session this conversation, as both sides heard it: of an answer that
+   * was cut short, only the words that were heard.
    *
    * @returns {{type: "conversation.item.create", item: object}[]}
    */
@@ -102,11 +103,21 @@ export class Conversation {
       }));
   }
 
-  /** A connection ended: what was still forming stays as it is. @returns {Change[]} */
-  settleAll() {
+  /**
+   * A connection ended: what was still forming stays as it is, and an answer that was still to be heard, in
+   * part or whole, is cut after the words that can have been.
+   *
+   * @param {Map<string, number>} [heardWords] how many words, by the answers' ids: see hearing.js
+   * @returns {Change[]}
+   */
+  settleAll(heardWords = new Map()) {
     return this.#items
-      .filter((item) => !item.final)
-      .flatMap((item) => this.#change(item.id, item.role, { final: true }));
+      .filter((item) => !item.final || (heardWords.has(item.id) && !item.interrupted))
+      .flatMap((item) =>
+        heardWords.has(item.id)
+          ? this.#truncate(item.id, firstWords(item.text, heardWords.get(item.id)))
+          : this.#change(item.id, item.role, { final: true }),
+      );
   }
 
   #describe(item, previousId) {
@@ -198,6 +209,11 @@ export function splitHeard({ text, heard }) {
   if (heard === null) return [text, ""];
   if (text.startsWith(heard)) return [heard, text.slice(heard.length)];
   const count = heard.split(/\s+/).filter(Boolean).length;
-  const beginning = text.match(new RegExp(`^\\s*(?:\\S+\\s*){0,${count}}`))?.[0] ?? "";
+  const beginning = firstWords(text, count);
   return [beginning, text.slice(beginning.length)];
+}
+
+/** The beginning of a text that has so many words, with the white space around them. */
+function firstWords(text, count) {
+  return text.match(new RegExp(`^\\s*(?:\\S+\\s*){0,${count}}`))[0];
 }

@@ -17,7 +17,8 @@
  *
  * What is in `items` is what the assistant knows: a call that follows another, be it after a broken
  * connection (made by itself, up to five tries) or after a hang-up, gives the server the conversation so
- * far and goes on where it was, without a second greeting. `newConversation()` forgets it on both sides.
+ * far, of answers only what can have been heard, and goes on where it was, without a second greeting.
+ * `newConversation()` forgets it on both sides.
  *
  * States: idle → connecting → listening ⇄ hearing / thinking / speaking → idle; reconnecting while a broken
  * call is made again; failed when a call could not be made (then `call()` may be tried again).
@@ -37,6 +38,7 @@
 import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { Floor } from "./floor.js";
+import { Hearing } from "./hearing.js";
 import { turnLatency } from "./latency.js";
 import { merge } from "./merge.js";
 import { openMicrophone } from "./microphone.js";
@@ -64,6 +66,7 @@ export class VoiceClient extends EventTarget {
   #state = "idle";
   #conversation = new Conversation();
   #floor = new Floor();
+  #hearing = new Hearing();
   /** Whether something written is to be answered once the present response is done. */
   #replyOwed = false;
   #connection = null;
@@ -280,12 +283,13 @@ export class VoiceClient extends EventTarget {
       listener: {
         onEvent: (event) => signal.aborted || this.#onEvent(event),
         onTrack: (track, stream) => signal.aborted || this.#onTrack(track, stream),
-        onLost: (problem) => signal.aborted || this.#reconnect(problem, signal),
+        onLost: (problem, at_ms) => signal.aborted || this.#reconnect(problem, at_ms, signal),
       },
     });
     const close = () => connection.close();
     signal.addEventListener("abort", close, { once: true });
     this.#floor = new Floor();
+    this.#hearing = new Hearing();
     this.#replyOwed = false;
     await connection.open({
       track: this.#microphone?.getAudioTracks()[0] ?? null,
@@ -305,9 +309,9 @@ export class VoiceClient extends EventTarget {
   }
 
   /** Makes a broken call again, with growing patience. */
-  async #reconnect(problem, signal) {
+  async #reconnect(problem, lost_ms, signal) {
     this.#connection = null;
-    this.#announce(this.#conversation.settleAll());
+    this.#settle(lost_ms);
     this.#setState("reconnecting");
     let last = problem;
     for (const [index, delay_ms] of RETRY_DELAYS_MS.entries()) {
@@ -341,7 +345,13 @@ export class VoiceClient extends EventTarget {
     this.#audio.srcObject = null;
     if (this.#ownsMicrophone) stopTracks(this.#microphone);
     if (this.#microphone) this.#setMicrophone(null, false);
-    this.#announce(this.#conversation.settleAll());
+    this.#settle(performance.now());
+  }
+
+  /** Nothing more will come, nor be heard. @param {number} at_ms since when, as `performance.now()` tells it */
+  #settle(at_ms) {
+    const speed = this.#session.audio?.output?.speed ?? this.#config?.defaults.speed ?? 1;
+    this.#announce(this.#conversation.settleAll(this.#hearing.breakOff(at_ms, speed)));
   }
 
   #onTrack(track, stream) {
@@ -373,6 +383,7 @@ export class VoiceClient extends EventTarget {
     if (event.type === "error" && HARMLESS_ERRORS.has(event.error.code)) return;
     this.#announce(this.#conversation.apply(event));
     this.#floor.apply(event);
+    this.#hearing.apply(event, performance.now());
     if (event.type === "vk.turn.latency") this.#onLatency(event);
     if (event.type === "error")
       this.#tellProblem(new Problem(event.error.code ?? event.error.type, event.error.message));
