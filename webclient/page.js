@@ -36,14 +36,13 @@ window.voiceClient = client;
 
 const transcript = new Transcript(byId("transcript"), byId("announcer"));
 const waterfall = new Waterfall(byId("waterfall"));
-/** What the server offers, once it has said so. */
-let config;
 /** @type {Preferences} */
 let preferences;
 /** @type {VoicePicture} */
 let picture;
 
 async function begin() {
+  let config;
   try {
     config = await client.config();
   } catch (problem) {
@@ -212,8 +211,7 @@ function showState() {
   byId("hangup-button").hidden = !busy;
   byId("mute-button").hidden = !client.microphone;
   byId("mute-button").setAttribute("aria-pressed", String(client.muted));
-  byId("mute-label").textContent = client.muted ? "Unmute" : "Mute";
-  byId("text-only-button").hidden = (busy && !typing) || config.features.text_only === false;
+  byId("text-only-button").hidden = busy && !typing;
   byId("text-only-label").textContent = typing ? "Use microphone" : "Type instead";
   byId("text-only-icon").setAttribute("href", typing ? "#icon-microphone" : "#icon-keyboard");
 }

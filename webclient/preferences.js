@@ -7,7 +7,8 @@ const STORAGE_KEY = "voxtral-kokoro";
 export class Preferences extends EventTarget {
   #form;
   #config;
-  #defaults;
+  /** What the form shows before anything is chosen: the server's defaults, as far as its fields can. */
+  #standard;
 
   /**
    * Fires "change" with the session's patch as its detail.
@@ -19,9 +20,8 @@ export class Preferences extends EventTarget {
     super();
     this.#form = form;
     this.#config = config;
-    // No language given: it is told from what is said.
-    this.#defaults = { speak: true, ...config.defaults, language: config.defaults.language ?? "" };
     this.#fill();
+    this.#standard = this.#all;
     this.#restore();
     this.#showSpeed();
     form.addEventListener("input", () => this.#showSpeed());
@@ -42,9 +42,13 @@ export class Preferences extends EventTarget {
     };
   }
 
-  /** What differs from the server's defaults, each as a patch to a session. */
+  /** What was chosen otherwise than the server does, each as a patch to a session. */
   get patches() {
-    return sessionPatches(this.choice, this.#defaults);
+    return sessionPatches(this.choice, this.#standard);
+  }
+
+  get #all() {
+    return { ...this.choice, microphone: this.microphone, shortcuts: this.shortcuts };
   }
 
   get shortcuts() {
@@ -84,12 +88,13 @@ export class Preferences extends EventTarget {
       new Option("Any language", ""),
       ...namedLanguages(this.#config.languages).map(({ code, label }) => new Option(label, code)),
     );
-    voice.value = this.#defaults.voice;
-    language.value = this.#defaults.language;
-    speed.value = this.#defaults.speed;
-    instructions.value = this.#defaults.instructions;
-    greeting.value = this.#defaults.greeting;
-    speak.checked = this.#defaults.speak;
+    const { defaults } = this.#config;
+    voice.value = defaults.voice;
+    language.value = defaults.language ?? ""; // none given: it is told from what is said
+    speed.value = defaults.speed;
+    instructions.value = defaults.instructions;
+    greeting.value = defaults.greeting;
+    speak.checked = true;
   }
 
   #restore() {
@@ -134,9 +139,7 @@ export class Preferences extends EventTarget {
 
   /** Only what was changed is remembered, so that the server's new defaults reach those who keep them. */
   #remember() {
-    const choice = { ...this.choice, microphone: this.microphone, shortcuts: this.shortcuts };
-    const standard = { ...this.#defaults, microphone: "", shortcuts: true };
-    const changed = Object.entries(choice).filter(([name, value]) => value !== standard[name]);
+    const changed = Object.entries(this.#all).filter(([name, value]) => value !== this.#standard[name]);
     try {
       localStorage.setItem(STORAGE_KEY, JSON.stringify(Object.fromEntries(changed)));
     } catch {
