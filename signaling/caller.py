@@ -23,10 +23,11 @@ from aiortc import (
     RTCSessionDescription,
 )
 from pydantic_core import from_json, to_json
+from yarl import URL
 
 from media.audio import Audio
 from media.clock import loop_time_s
-from media.errors import VoxtralKokoroError
+from media.errors import CallerError, VoxtralKokoroError
 from signaling.event_channel import LABEL
 from signaling.heard import HeardFrame, first_audible, recording
 from signaling.ice import abort_sockets, free_sockets, loopback_gathered
@@ -71,7 +72,7 @@ class ReceivedEvent:
 
 @dataclass(frozen=True, slots=True)
 class SetupTimes:
-    """How long the call took to stand, in seconds from the start.
+    """How long the call took to stand, in seconds from when the offer was begun.
 
     Attributes:
         answered_s: until the answer was there.
@@ -92,7 +93,7 @@ class CallerOptions:
         session: settings of the call, as in `session.update`.
         audio: the caller's direction; `none` for a call of text alone.
         data_channel: whether it opens one.
-        ice_servers: URLs of STUN servers.
+        ice_servers: URLs of STUN servers; None takes the server's own list, as a page does.
         connect_timeout_s: for all of the setup.
         verify_tls: False accepts a certificate that the server made for itself.
         trickle: offers without candidates, and sends them after the answer.
@@ -101,7 +102,7 @@ class CallerOptions:
     session: Mapping[str, Any] = field(default_factory=dict)
     audio: AudioDirection = "sendrecv"
     data_channel: bool = True
-    ice_servers: tuple[str, ...] = ()
+    ice_servers: tuple[str, ...] | None = None
     connect_timeout_s: float = 20.0
     verify_tls: bool = True
     trickle: bool = False
@@ -111,7 +112,10 @@ class Caller:
     """A call, as an async context manager: within it the call stands.
 
     Args:
-        base_url: of the server: `http://127.0.0.1:8000`.
+        base_url: of the server: `http://127.0.0.1:8000`, or a folder of a site that passes it on.
+
+    Raises:
+        CallerError: `invalid_url`.
 
     Raises (on entering):
         CallRefused: the server said no.
@@ -119,10 +123,11 @@ class Caller:
     """
 
     def __init__(self, base_url: str, options: CallerOptions | None = None) -> None:
-        self._base_url = base_url.rstrip("/")
+        self._server = _server_url(base_url)
         self._options = options or CallerOptions()
         self._microphone = MicrophoneTrack()
-        self._unread: asyncio.Queue[ReceivedEvent] = asyncio.Queue()
+        self._unread: asyncio.Queue[ReceivedEvent | None] = asyncio.Queue()
+        """None is the end of the call."""
         self._connected = asyncio.Event()
         self._channel_open = asyncio.Event()
         self._peer: RTCPeerConnection | None = None
@@ -131,6 +136,7 @@ class Caller:
         self.call_id = ""
         self.answer_sdp = ""
         self.setup: SetupTimes | None = None
+        self._lost = False
         self.ended = asyncio.Event()
         """Set when the server has ended the call, or the connection is lost."""
         self.events: list[ReceivedEvent] = []
@@ -167,7 +173,12 @@ class Caller:
     # Speaking
 
     async def say(self, audio: Audio) -> float:
-        """Says it into the microphone. Returns the loop time at which the last sample of its speech left."""
+        """Says it into the microphone. Returns the loop time at which the last sample of its speech left.
+
+        Raises:
+            CallFailed: the call ended before.
+        """
+        self._require_standing()
         return await self._microphone.say(audio)
 
     def hush(self) -> None:
@@ -197,9 +208,15 @@ class Caller:
         """The next event of one of these types (of any, if none is given). Those before it are passed over.
 
         Waits for as long as it takes: the caller of this sets the limit.
+
+        Raises:
+            CallFailed: the call has ended, and there is none.
         """
         while True:
             received = await self._unread.get()
+            if received is None:
+                self._unread.put_nowait(None)
+                raise self._end()
             if not types or received.type in types:
                 return received
 
@@ -208,8 +225,13 @@ class Caller:
         return first_audible(self.heard, after_s)
 
     async def next_audible(self, after_s: float) -> HeardFrame:
-        """Waits for the first frame after a loop time that somebody would notice."""
+        """Waits for the first frame after a loop time that somebody would notice.
+
+        Raises:
+            CallFailed: the call has ended, and there is none.
+        """
         while (frame := self.first_audible(after_s)) is None:
+            self._require_standing()
             self.more_heard.clear()
             await self.more_heard.wait()
         return frame
@@ -231,12 +253,13 @@ class Caller:
     # The call
 
     async def _connect(self) -> None:
+        # A certificate that the server made for itself is known to nobody.
+        connector = aiohttp.TCPConnector(ssl=self._options.verify_tls)
+        self._http = aiohttp.ClientSession(connector=connector)
+        ice_servers = await self._ice_servers()
         begun_s = loop_time_s()
         peer = self._peer = RTCPeerConnection(
-            RTCConfiguration(
-                iceServers=[RTCIceServer(urls=url) for url in self._options.ice_servers],
-                bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
-            )
+            RTCConfiguration(iceServers=ice_servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         )
         peer.on("connectionstatechange", self._connection_changed)
         self._add_media(peer)
@@ -249,12 +272,12 @@ class Caller:
             transport.on("statechange", lambda transport=transport: self._transport_changed(transport.state))
         await self._connected.wait()
         connected_s = loop_time_s()
-        if self.ended.is_set():
-            raise CallFailed("The connection failed while it was set up.")
         channel_s = None
         if self._channel is not None:
             await self._channel_open.wait()
             channel_s = loop_time_s() - begun_s
+        if self.ended.is_set():
+            raise CallFailed("The connection failed while it was set up.")
         self.setup = SetupTimes(answered_s - begun_s, connected_s - begun_s, channel_s)
 
     def _add_media(self, peer: RTCPeerConnection) -> None:
@@ -268,10 +291,18 @@ class Caller:
             self._channel.on("open", self._channel_open.set)
             self._channel.on("message", self._event_came)
 
+    async def _ice_servers(self) -> list[RTCIceServer]:
+        if self._options.ice_servers is not None:
+            return [RTCIceServer(urls=url) for url in self._options.ice_servers]
+        config = self._object(await self._request("GET", "api/config"))
+        return [
+            RTCIceServer(
+                urls=server["urls"], username=server.get("username"), credential=server.get("credential")
+            )
+            for server in config.get("ice_servers", ())
+        ]
+
     async def _post_offer(self, sdp: str) -> None:
-        # A certificate that the server made for itself is known to nobody.
-        connector = aiohttp.TCPConnector(ssl=self._options.verify_tls)
-        self._http = aiohttp.ClientSession(self._base_url, connector=connector)
         candidates: list[str] = []
         if self._options.trickle:
             lines = sdp.splitlines(keepends=True)
@@ -279,11 +310,11 @@ class Caller:
             sdp = "".join(line for line in lines if not line.startswith("a=candidate:"))
         session = {"include": list(EXTRAS), **self._options.session}
         offer = {"type": "offer", "sdp": sdp, "session": session}
-        answer = from_json(await self._request("POST", "/api/offer", offer))
+        answer = self._object(await self._request("POST", "api/offer", offer))
         self.call_id, self.answer_sdp = str(answer["call_id"]), str(answer["sdp"])
         if candidates:
             trickled = {"candidates": [{"candidate": candidate} for candidate in candidates]}
-            await self._request("PATCH", f"/api/calls/{self.call_id}", trickled)
+            await self._request("PATCH", f"api/calls/{self.call_id}", trickled)
 
     async def _request(self, method: str, path: str, body: object = None) -> bytes:
         """A request to the server, and what it answered.
@@ -293,11 +324,21 @@ class Caller:
             aiohttp.ClientError: it cannot be reached.
         """
         assert self._http is not None
-        async with self._http.request(method, path, json=body) as response:
+        async with self._http.request(method, self._server / path, json=body) as response:
             text = await response.read()
             if response.status >= 400:
                 raise CallRefused(response.status, _problem(text))
             return text
+
+    def _object(self, text: bytes) -> dict[str, Any]:
+        """An answer that is a JSON object. Raises: CallFailed, where it is somebody else who answers."""
+        try:
+            answer = from_json(text)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise CallFailed(f"What answers at {self._server} is not this kind of server.")
+        return answer
 
     async def _hang_up(self) -> None:
         """Says goodbye; one that cannot be said does no harm."""
@@ -305,7 +346,7 @@ class Caller:
             return
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._request("DELETE", f"/api/calls/{self.call_id}")
+                await self._request("DELETE", f"api/calls/{self.call_id}")
         except (TimeoutError, CallRefused, aiohttp.ClientError):
             return
 
@@ -328,13 +369,30 @@ class Caller:
     def _connection_changed(self) -> None:
         state = self._peer.connectionState if self._peer else "closed"
         if state in ("failed", "closed"):
-            self.ended.set()
-        if state in ("connected", "failed", "closed"):
+            self._note_end(state)
+        if state == "connected":
             self._connected.set()
 
     def _transport_changed(self, state: str) -> None:
         if state in ("closed", "failed"):
-            self.ended.set()
+            self._note_end(state)
+
+    def _note_end(self, state: str) -> None:
+        """Wakes whoever waits for what cannot come any more."""
+        if self.ended.is_set():
+            return
+        self._lost = state == "failed"
+        for awaited in (self.ended, self._connected, self._channel_open, self.more_heard):
+            awaited.set()
+        self._unread.put_nowait(None)
+        self._microphone.fail(self._end())
+
+    def _end(self) -> CallFailed:
+        return CallFailed("The connection is lost." if self._lost else "The server ended the call.")
+
+    def _require_standing(self) -> None:
+        if self.ended.is_set():
+            raise self._end()
 
     def _packet_came(self, frame: HeardFrame) -> None:
         self.heard.append(frame)
@@ -344,6 +402,20 @@ class Caller:
         received = ReceivedEvent(loop_time_s(), from_json(message))
         self.events.append(received)
         self._unread.put_nowait(received)
+
+
+def _server_url(text: str) -> URL:
+    try:
+        url = URL(text)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise CallerError(
+            f"{text!r} is not a server's address: write it as http://127.0.0.1:8000.",
+            code="invalid_url",
+            param="url",
+        )
+    return url
 
 
 def _transports(peer: RTCPeerConnection) -> set[RTCDtlsTransport]:

@@ -59,6 +59,13 @@ class MicrophoneTrack(MediaStreamTrack):
             utterance.spoken.cancel()
         self._utterances.clear()
 
+    def fail(self, error: Exception) -> None:
+        """Breaks off likewise, and whoever waits for it is told why."""
+        for utterance in self._utterances:
+            if not utterance.spoken.done():
+                utterance.spoken.set_exception(error)
+        self._utterances.clear()
+
     async def recv(self) -> AudioFrame:
         now_s = loop_time_s()
         if self._started_s is None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Coroutine
 from typing import Any
 
 import aiohttp
 import aioice.ice
 import numpy as np
 import pytest
+from aiohttp import web
+from aioice import stun
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from scripted_call import ScriptedConversation, Serving, serving
 
 from media.audio import Audio, concatenate, silence
 from media.clock import loop_time_s
+from media.errors import CallerError
 from media.events import CallFault, OutputBufferStarted
-from signaling.caller import Caller, CallerOptions, CallRefused
+from signaling.caller import Caller, CallerOptions, CallFailed, CallRefused
 from signaling.ice import loopback_gathered
 from signaling.webrtc_call import CLOSE_TIMEOUT_S
 
@@ -221,6 +225,114 @@ def test_hanging_up_tells_the_caller() -> None:
         async with serving() as server, Caller(server.url) as caller:
             server.calls.get(caller.call_id).hang_up()
             await caller.ended.wait()
+
+    run(main)
+
+
+def test_whoever_waits_in_a_call_that_ends_is_told() -> None:
+    """Waiting for an event, for a sound, or until something long was said."""
+
+    async def main() -> None:
+        async with serving() as server, Caller(server.url) as caller:
+
+            async def told(waiting: Coroutine[Any, Any, Any]) -> None:
+                with pytest.raises(CallFailed, match=r"^The server ended the call\.$"):
+                    await waiting
+
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(told(caller.next_event("response.done")))
+                tasks.create_task(told(caller.next_audible(loop_time_s() + 1000)))
+                tasks.create_task(told(caller.say(tone(60))))
+                await asyncio.sleep(0)
+                server.calls.get(caller.call_id).hang_up()
+            with pytest.raises(CallFailed):
+                await caller.say(tone(1))
+            with pytest.raises(CallFailed):
+                await caller.next_event("response.done")
+
+    run(main)
+
+
+class StunServer(asyncio.DatagramProtocol):
+    """Says to everybody where they are, and notes who asked."""
+
+    def __init__(self) -> None:
+        self.asked_by: set[tuple[str, int]] = set()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        request = stun.parse_message(data)
+        answer = stun.Message(request.message_method, stun.Class.RESPONSE, request.transaction_id)
+        answer.attributes["XOR-MAPPED-ADDRESS"] = addr
+        self._transport.sendto(bytes(answer), addr)
+        self.asked_by.add(addr)
+
+
+def test_the_caller_asks_the_ice_servers_that_the_server_names() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        transport, stun_server = await loop.create_datagram_endpoint(StunServer, ("127.0.0.1", 0))
+        url = f"stun:127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+        asked = []
+        async with serving(servers=({"urls": (url,)},)) as server:
+            for options in (CallerOptions(ice_servers=()), CallerOptions()):
+                stun_server.asked_by.clear()
+                async with Caller(server.url, options) as caller:
+                    await audible(caller)
+                    asked.append(len(stun_server.asked_by))
+        transport.close()
+        assert asked[1] == 2 * asked[0] > 0, "the server's sockets, then the caller's too"
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "127.0.0.1:8000", "", "http://", "ws://a", "http://a:99999"]
+)
+def test_what_is_no_address_is_refused_in_a_sentence(url: str) -> None:
+    with pytest.raises(CallerError, match=r"is not a server's address: write it as http://127\.0\.0\.1:8000"):
+        Caller(url)
+
+
+def test_a_server_behind_a_folder_of_a_site_is_called() -> None:
+    async def main() -> None:
+        async with serving() as server, aiohttp.ClientSession() as http:
+
+            async def pass_on(request: web.Request) -> web.Response:
+                target, body = f"{server.url}/{request.match_info['rest']}", await request.read()
+                kind = {"Content-Type": request.content_type}
+                async with http.request(request.method, target, data=body, headers=kind) as answer:
+                    text = await answer.text()
+                    return web.Response(status=answer.status, text=text, content_type=answer.content_type)
+
+            site = web.Application()
+            site.router.add_route("*", "/voice/{rest:.*}", pass_on)
+            runner = web.AppRunner(site)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            async with Caller(f"http://127.0.0.1:{runner.addresses[0][1]}/voice/") as caller:
+                await audible(caller)
+            await runner.cleanup()
+
+    run(main)
+
+
+def test_somebody_else_who_answers_is_told_from_a_server() -> None:
+    async def main() -> None:
+        async def page(_request: web.Request) -> web.Response:
+            return web.Response(text="<p>hello")
+
+        site = web.Application()
+        site.router.add_route("*", "/{rest:.*}", page)
+        runner = web.AppRunner(site)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        with pytest.raises(CallFailed, match="is not this kind of server"):
+            async with Caller(f"http://127.0.0.1:{runner.addresses[0][1]}"):
+                raise AssertionError("not reached")
+        await runner.cleanup()
 
     run(main)
 
