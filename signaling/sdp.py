@@ -17,7 +17,7 @@ from aiortc.sdp import MediaDescription, SessionDescription, candidate_from_sdp
 
 from media.errors import CallerError
 
-Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+Direction = Literal["sendrecv", "sendonly", "recvonly"]
 
 # What aiortc's parser raises on text that is almost SDP: it splits, indexes, converts and asserts.
 _PARSER_FAULTS = (ValueError, AssertionError, IndexError, KeyError, StopIteration, AttributeError, TypeError)
@@ -40,7 +40,8 @@ class Offer:
 
     Attributes:
         sdp: the text, completed for aiortc.
-        audio: the caller's direction for audio: `sendonly` brings a voice and hears none. None without audio.
+        audio: the caller's direction for audio: `sendonly` brings a voice and hears none. None without audio,
+            and where its section is declined or inactive.
         data_channel: the caller will open a data channel.
         first_mid: names the section whose transport carries all.
     """
@@ -84,22 +85,25 @@ def read_offer(sdp: str) -> Offer:
         raise _invalid("The offer has a section that is neither audio, video nor application.")
     bundled = {mid for group in parsed.group if group.semantic == "BUNDLE" for mid in group.items}
     # Port 0 declines a section, unless it is one that leaves its transport to the bundle.
-    wanted = {media.kind for media in parsed.media if media.port or media.rtp.muxId in bundled}
-    if not wanted & {"audio", "application"}:
-        raise _unsupported("The offer has neither audio nor a data channel.")
+    offered = [media for media in parsed.media if media.port or media.rtp.muxId in bundled]
+    data_channel = any(media.kind == "application" for media in offered)
+    audio = next((media for media in parsed.media if media.kind == "audio"), None)
+    if audio not in offered or (audio and audio.direction == "inactive"):
+        audio = None
+    if not audio and not data_channel:
+        raise _unsupported("The offer has neither active audio nor a data channel.")
     for media in parsed.media:
         _require_secure_transport(media)
     if len(parsed.media) > 1 and not bundled.issuperset(media.rtp.muxId for media in parsed.media):
         raise _invalid(
             "The offer's sections are not bundled (a=group:BUNDLE); one transport carries all here."
         )
-    audio = next((media for media in parsed.media if media.kind == "audio"), None)
     if audio and not any(codec.mimeType.lower() == "audio/opus" for codec in audio.rtp.codecs):
         raise _unsupported("The offer's audio has no Opus.")
     return Offer(
         sdp=completed,
         audio=_direction(audio.direction) if audio else None,
-        data_channel="application" in wanted,
+        data_channel=data_channel,
         first_mid=parsed.media[0].rtp.muxId,
     )
 
@@ -193,7 +197,7 @@ def _require_secure_transport(media: MediaDescription) -> None:
 
 def _direction(attribute: str | None) -> Direction:
     match attribute:
-        case "sendonly" | "recvonly" | "inactive":
+        case "sendonly" | "recvonly":
             return attribute
         case _:
             return "sendrecv"

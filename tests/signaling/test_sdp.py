@@ -49,13 +49,22 @@ def test_a_whole_offer_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("direction", "speaks", "listens"),
-    [("sendonly", True, False), ("recvonly", False, True), ("inactive", False, False)],
+    [("sendonly", True, False), ("recvonly", False, True)],
 )
 def test_directions_are_the_callers(direction: str, speaks: bool, listens: bool) -> None:
     audio = AUDIO.replace("a=sendrecv", f"a={direction}")
     offer = read_offer(SESSION.replace("0 1", "0") + audio + TRANSPORT)
     assert (offer.caller_speaks, offer.caller_listens) == (speaks, listens)
     assert not offer.data_channel
+
+
+def test_inactive_audio_is_no_audio() -> None:
+    idle = AUDIO.replace("a=sendrecv", "a=inactive") + TRANSPORT
+    assert refusal(SESSION.replace("0 1", "0") + idle).code == "unsupported_media"
+    offer = read_offer(SESSION + idle + channel() + TRANSPORT)
+    assert offer.audio is None
+    assert offer.data_channel
+    assert not offer.caller_listens
 
 
 def test_bundle_only_sections_get_the_transport_of_the_first() -> None:
