@@ -106,7 +106,7 @@ class CallHost(Protocol):
         """What a call begins with: the configuration and the runtime changes to it."""
 
     def page_config(self) -> dict[str, Any]:
-        """What a page may know, JSON-able: voices, languages, defaults, spectrogram, features."""
+        """What a page may know, JSON-able: voices, languages, defaults, spectrogram."""
 
     def change_settings(self, patch: Mapping[str, Any]) -> dict[str, Any]:
         """Changes settings for calls that begin afterwards; nothing is written to the file.

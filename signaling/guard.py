@@ -17,9 +17,7 @@ from aiohttp.typedefs import Middleware
 
 from media.errors import CallerError
 from signaling.problem import Handler
-from signaling.settings import AccessSettings
-
-ANY = "*"
+from signaling.settings import ANY, AccessSettings
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -67,6 +65,18 @@ def origin_allowed(origin: str, host: str, allowed_origins: tuple[str, ...]) -> 
     if ANY in allowed_origins or origin in allowed_origins:
         return True
     return same_origin(origin, host)
+
+
+def is_local(request: web.Request) -> bool:
+    """Whether a request comes from this machine itself. One that a proxy passed on does not."""
+    if "Forwarded" in request.headers or "X-Forwarded-For" in request.headers:
+        return False
+    try:
+        address = ipaddress.ip_address((request.remote or "").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def same_origin(origin: str, host: str) -> bool:

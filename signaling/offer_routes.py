@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 from media.errors import CallerError
 from signaling.call_host import CallHost, CallSlot
+from signaling.guard import is_local
 from signaling.realtime_events import field_path
 from signaling.realtime_objects import FromClient, SessionUpdate
 from signaling.realtime_session import RealtimeSession
@@ -43,7 +44,10 @@ class CandidateBody(FromClient):
 
 
 class TrickleBody(FromClient):
-    """`PATCH /api/calls/{id}`: candidates that came after the offer. Null ends them."""
+    """`PATCH /api/calls/{id}`: candidates that came after the offer.
+
+    A null, by which some clients say that there are no more, means nothing here.
+    """
 
     candidate: CandidateBody | None = None
     candidates: tuple[CandidateBody | None, ...] = Field(default=(), max_length=100)
@@ -126,7 +130,15 @@ class OfferRoutes:
         return web.json_response(body, headers={"Cache-Control": "no-store"})
 
     async def change_settings(self, request: web.Request) -> web.Response:
-        """Changes settings until the server ends. Returns all that differs from the configuration now."""
+        """Changes settings until the server ends. Returns all that differs from the configuration now.
+
+        They hold for everybody's calls, and there are no accounts: only this machine's own users may.
+        """
+        if not is_local(request):
+            raise CallerError(
+                "Settings can be changed from the server's own machine only, and not through a proxy.",
+                code="not_local",
+            )
         patch = from_json(await self._read_json(request))
         if not isinstance(patch, dict):
             raise CallerError("The settings are a JSON object.", code="invalid_value")

@@ -25,6 +25,7 @@ _STATUS_OF_CODE = {
     "call_not_found": 404,
     "forbidden_host": 403,
     "forbidden_origin": 403,
+    "not_local": 403,
     "body_too_large": 413,
     "not_json": 400,
     "unsupported_media_type": 415,
@@ -37,6 +38,8 @@ _CODE_OF_STATUS = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+
+_RETRY_AFTER_ENGINE_FAULT_S = 5
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +76,8 @@ def problem_of(error: CallerError | EngineError) -> web.Response:
         case CallerError():
             return problem(_STATUS_OF_CODE.get(error.code, 400), error.code, detail, param=error.param)
         case EngineError():
-            return problem(503, error.code, detail)
+            headers = {"Retry-After": str(_RETRY_AFTER_ENGINE_FAULT_S)}
+            return problem(503, error.code, detail, headers=headers)
 
 
 @web.middleware

@@ -15,6 +15,10 @@ MIN_SPEED = 0.5
 """A slower voice is asked for in vain: the speed is clamped to this."""
 MAX_SPEED = 2.0
 
+MAX_INSTRUCTIONS_CHARS = 20_000
+MAX_GREETING_CHARS = 1000
+"""As in the configuration, section `speech_to_speech`."""
+
 
 class FromClient(BaseModel):
     """Something a client sent. Fields that were not sent are told from nulls by `model_fields_set`."""
@@ -89,8 +93,8 @@ class SessionUpdate(FromClient):
     """
 
     type: Literal["realtime"] = "realtime"
-    instructions: str | None = None
-    greeting: str | None = None
+    instructions: str | None = Field(default=None, max_length=MAX_INSTRUCTIONS_CHARS)
+    greeting: str | None = Field(default=None, max_length=MAX_GREETING_CHARS)
     output_modalities: OutputModalities | None = None
     max_output_tokens: MaxOutputTokens | None = None
     audio: AudioUpdate | None = None
@@ -117,7 +121,7 @@ class ItemFromClient(FromClient):
 class ResponseRequest(FromClient):
     """How one response shall differ from the session's settings."""
 
-    instructions: str | None = None
+    instructions: str | None = Field(default=None, max_length=MAX_INSTRUCTIONS_CHARS)
     conversation: Literal["auto"] = "auto"
     output_modalities: OutputModalities | None = None
     max_output_tokens: MaxOutputTokens | None = None

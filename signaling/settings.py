@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -18,6 +20,44 @@ def _ice_url(url: str) -> str:
 
 
 IceUrl = Annotated[str, AfterValidator(_ice_url)]
+
+ANY = "*"
+"""Lets every host, or every origin, in."""
+
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]*[a-z0-9])?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _host_name(text: str) -> str:
+    """As it is compared with: in lower case."""
+    name = text.lower().rstrip(".")
+    if text != ANY and not _HOST_NAME.fullmatch(name):
+        raise ValueError("a host is a bare name, without scheme, port or path: voice.example.org")
+    return text if text == ANY else name
+
+
+def _origin(text: str) -> str:
+    """As browsers send it: in lower case, without the scheme's own port and without a slash at the end."""
+    if text == ANY:
+        return text
+    mistaken = ValueError("an origin is scheme, host and, if need be, port: https://example.org")
+    try:
+        parts = urlsplit(text.lower())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise mistaken from None
+    if not parts.scheme or not host or "@" in parts.netloc or "*" in host:
+        raise mistaken
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise mistaken
+    place = f"[{host}]" if ":" in host else host
+    if port is not None and port != _DEFAULT_PORTS.get(parts.scheme):
+        place += f":{port}"
+    return f"{parts.scheme}://{place}"
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
+Origin = Annotated[str, AfterValidator(_origin)]
 
 
 class IceServer(Section):
@@ -54,13 +94,14 @@ class AccessSettings(Section):
     """Who may reach the HTTP interface. Part of section `server`.
 
     Attributes:
-        allowed_hosts: names in the `Host` header, besides loopback's and the address bound to; `*` for any.
+        allowed_hosts: names in the `Host` header; `*` for any. Always allowed are loopback's names and
+            addresses in figures, and the machine's own names where the server listens beyond loopback.
         allowed_origins: web pages of other origins that may call, as `https://example.org`; `*` for any.
         max_body_bytes: a larger request is refused with 413.
     """
 
-    allowed_hosts: tuple[str, ...] = ()
-    allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[HostName, ...] = ()
+    allowed_origins: tuple[Origin, ...] = ()
     max_body_bytes: int = Field(default=262_144, ge=16_384)
 
 

@@ -102,7 +102,7 @@ class WebrtcCall:
         """The call, until either side ends it. Frees all that it holds, whatever happens."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                helpers = [
+                listening = [
                     tasks.create_task(self._read_signals(), name=f"{self.call_id} signals"),
                     tasks.create_task(self._hear_caller(), name=f"{self.call_id} ear"),
                 ]
@@ -112,8 +112,8 @@ class WebrtcCall:
                     )
                     self._begun.set()
                     await asyncio.wait({conversation})
-                for helper in helpers:
-                    helper.cancel()
+                for task in listening:
+                    task.cancel()
         finally:
             log.info("connection ended", extra={"why": self._why})
             await self.abandon()
@@ -131,6 +131,8 @@ class WebrtcCall:
             for transport in transports:
                 await free_sockets(transport.transport, CLOSE_TIMEOUT_S)
         if checking:
+            # aioice's search sleeps between two checks and sees only then that it was closed: its task would
+            # outlive the call.
             await asyncio.sleep(2 * CHECK_INTERVAL_S)
 
     def hang_up(self) -> None:

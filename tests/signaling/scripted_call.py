@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from media.audio import Audio
 from media.clock import loop_time_s
@@ -235,13 +236,16 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    *, slots: int = 4, converse: ConversationFactory = ScriptedConversation, **ice: Any
+    *middlewares: Middleware,
+    slots: int = 4,
+    converse: ConversationFactory = ScriptedConversation,
+    **ice: Any,
 ) -> AsyncIterator[Serving]:
-    """A server on loopback. The block ends when all its calls have."""
+    """A server on loopback. The block ends when all its calls have. The middlewares are the innermost."""
     async with asyncio.TaskGroup() as tasks:
         host = ScriptedHost(tasks, slots, SignalingSettings(ice=IceSettings(**ice)), converse)
         calls = RunningCalls()
-        app = web.Application(middlewares=[problem_middleware, guard(host.settings.access)])
+        app = web.Application(middlewares=[problem_middleware, guard(host.settings.access), *middlewares])
         app.on_response_prepare.append(headers_signal(host.settings.access))
         app.add_routes(routes(host, calls))
         runner = web.AppRunner(app, access_log=None, lingering_time=0.5)

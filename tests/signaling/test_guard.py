@@ -7,6 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 from aiohttp import web
+from pydantic import ValidationError
 
 from signaling.guard import guard, headers_signal, host_allowed, origin_allowed
 from signaling.problem import problem_middleware
@@ -60,6 +61,43 @@ def test_origins(origin: str, allowed: bool) -> None:
 def test_a_star_lets_everybody_in() -> None:
     assert host_allowed("any.example", ("*",))
     assert origin_allowed("https://any.example", "localhost", ("*",))
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "held"),
+    [
+        ("allowed_hosts", "Voice.Example.ORG", "voice.example.org"),
+        ("allowed_hosts", "voice.example.org.", "voice.example.org"),
+        ("allowed_hosts", "*", "*"),
+        ("allowed_origins", "HTTPS://Page.Example/", "https://page.example"),
+        ("allowed_origins", "https://page.example:443", "https://page.example"),
+        ("allowed_origins", "http://page.example:8080", "http://page.example:8080"),
+        ("allowed_origins", "http://[::1]:8080", "http://[::1]:8080"),
+        ("allowed_origins", "*", "*"),
+    ],
+)
+def test_what_is_allowed_is_held_as_it_is_sent(field: str, given: str, held: str) -> None:
+    assert getattr(AccessSettings.model_validate({field: [given]}), field) == (held,)
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [
+        ("allowed_hosts", "voice.example:8000"),
+        ("allowed_hosts", "https://voice.example"),
+        ("allowed_hosts", "voice.example/"),
+        ("allowed_hosts", "*.example"),
+        ("allowed_hosts", ""),
+        ("allowed_origins", "page.example"),
+        ("allowed_origins", "https://page.example/path"),
+        ("allowed_origins", "https://page.example:port"),
+        ("allowed_origins", "https://*.example"),
+        ("allowed_origins", "null"),
+    ],
+)
+def test_what_could_never_be_sent_is_refused(field: str, given: str) -> None:
+    with pytest.raises(ValidationError, match=r"a host is a bare name|an origin is scheme, host"):
+        AccessSettings.model_validate({field: [given]})
 
 
 def test_an_allowed_page_may_call_from_elsewhere() -> None:

@@ -16,7 +16,7 @@ from scripted_call import Serving, serving
 from test_webrtc_call import offer_of_a_stranger
 
 from media.errors import EngineError
-from signaling.problem import problem_middleware
+from signaling.problem import Handler, problem_middleware
 
 
 class Answer:
@@ -68,6 +68,18 @@ def test_bad_offers_are_refused_and_take_no_slot() -> None:
                 400,
                 "invalid_value",
                 "session.audio.output.speed",
+            ),
+            (
+                {"json": {"type": "offer", "sdp": "v=0", "session": {"instructions": "x" * 20_001}}},
+                400,
+                "invalid_value",
+                "session.instructions",
+            ),
+            (
+                {"json": {"type": "offer", "sdp": "v=0", "session": {"greeting": "x" * 1001}}},
+                400,
+                "invalid_value",
+                "session.greeting",
             ),
             ({"data": io.BytesIO(b" " * 10_000_000), "headers": json_type}, 413, "body_too_large", None),
         ]
@@ -189,6 +201,35 @@ def test_settings_change_or_are_refused() -> None:
     serve(test)
 
 
+@pytest.mark.parametrize(
+    ("remote", "headers", "status"),
+    [
+        ("127.0.0.1", {}, 200),
+        ("::1", {}, 200),
+        ("::ffff:127.0.0.1", {}, 200),
+        ("192.168.1.7", {}, 403),
+        ("fe80::1%eth0", {}, 403),
+        ("127.0.0.1", {"X-Forwarded-For": "192.168.1.7"}, 403),
+    ],
+)
+def test_settings_are_changed_from_this_machine_only(
+    remote: str, headers: dict[str, str], status: int
+) -> None:
+    @web.middleware
+    async def comes_from(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await handler(request.clone(remote=remote))
+
+    async def main() -> None:
+        async with serving(comes_from) as server, aiohttp.ClientSession(server.url) as http:
+            change = {"tts": {"voice": "bf_emma"}}
+            async with http.patch("/api/settings", json=change, headers=headers) as response:
+                assert response.status == status
+                if status == 403:
+                    assert (await response.json())["code"] == "not_local"
+
+    asyncio.run(main())
+
+
 def test_what_is_not_there_is_a_problem_too() -> None:
     async def test(server: Serving, ask: Ask) -> None:
         assert (await ask("GET", "/nowhere")).body["code"] == "not_found"
@@ -247,6 +288,7 @@ def test_a_fault_of_ours_is_told_by_reference_only() -> None:
             assert "secret" not in json.dumps(answer.body)
             async with http.get("/unwell") as response:
                 assert Answer(response, await response.text()).status == 503
+                assert int(response.headers["Retry-After"]) > 0
         await runner.cleanup()
 
     asyncio.run(main())
