@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from media.clauses import StreamingSettings
 from pydantic import Field, ValidationError
 
+from media.clauses import StreamingSettings
 from media.conversation import ConversationSettings
 from media.playout import AudioSettings
 from media.section import Section
@@ -106,7 +106,7 @@ def load_config(path: Path | None, environment: Mapping[str, str], arguments: So
         from_file = read_file(CHECKOUT_CONFIG) if CHECKOUT_CONFIG.exists() else Source()
     else:
         from_file = read_file(file)
-    source = read_environment(environment).over(from_file)
+    source = read_environment(environment, Config).over(from_file)
     if arguments is not None:
         source = arguments.over(source)
     return validated(source)

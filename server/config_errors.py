@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -14,6 +14,9 @@ from media.errors import ConfigError
 from server.config_sources import KeyPath
 
 _LONGEST_VALUE_SHOWN = 60
+
+_SECRET_NAMES = re.compile("credential|password|secret|token$|tls_key", re.IGNORECASE)
+"""Settings whose value is never repeated, whatever their type; those typed as secrets are not either."""
 
 
 def explained(
@@ -50,6 +53,8 @@ def _sentence(path: KeyPath, detail: ErrorDetails, model: type[BaseModel]) -> st
         return _unknown_setting(path, model)
     if detail["type"] in ("model_type", "model_attributes_type"):
         return f"{name} is a section: its settings stand indented below it."
+    if detail["type"] == "missing":
+        return f"{name} is missing."
     message = detail["msg"]
     if detail["type"] == "value_error":
         reason = message.removeprefix("Value error, ")
@@ -59,7 +64,15 @@ def _sentence(path: KeyPath, detail: ErrorDetails, model: type[BaseModel]) -> st
         names = re.findall("'([^']*)'", message)
         guess = nearest(str(detail["input"]), names) if len(names) > 1 else None
         allowed += f" (did you mean '{guess}'?)" if guess else ""
-    return f"{name} cannot be {_shown(detail['input'])}: {allowed[0].lower()}{allowed[1:]}."
+    given = "what is given" if _is_secret(path, model) else _shown(detail["input"])
+    return f"{name} cannot be {given}: {allowed[0].lower()}{allowed[1:]}."
+
+
+def _is_secret(path: KeyPath, model: type[BaseModel]) -> bool:
+    if any(_SECRET_NAMES.search(part) for part in path):
+        return True
+    annotation = _annotation(model, path)
+    return SecretStr in (annotation, *getattr(annotation, "__args__", ()))
 
 
 def _unknown_setting(path: KeyPath, model: type[BaseModel]) -> str:
@@ -80,15 +93,21 @@ def _unknown_setting(path: KeyPath, model: type[BaseModel]) -> str:
 
 def _fields(model: type[BaseModel], path: KeyPath) -> list[str]:
     """The settings of a section, which may be a list's element or a section within one."""
-    section: Any = model
+    section = next(iter(_model_types(_annotation(model, path))), None)
+    return list(section.model_fields) if section else []
+
+
+def _annotation(model: type[BaseModel], path: KeyPath) -> Any:
+    """What a setting, or a section, is typed as; None where the path leads to neither."""
+    annotation: Any = model
     for part in path:
         if part.isdigit():
             continue
+        section = next(iter(_model_types(annotation)), None)
+        if section is None or part not in section.model_fields:
+            return None
         annotation = section.model_fields[part].annotation
-        section = next((kind for kind in _model_types(annotation)), None)
-        if section is None:
-            return []
-    return list(section.model_fields)
+    return annotation
 
 
 def _model_types(annotation: Any) -> list[type[BaseModel]]:
@@ -99,7 +118,10 @@ def _model_types(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return "what is given"
+    # What is made of settings may hold a secret.
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
     text = "null" if value is None else repr(value)
     return text if len(text) <= _LONGEST_VALUE_SHOWN else f"{text[:_LONGEST_VALUE_SHOWN]}…"

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import UnionType
+from typing import Any, TypeAlias, Union, get_args, get_origin
 
 import yaml
+from pydantic import BaseModel
 
 from media.errors import ConfigError
 
@@ -34,16 +36,8 @@ class Source:
     places: dict[KeyPath, str] = field(default_factory=dict)
 
     def over(self, below: Source) -> Source:
-        """Both, where this one wins key by key."""
-        values = {
-            section: dict(keys) if isinstance(keys, dict) else keys for section, keys in below.values.items()
-        }
-        for section, keys in self.values.items():
-            if isinstance(keys, dict) and isinstance(values.get(section), dict):
-                values[section].update(keys)
-            else:
-                values[section] = keys
-        return Source(values, below.places | self.places)
+        """Both, where this one wins key by key, in sections within sections too."""
+        return Source(_merged(self.values, below.values), below.places | self.places)
 
     def place_of(self, path: KeyPath) -> str | None:
         """Where the key, or the nearest thing around it, was written."""
@@ -89,11 +83,15 @@ def read_file(path: Path) -> Source:
     return Source({str(name): {} if keys is None else keys for name, keys in values.items()}, places)
 
 
-def read_environment(environment: Mapping[str, str]) -> Source:
+def read_environment(environment: Mapping[str, str], model: type[BaseModel]) -> Source:
     """Reads `VOXTRAL_KOKORO__SECTION__KEY` variables.
 
     The text is given to the setting's type as it is: `8000`, `true`, `af_heart`. A list or a mapping is
     written as in YAML or JSON: `["a", "b"]`. `null` means none.
+
+    Args:
+        environment: `os.environ`.
+        model: the sections: they know which settings are lists or mappings.
 
     Raises:
         ConfigError: a name without section and key, or a list that is no YAML.
@@ -106,8 +104,10 @@ def read_environment(environment: Mapping[str, str]) -> Source:
         if len(path) != 2 or not all(path):
             raise ConfigError(f"The environment variable {name} is not {ENVIRONMENT_PREFIX}SECTION__KEY.")
         section, key = path
-        source.values.setdefault(section, {})[key] = _environment_value(name, environment[name])
-        source.places[path] = name
+        kind = _setting_type(model, section, key)
+        value = _environment_value(name, environment[name], has_parts=_has_parts(kind))
+        source.values.setdefault(section, {})[key] = value
+        _note_place(value, path, name, source.places)
         source.places.setdefault((section,), name)
     return source
 
@@ -120,15 +120,52 @@ def from_arguments(settings: Mapping[KeyPath, Any], places: Mapping[KeyPath, str
     return source
 
 
-def _environment_value(name: str, text: str) -> Any:
+def _merged(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        lower = merged.get(key)
+        if isinstance(value, dict) and isinstance(lower, dict):
+            merged[key] = _merged(value, lower)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _setting_type(model: type[BaseModel], section: str, key: str) -> Any:
+    """What a setting is typed as; None where there is none of that name."""
+    known = model.model_fields.get(section)
+    settings = getattr(known.annotation, "model_fields", {}) if known else {}
+    return settings[key].annotation if key in settings else None
+
+
+def _has_parts(kind: Any) -> bool:
+    """Whether values of a type are lists or mappings, not text."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return True
+    origin = get_origin(kind)
+    return origin in (tuple, list, dict) or (
+        origin in (Union, UnionType) and any(_has_parts(member) for member in get_args(kind))
+    )
+
+
+def _environment_value(name: str, text: str, *, has_parts: bool) -> Any:
     if text == "null":
         return None
-    if not text.startswith(("[", "{")):
+    if not has_parts or not text.startswith(("[", "{")):
         return text
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: {text!r} is not a list in YAML or JSON.") from error
+    except yaml.YAMLError:
+        # Not with its text, and not from the parser's error, which quotes it: there may be a secret in it.
+        raise ConfigError(f"{name}: this is not a list or a mapping in YAML or JSON.") from None
+
+
+def _note_place(value: Any, path: KeyPath, place: str, places: dict[KeyPath, str]) -> None:
+    """Notes one place for a setting and all that it is made of."""
+    places[path] = place
+    if isinstance(value, dict):
+        for key, part in value.items():
+            _note_place(part, (*path, str(key)), place, places)
 
 
 def _note_places(node: yaml.MappingNode, path: KeyPath, file: str, places: dict[KeyPath, str]) -> None:

@@ -76,6 +76,8 @@ def test_later_sources_win_key_by_key(tmp_path: Path) -> None:
         ("LOGGING__FILE", "/var/log/vk.log", "logging", "file", Path("/var/log/vk.log")),
         ("SPEECH_TO_SPEECH__GREETING", "", "speech_to_speech", "greeting", ""),
         ("SPEECH_TO_SPEECH__INSTRUCTIONS", "yes: [no]", "speech_to_speech", "instructions", "yes: [no]"),
+        ("SPEECH_TO_SPEECH__GREETING", "[softly] Hi", "speech_to_speech", "greeting", "[softly] Hi"),
+        ("SPEECH_TO_SPEECH__GREETING", "[Hello]", "speech_to_speech", "greeting", "[Hello]"),
     ],
 )  # fmt: skip
 def test_the_environment_is_typed_by_the_setting(
@@ -83,6 +85,18 @@ def test_the_environment_is_typed_by_the_setting(
 ) -> None:
     config = load_config(written(tmp_path, ""), {f"{ENVIRONMENT}{name}": text, "PATH": "/bin"})
     assert getattr(getattr(config, section), key) == value
+
+
+def test_sections_within_sections_are_merged_too(tmp_path: Path) -> None:
+    path = written(tmp_path, "speech_to_speech:\n  targets:\n    llm_ms: 7\n    tts_ms: 8\n")
+    variable = f"{ENVIRONMENT}SPEECH_TO_SPEECH__TARGETS"
+
+    targets = load_config(path, {variable: "{stt_ms: 5, tts_ms: 9}"}).speech_to_speech.targets
+
+    assert (targets.stt_ms, targets.llm_ms, targets.tts_ms) == (5, 7, 9)
+    with pytest.raises(ConfigError) as raised:
+        load_config(path, {variable: "{llm_ms: soon}"})
+    assert str(raised.value).startswith(f"{variable}: speech_to_speech.targets.llm_ms cannot be 'soon'")
 
 
 def test_a_list_of_servers_from_the_environment(tmp_path: Path) -> None:
@@ -224,6 +238,36 @@ def test_a_secret_is_not_repeated_in_an_error(tmp_path: Path) -> None:
         load_config(written(tmp_path, text), {})
     assert "hunter2" not in str(raised.value)
     assert "did you mean ice.servers.0.credential?" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("servers", "sentence"),
+    [
+        ("[{urls: [turn:a], credential: 12345}]", "ice.servers.0.credential cannot be what is given: it"),
+        (
+            "[{urls: [turn:a], credential: {a: 12345}}]",
+            "ice.servers.0.credential cannot be what is given: it",
+        ),
+        ("[{credential: '12345'}]", "ice.servers.0.urls is missing."),
+        ("{credential: '12345'}", "ice.servers cannot be a mapping: it should be a valid tuple."),
+        ("[[12345]]", "ice.servers.0 is a section: "),
+        (
+            "[{urls: {credential: 12345}}]",
+            "ice.servers.0.urls cannot be a mapping: it should be a valid tuple.",
+        ),
+    ],
+)
+def test_no_secret_is_in_any_error(tmp_path: Path, servers: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(written(tmp_path, f"ice: {{servers: {servers}}}\n"), {})
+    assert sentence in str(raised.value)
+    assert "12345" not in str(raised.value)
+
+
+def test_no_secret_is_told_of_a_list_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ICE__SERVERS: this is not a list or a mapping") as raised:
+        load_config(written(tmp_path, ""), {f"{ENVIRONMENT}ICE__SERVERS": "[{credential: 12345"})
+    assert "12345" not in str(raised.value)
 
 
 def test_the_configuration_is_frozen() -> None:
