@@ -24,9 +24,15 @@ _LINGERING_S = 1.0
 """How long the rest of a body is read that was refused for its size."""
 
 
-def page_app(host: CallHost) -> web.Application:
-    """The page and the signalling: what callers reach."""
-    access = host.settings.access
+def page_app(host: CallHost, own_hosts: tuple[str, ...] = ()) -> web.Application:
+    """The page and the signalling: what callers reach.
+
+    Args:
+        host: the server.
+        own_hosts: names by which it may be called besides those that the settings allow.
+    """
+    configured = host.settings.access
+    access = configured.model_copy(update={"allowed_hosts": (*configured.allowed_hosts, *own_hosts)})
     app = web.Application(
         middlewares=[problem_middleware, guard(access)], client_max_size=access.max_body_bytes
     )

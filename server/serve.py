@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from yarl import URL
+
 from media.clock import thread_time_s
 from media.engines.protocols import Engines
 from media.errors import VoxtralKokoroError
@@ -19,6 +21,7 @@ from server.engines import EngineSet, build_engines
 from server.environment import set_thread_switch_interval
 from server.health import VERSION, Health
 from server.logs import logging_to
+from server.machine_names import network_address, own_hosts
 from server.metrics import Metrics
 from server.resources import ResourceSampler
 from server.runtime_settings import RuntimeSettings
@@ -26,6 +29,8 @@ from server.tls import tls_context
 from server.warm_up import WarmUp
 
 _log = logging.getLogger(__name__)
+
+_ALL_NETWORKS = ("0.0.0.0", "::", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,13 @@ async def _listening_server(
             settings.health_port,
             setting="server.health_port",
         ) as health_port,
-        listening(page_app(calls), settings.host, settings.port, setting="server.port", tls=tls) as port,
+        listening(
+            page_app(calls, own_hosts(settings.host)),
+            settings.host,
+            settings.port,
+            setting="server.port",
+            tls=tls,
+        ) as port,
     ):
         sampling = tasks.create_task(resources.run(), name="resources")
         starting = tasks.create_task(engine_set.start(), name="start engines")
@@ -145,7 +156,7 @@ async def _until_signalled(config: Config, engines: Engines, began_s: float) -> 
 async def _announce(config: Config, server: Server, began_s: float) -> None:
     await server.engine_set.until_ready()
     took_s = round(thread_time_s() - began_s, 1)
-    print(f"Ready after {took_s} s. {_invitation(config, server)}", flush=True)
+    print(f"Ready after {took_s} s. {invitation(config, server.url, network_address())}", flush=True)
     _log.info("server ready", extra={"url": server.url, "took_s": took_s})
 
 
@@ -179,14 +190,22 @@ def _cause(failures: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _url(scheme: str, host: str, port: int) -> str:
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)
-    return f"{scheme}://{reachable}:{port}"
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return str(URL.build(scheme=scheme, host=reachable, port=port)).removesuffix("/")
 
 
-def _invitation(config: Config, server: Server) -> str:
-    invitation = f"Open {server.url} in a browser and press the call button."
-    if config.server.host in ("0.0.0.0", "::") and not server.url.startswith("https"):
-        invitation += (
-            " From another device, browsers give a microphone to https only: set server.tls_self_signed."
-        )
-    return invitation
+def invitation(config: Config, url: str, address: str | None) -> str:
+    """What to do next, for whoever started the server.
+
+    Args:
+        config: all settings.
+        url: of the page, on this machine.
+        address: of this machine in its network.
+    """
+    sentences = [f"Open {url} in a browser and press the call button."]
+    if config.server.host in _ALL_NETWORKS and address is not None:
+        elsewhere = URL(url).with_host(address)
+        sentences.append(f"From another device: {elsewhere.origin()}.")
+        if elsewhere.scheme != "https":
+            sentences.append("There, browsers give a microphone to https only: set server.tls_self_signed.")
+    return " ".join(sentences)

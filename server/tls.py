@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from media.clock import wall_time_s
 from media.errors import ConfigError
+from server.machine_names import machine_names
 from server.settings import ServerSettings
 
 _VALID_FOR = timedelta(days=397)
@@ -53,7 +54,8 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
 def own_certificate(directory: Path) -> tuple[Path, Path]:
     """A certificate for this machine's names and addresses, made once and kept until it runs out.
 
-    It is made anew when the machine has an address that it does not name.
+    It is made anew when the machine has an address that it does not name, and when the key is another one's:
+    the two are not written in one step.
 
     Returns:
         certificate and key; the key is readable by the owner only.
@@ -63,7 +65,7 @@ def own_certificate(directory: Path) -> tuple[Path, Path]:
     """
     certificate, key = directory / "self-signed.pem", directory / "self-signed-key.pem"
     names = _names()
-    if key.exists() and _still_good(certificate, names):
+    if _still_good(certificate, key, names):
         return certificate, key
     private_key = ec.generate_private_key(ec.SECP256R1())
     try:
@@ -79,8 +81,8 @@ def own_certificate(directory: Path) -> tuple[Path, Path]:
 
 
 def _names() -> list[x509.GeneralName]:
-    """What callers may type: localhost, the host's name, and every address of its interfaces."""
-    hosts = dict.fromkeys(["localhost", socket.gethostname(), f"{socket.gethostname()}.local"])
+    """What callers may type: localhost, the machine's names, and every address of its interfaces."""
+    hosts = ("localhost", *machine_names())
     addresses = {ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")}
     for interface in psutil.net_if_addrs().values():
         for entry in interface:
@@ -94,11 +96,14 @@ def _now() -> datetime:
     return datetime.fromtimestamp(wall_time_s(), UTC)
 
 
-def _still_good(path: Path, names: list[x509.GeneralName]) -> bool:
+def _still_good(certificate_path: Path, key_path: Path, names: list[x509.GeneralName]) -> bool:
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (OSError, ValueError, x509.ExtensionNotFound):
+        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError, x509.ExtensionNotFound):
+        return False
+    if key.public_key() != certificate.public_key():
         return False
     return set(names) <= set(held) and certificate.not_valid_after_utc - _RENEW_BEFORE > _now()
 

@@ -17,7 +17,8 @@ from media.errors import ConfigError, EngineError
 from media.events import TurnMeasured
 from media.latency import Stage, TurnLatency
 from server.config import Config
-from server.serve import Server, running_server
+from server.machine_names import machine_names
+from server.serve import Server, invitation, running_server
 from tests.scripted import LevelVad, ScriptedEngines
 
 POLLED = ("/ready", "/status", "/metrics", "/speech-to-speech/metrics", "/speech-to-speech/performance")
@@ -185,6 +186,47 @@ def test_the_page_and_its_signalling_are_there() -> None:
                 assert "did you mean tts.voice?" in problem["detail"]
 
     asyncio.run(main())
+
+
+def test_beyond_loopback_the_machines_own_names_are_its_own() -> None:
+    async def main() -> None:
+        for host, status in (("127.0.0.1", 403), ("0.0.0.0", 200)):
+            async with running_server(config(server={"host": host}), ScriptedEngines().engines()) as server:
+                async with aiohttp.ClientSession() as client:
+                    for name in machine_names():
+                        async with client.get(server.url, headers={"Host": f"{name}:8000"}) as response:
+                            assert response.status == status, (host, name)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("host", "url"), [("::1", "http://[::1]:"), ("0.0.0.0", "http://127.0.0.1:"), ("::", "http://[::1]:")]
+)
+def test_urls_can_be_called(host: str, url: str) -> None:
+    async def main() -> None:
+        async with running_server(config(server={"host": host}), ScriptedEngines().engines()) as server:
+            assert server.url.startswith(url)
+            async with aiohttp.ClientSession() as client, client.get(server.url) as page:
+                assert page.status == 200
+
+    asyncio.run(main())
+
+
+def test_whoever_listens_on_all_networks_is_told_what_others_type() -> None:
+    settings = config(server={"host": "0.0.0.0", "port": 8000})
+    assert invitation(config(), "http://127.0.0.1:8000", "10.0.0.7") == (
+        "Open http://127.0.0.1:8000 in a browser and press the call button."
+    )
+    assert invitation(settings, "https://127.0.0.1:8000", "10.0.0.7") == (
+        "Open https://127.0.0.1:8000 in a browser and press the call button. "
+        "From another device: https://10.0.0.7:8000."
+    )
+    assert invitation(settings, "http://127.0.0.1:8000", "10.0.0.7").endswith(
+        "From another device: http://10.0.0.7:8000. "
+        "There, browsers give a microphone to https only: set server.tls_self_signed."
+    )
+    assert "another device" not in invitation(settings, "https://127.0.0.1:8000", None)
 
 
 def test_an_offer_that_comes_too_early_is_told_when_to_come_again() -> None:

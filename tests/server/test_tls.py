@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import stat
 from pathlib import Path
@@ -15,6 +14,7 @@ from cryptography import x509
 
 from media.errors import ConfigError
 from server.app import listening
+from server.machine_names import machine_names
 from server.settings import ServerSettings
 from server.tls import own_certificate, tls_context
 
@@ -51,7 +51,7 @@ def test_the_certificate_names_this_machine_and_only_we_can_read_its_key(tmp_pat
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     held = x509.load_pem_x509_certificate(certificate.read_bytes())
     names = held.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert {"localhost", socket.gethostname()} <= set(names.get_values_for_type(x509.DNSName))
+    assert {"localhost", *machine_names()} <= set(names.get_values_for_type(x509.DNSName))
     assert "127.0.0.1" in {str(address) for address in names.get_values_for_type(x509.IPAddress)}
 
 
@@ -67,6 +67,15 @@ def test_what_is_gone_or_damaged_is_made_anew(tmp_path: Path, damage: str) -> No
         key.unlink()
     else:
         certificate.write_text("not a certificate")
+    settings = ServerSettings(tls_self_signed=True, state_directory=tmp_path)
+    assert tls_context(settings) is not None
+
+
+def test_a_key_without_its_certificate_is_made_anew(tmp_path: Path) -> None:
+    """The process was killed between the two writes."""
+    own_certificate(tmp_path / "other")
+    key = own_certificate(tmp_path)[1]
+    key.write_bytes((tmp_path / "other" / key.name).read_bytes())
     settings = ServerSettings(tls_self_signed=True, state_directory=tmp_path)
     assert tls_context(settings) is not None
 
