@@ -36,7 +36,7 @@ class Slot:
     def __init__(self, calls: Calls, call_id: str) -> None:
         self._calls = calls
         self._call_id = call_id
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[bool] | None = None
         self._hang_up: Callable[[], None] | None = None
         self._began_s = loop_time_s()
 
@@ -61,6 +61,7 @@ class Slot:
         context.run(current_call.set, self._call_id)
         self._hang_up = hang_up
         self._task = self._calls.tasks.create_task(self._run(main), name=self._call_id, context=context)
+        self._task.add_done_callback(lambda task: self._over(task, main), context=context)
         if self._calls.stopped:
             hang_up()
 
@@ -79,19 +80,21 @@ class Slot:
         if self._task is not None:
             self._task.cancel()
 
-    async def _run(self, main: Coroutine[Any, Any, None]) -> None:
-        failed = False
+    async def _run(self, main: Coroutine[Any, Any, None]) -> bool:
+        """The call. Returns whether it failed."""
         _log.info("call started")
         try:
             await main
         except Exception:  # noqa: BLE001 - the call boundary: whatever breaks a call ends that call only
-            failed = True
             _log.exception("call failed")
-        finally:
-            # A task cancelled before its first step never awaits `main`.
-            main.close()
-            self._calls.ended(self, failed=failed)
-            _log.info("call ended", extra={"duration_s": round(loop_time_s() - self._began_s, 1)})
+            return True
+        return False
+
+    def _over(self, task: asyncio.Task[bool], main: Coroutine[Any, Any, None]) -> None:
+        """Not at the end of `_run`: a task that is cancelled before its first step never enters it."""
+        main.close()
+        self._calls.ended(self, failed=not task.cancelled() and task.result())
+        _log.info("call ended", extra={"duration_s": round(loop_time_s() - self._began_s, 1)})
 
 
 class Calls:

@@ -186,6 +186,18 @@ def test_a_call_that_does_not_listen_is_cancelled() -> None:
     assert cancelled == [True]
 
 
+def test_a_call_that_is_cancelled_before_it_began_gives_its_slot_back() -> None:
+    async def main(calls: Calls) -> None:
+        slot = calls.admit()
+        slot.start(talk(asyncio.Event()), lambda: None)
+        slot.cancel()
+        await asyncio.sleep(0.1)
+        assert calls.active == 0
+        await calls.drain(1)
+
+    run(main)
+
+
 def test_a_handshake_that_ends_after_the_drain_ends_its_call() -> None:
     async def main(calls: Calls) -> None:
         slot = calls.admit()
