@@ -143,7 +143,7 @@ class _Fetch:
                 return None
         return (
             f"The model {model.name} could not be fetched: {'; '.join(reasons)}. Mend that and run "
-            "`voxtral-kokoro models fetch` again: what is complete is kept."
+            f"`{self._store.fetch_command}` again: what is complete is kept."
         )
 
     async def _from_hub(self, model: Model, source: HubSource) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -48,6 +49,12 @@ class ModelStore:
         self.root = root
         self.catalogue = load_catalogue() if catalogue is None else catalogue
 
+    @property
+    def fetch_command(self) -> str:
+        """What fills this store, for a shell."""
+        elsewhere = "" if self.root == default_root() else f" --models-dir {shlex.quote(str(self.root))}"
+        return f"voxtral-kokoro models fetch{elsewhere}"
+
     def path(self, name: str) -> Path:
         """The folder of a model whose files are all there and of the right size.
 
@@ -60,8 +67,7 @@ class ModelStore:
         model = self.catalogue.model(name)
         for fault in self._quick_faults(model):
             raise ModelMissing(
-                f"The model {name} is not complete in {self.root}: {fault}. "
-                "Run `voxtral-kokoro models fetch`."
+                f"The model {name} is not complete in {self.root}: {fault}. Run `{self.fetch_command}`."
             )
         return self.folder(model)
 

@@ -81,7 +81,7 @@ def verify_models(store: ModelStore, models: tuple[Model, ...]) -> int:
         bad += bool(faults)
         print(f"{model.name}: {'; '.join(_shortened(faults)) or 'ok'}")
     if bad:
-        print(f"{bad} of {len(models)} are bad: run `voxtral-kokoro models fetch`.", file=sys.stderr)
+        print(f"{bad} of {len(models)} are bad: run `{store.fetch_command}`.", file=sys.stderr)
     return 1 if bad else 0
 
 

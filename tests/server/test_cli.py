@@ -7,10 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import wave
 from pathlib import Path
 
 import pytest
+
+from media.audio import silence
+from media.audio_file import write_wav
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = [sys.executable, "-m", "server.cli"]
@@ -55,23 +57,29 @@ def test_an_option_that_is_wrong(tmp_path: Path) -> None:
 def test_serving_without_models_says_what_to_do(tmp_path: Path) -> None:
     result = run("serve", "--models", tmp_path / "none", "--port", "0", "--health-port", "0", cwd=tmp_path)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].endswith("Run `voxtral-kokoro models fetch`.")
+    advice = f"Run `voxtral-kokoro models fetch --models-dir {tmp_path / 'none'}`."
+    assert result.stderr.splitlines()[-1].endswith(advice)
     assert "Traceback" not in result.stderr
 
 
 def test_calling_nobody(tmp_path: Path) -> None:
     path = tmp_path / "say.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(b"\1\0" * 16_000)
+    write_wav(path, silence(1, 16_000))
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     result = run("call", f"http://127.0.0.1:{port}", "--say", path)
     assert result.returncode == 1
     assert result.stderr.startswith("The server cannot be reached:")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_calling_what_is_no_address(tmp_path: Path) -> None:
+    write_wav(tmp_path / "say.wav", silence(0.1, 16_000))
+    result = run("call", "localhost:8000", "--say", tmp_path / "say.wav")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "'localhost:8000' is not a server's address: write it as http://127.0.0.1:8000.\n"
+    )
 
 
 @pytest.mark.parametrize("content", [None, b"this is no sound"])

@@ -91,7 +91,7 @@ def test_one_that_fails_says_why() -> None:
 
 def test_a_model_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
     config = Config.model_validate({"models": {"directory": tmp_path}})
-    with pytest.raises(ModelMissing, match=r"Run `voxtral-kokoro models fetch`\.$"):
+    with pytest.raises(ModelMissing, match=rf"Run `voxtral-kokoro models fetch --models-dir {tmp_path}`\.$"):
         build_engines(config)
 
 

