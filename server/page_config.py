@@ -35,13 +35,5 @@ def page_config(config: Config, engines: Engines) -> dict[str, Any]:
         },
         "connect_timeout_s": config.ice.connect_timeout_s,
         "spectrogram": config.spectrogram.model_dump(mode="json"),
-        "features": {
-            "text_only": True,
-            "latency": True,
-            "language_detection": config.model.multilingual != "none" or config.model.name != "tiny.en",
-        },
-        "latency_targets_ms": {
-            name.removesuffix("_ms"): value
-            for name, value in config.speech_to_speech.targets.model_dump(mode="json").items()
-        },
+        "features": {"text_only": True},
     }

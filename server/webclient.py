@@ -13,14 +13,15 @@ _CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
-    ".json": "application/json",
     ".svg": "image/svg+xml",
     ".png": "image/png",
     ".ico": "image/x-icon",
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
-"""Said by us: what Python guesses depends on the machine, and a module of the wrong type never runs."""
+"""Said by us: what Python guesses depends on the machine, and a module of the wrong type never runs.
+
+What has no type here (`package.json` is the tests') is not served."""
 
 _CACHE_CONTROL = "no-cache"
 """Asked again each time, answered with 304 where nothing changed: a page never runs half old, half new."""

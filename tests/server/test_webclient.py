@@ -20,7 +20,12 @@ def served(directory: Path) -> web.Application:
 
 def test_files_come_with_their_type_and_are_asked_for_again(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
-    for name, text in {"index.html": "<p>page", "parts/call.js": "export {}", "notes.txt": "private"}.items():
+    for name, text in {
+        "index.html": "<p>page",
+        "parts/call.js": "export {}",
+        "notes.txt": "private",
+        "package.json": "{}",
+    }.items():
         (tmp_path / name).write_text(text)
 
     async def main() -> None:
@@ -35,7 +40,13 @@ def test_files_come_with_their_type_and_are_asked_for_again(tmp_path: Path) -> N
                     assert unchanged.status == 304
                 async with client.get("/parts/call.js") as module:
                     assert module.headers["Content-Type"] == "text/javascript; charset=utf-8"
-                for path in ("/notes.txt", "/parts/", "/../pyproject.toml", "/%2e%2e/pyproject.toml"):
+                for path in (
+                    "/notes.txt",
+                    "/package.json",
+                    "/parts/",
+                    "/../pyproject.toml",
+                    "/%2e%2e/pyproject.toml",
+                ):
                     async with client.get(path) as absent:
                         assert absent.status == 404, path
 
