@@ -1,4 +1,4 @@
-# The server in an image. The default target runs on the CPU; `gpu` adds the engines for NVIDIA GPUs.
+# The server in an image. The default target runs on the CPU; `gpu` adds the libraries for engines on NVIDIA GPUs.
 #
 #   docker build -t voxtral-kokoro .
 #   docker build -t voxtral-kokoro:gpu --target gpu .
@@ -80,6 +80,7 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
 CMD ["voxtral-kokoro", "serve"]
 
 
+# For the production engines, which are not part of this version: no engine uses torch or the GPU yet.
 FROM application AS gpu
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
