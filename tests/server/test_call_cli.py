@@ -74,3 +74,23 @@ def test_a_reply_that_fails_is_told(question: Path) -> None:
 def test_a_server_that_is_full_says_so(question: Path) -> None:
     with pytest.raises(CallRefused, match="All 1 lines are busy"):
         call_to(ScriptedEngines(), question, full=True)
+
+
+def test_a_server_that_hangs_up_is_reported_at_once(question: Path) -> None:
+    async def main() -> None:
+        stt = ScriptedStt(says=("What time is it?",))
+        engines = ScriptedEngines(stt=stt, llm=ScriptedLlm(replies=("Warm.", "It is noon."))).engines()
+        async with asyncio.timeout(15), running_server(Config.model_validate(SETTINGS), engines) as server:
+            await server.engine_set.until_ready()
+
+            async def hang_up() -> None:
+                while not server.calls.active:
+                    await asyncio.sleep(0.05)
+                await server.calls.drain(0.5)
+
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(hang_up())
+                with pytest.raises(CallFailed, match=r"^The server ended the call\.$"):
+                    await call(server.url, say=question, record=None, timeout_s=60, insecure=False)
+
+    asyncio.run(main())

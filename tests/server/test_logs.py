@@ -157,4 +157,4 @@ def test_nothing_of_the_set_up_remains(tmp_path: Path) -> None:
     with logging_to(to_file(tmp_path / "a.log")):
         pass
     assert logging.getLogger().handlers == before
-    assert not [thread for thread in threading.enumerate() if "_monitor" in thread.name]
+    assert not [thread for thread in threading.enumerate() if "(_monitor)" in thread.name]
