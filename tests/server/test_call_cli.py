@@ -15,7 +15,7 @@ from server.call_cli import call
 from server.config import Config
 from server.serve import running_server
 from signaling.caller import CallFailed, CallRefused
-from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt
+from tests.scripted import LevelVad, ScriptedEngines, ScriptedLlm, ScriptedStt
 
 SETTINGS = {"server": {"port": 0, "health_port": 0, "max_calls": 1, "drain_timeout_s": 0}}
 
@@ -76,17 +76,29 @@ def test_a_server_that_is_full_says_so(question: Path) -> None:
         call_to(ScriptedEngines(), question, full=True)
 
 
+class AttentiveVad(LevelVad):
+    """Says when it was first listened with: the call stands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listened = asyncio.Event()
+
+    async def push(self, window: Audio) -> float:
+        self.listened.set()
+        return await super().push(window)
+
+
 def test_a_server_that_hangs_up_is_reported_at_once(question: Path) -> None:
     async def main() -> None:
-        stt = ScriptedStt(says=("What time is it?",))
-        engines = ScriptedEngines(stt=stt, llm=ScriptedLlm(replies=("Warm.", "It is noon."))).engines()
-        async with asyncio.timeout(15), running_server(Config.model_validate(SETTINGS), engines) as server:
+        vad = AttentiveVad()
+        config, engines = Config.model_validate(SETTINGS), ScriptedEngines(vad=vad).engines()
+        async with asyncio.timeout(15), running_server(config, engines) as server:
             await server.engine_set.until_ready()
+            vad.listened.clear()
 
             async def hang_up() -> None:
-                while not server.calls.active:
-                    await asyncio.sleep(0.05)
-                await server.calls.drain(0.5)
+                await vad.listened.wait()
+                await server.calls.drain(0)
 
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(hang_up())
