@@ -73,6 +73,8 @@ class Conversation:
         self._notify = notify
         self._interrupt_after_s = settings.turn_taking.interrupt_after_s
         self._history = History()
+        self._due: dict[str, Turn] = {}
+        """Turns with words that no prompt has held yet, or whose reply was stopped unheard; by item."""
         self._session = self._checked(session)
         self._inbox = AudioInbox(settings.audio.input_backlog_s)
         self._listening = Listening(
@@ -85,7 +87,7 @@ class Conversation:
             settings.writing,
             self._history,
             notify,
-            made=self._reply_made,
+            made=self._answer_what_is_due,
         )
         self._tasks: asyncio.TaskGroup | None = None
         self._closed = asyncio.Event()
@@ -212,6 +214,7 @@ class Conversation:
     def reset(self) -> None:
         """Forgets everything that was said."""
         self._speaking.stop("client_cancelled")
+        self._due.clear()
         self._listening.clear()
         for item_id in self._history.clear():
             self._notify(ItemDeleted(item_id))
@@ -226,7 +229,8 @@ class Conversation:
     def voice_heard(self, speech_s: float) -> None:
         detection = self._session.turn_detection
         if detection is not None and detection.interrupt_response and speech_s >= self._interrupt_after_s:
-            self._speaking.stop("turn_detected")
+            for turn in self._speaking.stop("turn_detected"):
+                self._due.setdefault(turn.item_id, turn)
 
     def turn_words(self, turn: Turn, delta: str) -> None:
         self._notify(TranscriptDelta(turn.item_id, delta))
@@ -245,9 +249,9 @@ class Conversation:
         if self._session.transcribe:
             self._notify(TranscriptCompleted(item.id, transcript.text, transcript.audio_s))
         self._notify(ItemDone(item, self._history.before(item.id)))
-        detection = self._session.turn_detection
-        if detection is not None and detection.create_response and self._unanswered():
-            self._respond(ResponseOptions(), turn)
+        if transcript.text:
+            self._due[item.id] = turn
+        self._answer_what_is_due()
 
     def turn_failed(self, turn: Turn, error: EngineError) -> None:
         log.warning("a turn could not be transcribed", extra={"error": str(error), "code": error.code})
@@ -255,30 +259,37 @@ class Conversation:
         self._history.put(item)
         self._notify(TranscriptFailed(item.id, str(error), error.code))
         self._notify(ItemDone(item, self._history.before(item.id)))
+        self._answer_what_is_due()
 
     def turn_dropped(self, turn: Turn) -> None:
         log.debug("a turn was cleared", extra={"item_id": turn.item_id})
+        self._answer_what_is_due()
 
-    def _reply_made(self) -> None:
-        """Answers a turn that ended while another reply was being made."""
-        detection = self._session.turn_detection
-        if detection is not None and detection.create_response and self._unanswered():
-            self._respond(ResponseOptions(), None)
+    def _answer_what_is_due(self) -> None:
+        """Answers the caller's turns that wait for it, once nobody speaks and nothing is still transcribed.
 
-    def _unanswered(self) -> bool:
-        """Whether an answer is due: the caller said something, has finished, and nobody answers it yet.
-
-        A turn without words (a cough) is due no answer, but one that it interrupted is.
+        A turn without words (a cough) is due no answer; those that it came in the way of are.
         """
-        if self._closed.is_set() or self._listening.speaking or self._speaking.state in MAKING:
-            return False
-        said = [item for item in self._history.items if item.text and item.role != "system"]
-        return bool(said) and said[-1].role == "user"
+        detection = self._session.turn_detection
+        transcribing = any(
+            item.role == "user" and item.status == "in_progress" for item in self._history.items
+        )
+        if (
+            self._due
+            and detection is not None
+            and detection.create_response
+            and not self._closed.is_set()
+            and not transcribing
+            and not self._listening.speaking
+            and self._speaking.state not in MAKING
+        ):
+            self._respond(ResponseOptions(), list(self._due.values())[-1])
 
     def _respond(self, options: ResponseOptions, turn: Turn | None) -> None:
         if self._tasks is None or self._closed.is_set():
             raise CallerError("the call is not running", code="call_not_running")
         self._speaking.ask(self._tasks, self._session, options, turn)
+        self._due.clear()
 
     def _checked(self, session: SessionConfig) -> SessionConfig:
         """The session, if these engines can serve it."""

@@ -104,7 +104,7 @@ class Listening:
             async with asyncio.TaskGroup() as self._tasks:
                 async for window in self._windows():
                     if window is None:
-                        self._gate_changed(self._gate.force_pause())
+                        self._gate_changed(self._gate.force_pause(), silent_s=STALL_S)
                     else:
                         await self._hear(window)
         finally:
@@ -167,7 +167,8 @@ class Listening:
         if self._gate.speaking:
             self._listener.voice_heard((self._gate.samples - self._speech_start_sample) / SPEECH_RATE_HZ)
 
-    def _gate_changed(self, change: GateStarted | GatePaused | None) -> None:
+    def _gate_changed(self, change: GateStarted | GatePaused | None, *, silent_s: float = 0.0) -> None:
+        """Follows a change that was noticed `silent_s` after the audio that brought it."""
         now_s = loop_time_s()
         match change:
             case None:
@@ -176,7 +177,7 @@ class Listening:
                 self._speech_start_sample = change.start_sample
                 self._feed(VoiceStarted(now_s))
             case GatePaused():
-                speech_end_s = now_s - (self._gate.samples - change.end_sample) / SPEECH_RATE_HZ
+                speech_end_s = now_s - silent_s - (self._gate.samples - change.end_sample) / SPEECH_RATE_HZ
                 if self._turn is not None:
                     self._turn.times.speech_end_s = speech_end_s
                     self._turn.end_ms = _milliseconds(change.end_sample)
@@ -280,6 +281,9 @@ class Listening:
         assert self._turn is not None
         turn, self._turn = self._turn, None
         turn.times.ended_s = loop_time_s()
+        if turn.transcribing is not None:
+            # What came since the pause began may be the start of what is said next.
+            self._before.extend(turn.held)
         if turn.judging is not None:
             turn.judging.cancel()
         self._listener.turn_ended(turn)

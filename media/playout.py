@@ -77,6 +77,11 @@ class Playout:
             self._room.clear()
             await self._room.wait()
 
+    @property
+    def lead_s(self) -> float:
+        """How much sound waits to be heard, in seconds."""
+        return self._queued_samples() / PLAYOUT_RATE_HZ
+
     def append(self, response_id: str, audio: Audio) -> None:
         """More of a response's sound. Ignored for a response that was flushed."""
         track = self._tracks.get(response_id)
@@ -120,12 +125,11 @@ class Playout:
 
     def flush(self) -> None:
         """Falls silent within a 5 ms fade; what was to be heard is gone."""
-        for track in self._tracks.values():
-            if track.played_samples and track.pieces:
-                rest = track.pieces[0][:FADE_SAMPLES]
-                ramp = np.linspace(1.0, 0.0, len(rest), endpoint=False, dtype=np.float32)
-                self._tail = (rest * ramp).astype(np.int16)
-            break
+        sounding = next(iter(self._tracks.values()), None)
+        if sounding is not None and sounding.played_samples and sounding.pieces:
+            rest = sounding.pieces[0][:FADE_SAMPLES]
+            ramp = np.linspace(1.0, 0.0, len(rest), endpoint=False, dtype=np.float32)
+            self._tail = (rest * ramp).astype(np.int16)
         self._tracks.clear()
         self._room.set()
 

@@ -54,8 +54,11 @@ class Reply:
         kind: PartKind = "output_audio" if modality == "audio" else "output_text"
         self.item = Item(new_id("item"), "assistant", (Part(kind, ""),), "in_progress")
         self.times = ReplyTimes(asked_s=loop_time_s())
-        self.turn_times = turn.times if turn else None
-        self.turn_item_id = turn.item_id if turn else None
+        self.task: asyncio.Task[None] | None = None
+        """Makes it."""
+        self.cut = False
+        """Whether the client or the caller ended it before its end."""
+        self._turn = turn
         self.clauses: list[SpokenClause] = []
         self.sound_s = 0.0
         """How much sound was made of it."""
@@ -75,6 +78,11 @@ class Reply:
         """Whether its words were given, not thought of: a greeting."""
         return self._options.spoken_text is not None
 
+    @property
+    def turn(self) -> Turn | None:
+        """The caller's turn that it answers, if it answers one."""
+        return self._turn
+
     async def make(
         self, writing: Writing, engines: Engines, playout: Playout, notify: Callable[[CallEvent], None]
     ) -> None:
@@ -92,6 +100,11 @@ class Reply:
     def heard_text(self, heard_s: float) -> str:
         """What was heard of it after `heard_s` of its sound."""
         return heard_text(self.clauses, heard_s)
+
+    def forget_unspoken(self) -> None:
+        """Takes back the words that have no sound: they will never be heard."""
+        if self.spoken:
+            self.say(self.heard_text(self.sound_s))
 
     def say(self, text: str) -> None:
         """Sets what the item says."""
@@ -177,10 +190,11 @@ class Reply:
         )
         while (text := await clauses.get()) is not None:
             await playout.room(self.id)
-            clause = SpokenClause(text, start_s=self.sound_s, end_s=self.sound_s)
-            self.clauses.append(clause)
             words = speakable(text, language)
+            clause = SpokenClause(text, self.sound_s, len(words.split()), end_s=self.sound_s)
+            self.clauses.append(clause)
             if not words:
+                clause.complete = True
                 continue
             self.times.synthesis_s = self.times.synthesis_s or loop_time_s()
             request = TtsRequest(words, self._session.voice, self._session.speed, playout.lead_s)
@@ -192,3 +206,4 @@ class Reply:
                     clause.end_s = self.sound_s
                     playout.append(self.id, chunk.audio)
                     notify(OutputAudioDelta(self.id, self.item.id, chunk.audio))
+            clause.complete = True

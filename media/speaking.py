@@ -93,7 +93,8 @@ class Speaking:
         self.playout = Playout(audio, self._sound_began, self._sound_ended)
         self._replies: dict[str, Reply] = {}
         self._making: Reply | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Of replies that are made, or were abandoned and have not ended yet."""
 
     @property
     def state(self) -> AgentState:
@@ -121,10 +122,16 @@ class Speaking:
                 case _:
                     assert_never(command)
 
-    def stop(self, reason: StatusReason) -> bool:
-        """Falls silent and makes no more. Returns whether there was anything to stop."""
+    def stop(self, reason: StatusReason) -> tuple[Turn, ...]:
+        """Falls silent and makes no more.
+
+        Returns the turns whose answers were stopped before a word of them was heard.
+        """
         if self._floor.state is AgentState.IDLE:
-            return False
+            return ()
+        stopped = [self._replies[response_id] for response_id in self.playout.sounding]
+        if self._making is not None and self._making not in stopped:
+            stopped.append(self._making)
         for command in self._floor.feed(Stopped(loop_time_s(), reason)):
             match command:
                 case AbandonResponse():
@@ -135,7 +142,7 @@ class Speaking:
                     raise AssertionError("stopping starts nothing")
                 case _:
                     assert_never(command)
-        return True
+        return tuple(reply.turn for reply in stopped if reply.turn is not None and not reply.item.text)
 
     def cancel(self, response_id: str | None) -> None:
         """What a client means by cancelling: no more is made; what was made is still heard out.
@@ -150,6 +157,7 @@ class Speaking:
         reply = self._making
         self._abandon("client_cancelled")
         self._feed_made(reply)
+        self._made()
 
     def truncate(self, item_id: str, audio_end_ms: int) -> None:
         """The client heard this much of an item, and no more.
@@ -186,7 +194,8 @@ class Speaking:
             self._writing.temperature,
             self._streaming,
         )
-        previous, self._making = self._task, reply
+        self._making = reply
+        before_it = frozenset(self._tasks)
         self._remember(reply)
         if reply.spoken:
             self.playout.open(reply.id)
@@ -195,12 +204,14 @@ class Speaking:
         before = self._history.add(reply.item)
         self._notify(ItemAdded(reply.item, before))
         self._notify(OutputPartAdded(reply.id, reply.item))
-        self._task = tasks.create_task(self._make(reply, writing, previous), name=f"reply {reply.id}")
+        reply.task = tasks.create_task(self._make(reply, writing, before_it), name=f"reply {reply.id}")
+        self._tasks.add(reply.task)
+        reply.task.add_done_callback(self._tasks.discard)
 
-    async def _make(self, reply: Reply, writing: Writing, previous: asyncio.Task[None] | None) -> None:
-        if previous is not None and not previous.done():
-            # An interrupted reply frees its engines first: two at once would starve each other.
-            await asyncio.wait({previous})
+    async def _make(self, reply: Reply, writing: Writing, before_it: frozenset[asyncio.Task[None]]) -> None:
+        if before_it:
+            # Interrupted replies free their engines first: two at once would starve each other.
+            await asyncio.wait(before_it)
         error: VoxtralKokoroError | None = None
         try:
             await reply.make(writing, self._engines, self.playout, lambda event: self._relay(reply, event))
@@ -212,10 +223,10 @@ class Speaking:
             log.warning("a response failed", extra={"error": str(error), "code": error.code})
             reply.response = replace(reply.response, status="failed", error=str(error), error_code=error.code)
             self._notify(CallFault(str(error), error.code))
+            reply.forget_unspoken()
         self._conclude(reply)
         self._feed_made(reply)
-        if error is None:
-            self._made()
+        self._made()
 
     def _relay(self, reply: Reply, event: CallEvent) -> None:
         if reply is self._making:
@@ -225,18 +236,17 @@ class Speaking:
     def _abandon(self, reason: StatusReason) -> None:
         reply = self._making
         assert reply is not None
-        if self._task is not None:
-            self._task.cancel()
+        if reply.task is not None:
+            reply.task.cancel()
         reply.response = replace(reply.response, status="cancelled", reason=reason)
-        if reply.spoken:
-            # Words that were written but have no sound yet will never be heard.
-            reply.say(reply.heard_text(reply.sound_s))
+        reply.forget_unspoken()
         self._conclude(reply)
 
     def _conclude(self, reply: Reply) -> None:
         """Says that no more of the reply will be made."""
         self._making = None
-        status: ItemStatus = "completed" if reply.response.status == "in_progress" else "incomplete"
+        whole = reply.response.status == "in_progress" and not reply.cut
+        status: ItemStatus = "completed" if whole else "incomplete"
         reply.item = replace(reply.item, status=status)
         self._history.put(reply.item)
         self._notify(ItemDone(reply.item, self._history.before(reply.item.id)))
@@ -260,9 +270,8 @@ class Speaking:
         self._notify(OutputBufferStarted(response_id))
         reply = self._replies[response_id]
         if not reply.verbatim:
-            self._notify(
-                TurnMeasured(measure(reply.id, reply.turn_item_id, reply.turn_times, reply.times, now_s))
-            )
+            turn_times, item_id = (reply.turn.times, reply.turn.item_id) if reply.turn else (None, None)
+            self._notify(TurnMeasured(measure(reply.id, item_id, turn_times, reply.times, now_s)))
 
     def _sound_ended(self, response_id: str) -> None:
         if not self.playout.pending:
@@ -281,6 +290,7 @@ class Speaking:
     def _cut(self, reply: Reply, heard_s: float) -> None:
         """Makes the history say what was heard, and no more."""
         text = reply.heard_text(heard_s)
+        reply.cut = True
         reply.say(text)
         reply.item = replace(reply.item, status="incomplete")
         self._history.put(reply.item)

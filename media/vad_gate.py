@@ -19,7 +19,7 @@ class VadSettings(Section):
     threshold: float = Field(0.5, gt=0, lt=1)
     """P(speech) from which a 32 ms window counts as speech."""
     release: float = Field(0.15, ge=0, lt=1)
-    """How far below `threshold` P(speech) must fall for speech to pause: hysteresis."""
+    """How far below `threshold` P(speech) must fall for speech to pause, at most to its half: hysteresis."""
     start_ms: int = Field(96, ge=32, le=1000)
     """Speech must last this long to count: a click does not."""
     pause_ms: int = Field(192, ge=32, le=2000)
@@ -69,7 +69,7 @@ class VadGate:
         """The change that the next window brings, if any."""
         self._index += 1
         if self._speaking:
-            changes = probability < max(0.01, self.threshold - self._release)
+            changes = probability < max(self.threshold / 2, self.threshold - self._release)
         else:
             changes = probability >= self.threshold
         self._run = self._run + 1 if changes else 0

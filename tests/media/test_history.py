@@ -58,12 +58,17 @@ def test_what_was_deleted_stays_deleted() -> None:
 
 
 def test_roles_alternate_in_the_prompt() -> None:
-    said = (item("1", "I would like"), item("2", "a table"), item("3", "Sure.", "assistant"), item("4", " "))
+    said = (
+        item("1", "I would like"),
+        item("2", "a table"),
+        item("3", "Sure.", "assistant"),
+        item("4", "Now."),
+    )
     assert prompt("Be brief.", said, 1000) == (
         ChatMessage("system", "Be brief."),
         ChatMessage("user", "I would like a table"),
         ChatMessage("assistant", "Sure."),
-        ChatMessage("user", " "),
+        ChatMessage("user", "Now."),
     )
 
 
@@ -96,16 +101,36 @@ WORDS = [SpokenWord(word, n * 0.5, (n + 1) * 0.5) for n, word in enumerate(["fiv
     ],
 )
 def test_words_count_as_heard_from_their_middle(heard_s: float, expected: str) -> None:
-    clause = SpokenClause("Five dollars please.", 1.0, list(WORDS), 2.5)
+    clause = SpokenClause("Five dollars please.", 1.0, 3, list(WORDS), 2.5, complete=True)
     assert heard_text([clause], heard_s) == expected
 
 
 def test_clauses_before_are_whole_and_those_after_are_not_there() -> None:
     clauses = [
-        SpokenClause("Yes. ", 0.0, [], 1.0),
-        SpokenClause("$5 please.", 1.0, list(WORDS), 2.5),
-        SpokenClause("Bye.", 2.5, [], 3.0),
+        SpokenClause("Yes. ", 0.0, 1, [], 1.0, complete=True),
+        SpokenClause("$5 please.", 1.0, 3, list(WORDS), 2.5, complete=True),
+        SpokenClause("Bye.", 2.5, 1, [], 3.0, complete=True),
     ]
     assert heard_text(clauses, 2.0) == "Yes. $5"
     assert heard_text(clauses, 2.6) == "Yes. $5 please."
     assert heard_text(clauses, 3.0) == "Yes. $5 please. Bye."
+
+
+def test_a_clause_that_is_still_made_is_not_heard_whole() -> None:
+    clause = SpokenClause("Five dollars please, my friend.", 1.0, 5, list(WORDS[:2]), 2.0)
+    assert clause.heard_text(1.3) == "Five"
+    assert clause.heard_text(9.0) == "Five dollars"
+    assert SpokenClause("Nothing yet.", 1.0, 2, [], 1.0).heard_text(1.0) == ""
+
+
+def test_a_message_beyond_the_budget_is_cut_and_does_not_stay() -> None:
+    said = [item("1", "x" * 20_000 + " end")]
+    assert prompt("Be brief.", tuple(said), 1000)[1].text.endswith("x end")
+    assert len(prompt("Be brief.", tuple(said), 1000)[1].text) == 1000
+    said += [item("2", "Are you there?"), item("3", "Hello?")]
+    assert prompt("Be brief.", tuple(said), 1000)[1:] == (ChatMessage("user", "Are you there? Hello?"),)
+
+
+def test_what_is_left_begins_with_the_caller() -> None:
+    said = (item("1", "a" * 600), item("2", "b" * 600, "assistant"), item("3", "c"))
+    assert [message.role for message in prompt("Be brief.", said, 1000)] == ["system", "user"]
