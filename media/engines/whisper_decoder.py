@@ -9,6 +9,7 @@ to its token limit. Either is decoded again in the full window.
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from dataclasses import dataclass
@@ -104,6 +105,10 @@ class WhisperDecoder:
             )
         except (RuntimeError, ValueError) as error:
             raise damaged(weights) from error
+        try:
+            json.loads(vocabulary.read_bytes())
+        except ValueError as error:  # of which the tokenizer would raise a bare Exception
+            raise damaged(vocabulary) from error
         self._tokenizer = tokenizers.Tokenizer.from_file(str(vocabulary))
         self.languages: tuple[str, ...] = ("en",)
         if self._model.is_multilingual:

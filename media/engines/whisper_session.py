@@ -121,7 +121,9 @@ class WhisperSession:
         """
         if self._aborted:
             raise EngineError("The transcription was aborted.", code="aborted")
-        while self._tail_is_long:  # piece by piece, so that other calls' flushes come between
+        while (
+            self._tail_is_long and not self._aborted
+        ):  # piece by piece, so that other calls' flushes come between
             await self._inference.run(self._commit)
         if self._last.samples < self._samples:
             await self._inference.run(self._transcribe)
@@ -173,6 +175,10 @@ class WhisperSession:
             self._language = decoded.language
         self._parts[:1] = [tail[cut:]]
         self._committed_samples += cut
+        if self._last.samples < self._committed_samples:
+            text = _join(self._committed, decoded.language)
+            audio_s = self._committed_samples / SPEECH_RATE_HZ
+            self._last = _Done(Transcript(text, audio_s, decoded.language), self._committed_samples)
 
     def _tail(self) -> npt.NDArray[np.float32]:
         """What is not committed, which becomes the buffer's first part."""
