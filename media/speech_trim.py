@@ -18,10 +18,10 @@ _FRAME_S = 0.005
 _FLOOR_BELOW_PEAK_DB = 42.0
 """What is quieter than the loudest frame by this is not speech: breath and the model's noise floor."""
 
-_LEAD_S = 0.010
+LEAD_S = 0.010
 """Kept before the onset: the start of a soft consonant lies under the threshold."""
 
-_TAIL_S = 0.030
+TAIL_S = 0.030
 """Kept after the last sound: its decay. It counts as part of the pause."""
 
 _CLOSERS = "\"'”’»)]」』"
@@ -74,8 +74,8 @@ def trim_speech(samples: npt.NDArray[np.float32], rate_hz: int, *, pause_s: floa
     if bounds is None:
         return TrimmedSpeech(samples[:0], 0)
     onset, end = bounds
-    start = max(0, onset - round(_LEAD_S * rate_hz))
-    kept = samples[start : end + round(min(_TAIL_S, pause_s) * rate_hz)].copy()
+    start = max(0, onset - round(LEAD_S * rate_hz))
+    kept = samples[start : end + round(min(TAIL_S, pause_s) * rate_hz)].copy()
     fade = min(round(FADE_S * rate_hz), len(kept) // 2)
     ramp = np.linspace(0.0, 1.0, fade, endpoint=False, dtype=np.float32)
     kept[:fade] *= ramp
@@ -84,12 +84,22 @@ def trim_speech(samples: npt.NDArray[np.float32], rate_hz: int, *, pause_s: floa
     return TrimmedSpeech(np.pad(kept, (0, max(0, spoken - len(kept)))), start)
 
 
-def sound_bounds(samples: npt.NDArray[np.float32], rate_hz: int) -> tuple[int, int] | None:
-    """The first and the last sounding frame of 5 ms, as samples (the end is exclusive); None in silence."""
+def sound_bounds(
+    samples: npt.NDArray[np.float32], rate_hz: int, *, peak: float | None = None
+) -> tuple[int, int] | None:
+    """The first and the last sounding frame of 5 ms, as samples (the end is exclusive); None in silence.
+
+    What sounds is measured against the loudest frame, or against that of a louder whole: `peak` is its
+    largest sample.
+    """
     frame = round(_FRAME_S * rate_hz)
     frames = samples[: len(samples) // frame * frame].reshape(-1, frame)
     power = np.mean(np.square(frames), axis=1)
     if not len(power) or power.max() <= 0.0:
         return None
-    sounding = np.flatnonzero(power > power.max() * 10 ** (-_FLOOR_BELOW_PEAK_DB / 10))
+    # A frame's power is at most the square of its peak; speech stays about 9 dB below that.
+    loudest = power.max() if peak is None else max(float(power.max()), peak**2 / 8)
+    sounding = np.flatnonzero(power > loudest * 10 ** (-_FLOOR_BELOW_PEAK_DB / 10))
+    if not len(sounding):
+        return None
     return int(sounding[0]) * frame, (int(sounding[-1]) + 1) * frame

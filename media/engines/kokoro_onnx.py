@@ -1,48 +1,66 @@
 """Kokoro-82M on ONNX Runtime: the embedded text-to-speech.
 
-The graph takes `tokens` (1, n) int64, `style` (1, 256) float32 and `speed` (1,) float32; it gives 24 kHz
-audio.
+A clause that is wanted at once is spoken in windows, by predicted norm statistics (`kokoro_parts`,
+`kokoro_norms`); one that has time is spoken whole.
 """
 
 from __future__ import annotations
 
 import difflib
-import io
-import shutil
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
-from media.audio import Audio
+from media.clock import thread_time_s
 from media.engines.g2p import pronounce, unavailable
-from media.engines.inference import InferenceThreads
-from media.engines.kokoro_runs import Run, runs_of, word_spans
+from media.engines.inference import InferenceThreads, Urgency
+from media.engines.kokoro_clause import RATE_HZ, ClauseSound
+from media.engines.kokoro_norms import KokoroNorms
+from media.engines.kokoro_parts import CONTEXT_FRAMES, FRAME_SAMPLES, Floats, KokoroParts, NormStatistics
+from media.engines.kokoro_runs import Run, runs_of
 from media.engines.kokoro_voices import STYLE_ROWS, STYLE_WIDTH, VOICE_NAMES, label_of, language_of
+from media.engines.memory import give_back_freed
 from media.engines.model_files import damaged, require_files
-from media.engines.onnx import ONNX_ERRORS, inference_session
-from media.engines.protocols import SpeechChunk, SpokenWord, TtsRequest, Voice
-from media.errors import CallerError, EngineError, ModelMissing, VoiceUnavailable
-from media.speech_trim import pause_after_s, trim_speech
-
-RATE_HZ = 24_000
-FRAME_SAMPLES = 600
-"""The unit of the durations: 25 ms."""
+from media.engines.onnx import ONNX_ERRORS
+from media.engines.protocols import SpeechChunk, TtsRequest, Voice
+from media.engines.window_plan import first_window, next_window
+from media.errors import CallerError, EngineError, VoiceUnavailable
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
 
-DURATIONS_OUTPUT = "/encoder/Round_output_0"
-"""The duration predictor's rounded result: how many frames each token lasts, (1, n) float32."""
-
-SOUND_LEAD_S = 0.06
-"""Kokoro's sounds come this long before the durations say (the median at the ends of pauses)."""
-
+_WARM_UP = "Let me think about that for you."
+_FRAME_S = FRAME_SAMPLES / RATE_HZ
 _STYLE_ROW_BYTES = STYLE_WIDTH * 4
-_WARM_UP = TtsRequest("Hello, how are you today?", "af_heart")
+_LONG_LEAD_S = 3600.0
+_LOUDEST = 1.2
+"""Kokoro's samples stay below 1; more comes of statistics that do not fit the clause."""
+_AMPLE = 1.3
+"""A clause is spoken whole where there is so many times the time that it should take."""
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How long things take here and now, as multiples of the sound's own length: 1 is real time.
+
+    Guesses at first, then a moving mean of what was measured; the machine may be busy with other calls.
+    """
+
+    whole: float = 0.7
+    window: float = 0.8
+
+    def whole_took(self, spent_s: float, frames: int) -> None:
+        self.whole += 0.3 * (spent_s / (frames * _FRAME_S) - self.whole)
+
+    def window_took(self, spent_s: float, frames: int) -> None:
+        self.window += 0.3 * (spent_s / ((frames + 2 * CONTEXT_FRAMES) * _FRAME_S) - self.window)
 
 
 class KokoroOnnx:
@@ -52,16 +70,25 @@ class KokoroOnnx:
         model: `kokoro-v1.0.int8.onnx` or another export of the same graph.
         voices_dir: holds `NAME.bin` of each of the 54 voices: float32, one style of 256 for each of the
             510 lengths that a clause can have.
-        threads: of one synthesis. One is nearly as fast as two.
+        threads: of one synthesis.
         parallel: how many clauses are synthesised at once, each on `threads` of its own.
     """
 
-    def __init__(self, model: Path, voices_dir: Path, *, threads: int = 1, parallel: int = 1) -> None:
+    def __init__(
+        self,
+        model: Path,
+        voices_dir: Path,
+        *,
+        threads: int = 1,
+        parallel: int = 1,
+    ) -> None:
         self._model = model
         self._voices_dir = voices_dir
         self._threads = threads
         self._inference = InferenceThreads("kokoro", threads=parallel, failures=ONNX_ERRORS)
-        self._session: ort.InferenceSession | None = None
+        self._parts: KokoroParts | None = None
+        self._norms: KokoroNorms | None = None
+        self._pace = _Pace()
         self._running: set[ort.RunOptions] = set()
         self._voices = tuple(
             Voice(name, language_of(name), label_of(name), unavailable(language_of(name)))
@@ -81,24 +108,31 @@ class KokoroOnnx:
         return self._voices
 
     async def start(self) -> None:
-        """Loads the model and speaks a sentence to warm it: about 2 s.
+        """Loads the model and speaks a sentence, whole and in windows, to warm it: about 4 s.
 
         Raises:
             ModelMissing: the model or a voice is absent or truncated.
             EngineError: espeak-ng cannot be loaded.
         """
-        self._session = await self._inference.run(self._load)
-        async for _ in self.speak(_WARM_UP):
-            pass
+        if self._parts is not None:
+            return
+        try:
+            self._parts, self._norms = await self._inference.run(self._load)
+        except BaseException:
+            await self.close()
+            raise
+        for lead_s in (_LONG_LEAD_S, 0.0):
+            async for _ in self.speak(TtsRequest(_WARM_UP, VOICE_NAMES[0], lead_s=lead_s)):
+                pass
 
     async def close(self) -> None:
         for options in self._running:
             options.terminate = True
         await self._inference.close()
-        self._session = None
+        self._parts = self._norms = None
 
     async def speak(self, request: TtsRequest) -> AsyncGenerator[SpeechChunk, None]:
-        """Streams the clause: one chunk for each run of the model, which takes up to 510 tokens.
+        """Streams the clause.
 
         Nothing comes out of a text without anything speakable. Closing the generator stops the model within
         the operator that it is at.
@@ -113,22 +147,26 @@ class KokoroOnnx:
             raise CallerError(
                 f"The speed is {request.speed:g}; it can be {MIN_SPEED:g} to {MAX_SPEED:g}.", param="speed"
             )
-        session = self._session
-        if session is None:
+        parts, norms = self._parts, self._norms
+        if parts is None or norms is None:
             raise EngineError(f"The engine {self.name} is not started.", code="engine_closed")
         options = ort.RunOptions()
         options.log_severity_level = 4  # being terminated is no error worth a line
         # What a long clause needed goes back to the system: 0.5 GB after 25 s of audio otherwise stay.
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self._running.add(options)
+        synthesis = _Synthesis(parts, options, norms, self._pace, request)
+        needed_at_s = thread_time_s() + request.lead_s
+        spoken_s = 0.0
         try:
-            words = await self._inference.run(partial(pronounce, request.text, language))
-            spoken_samples = 0
-            for run in runs_of(words):
-                synthesis = _Synthesis(session, options, self._style(request.voice, run), request.speed)
-                chunk = await self._inference.run(partial(synthesis.speak, run))
-                yield _later(chunk, spoken_samples / RATE_HZ)
-                spoken_samples += len(chunk.audio)
+            for run in runs_of(await self._inference.run(partial(pronounce, request.text, language))):
+                work = partial(synthesis.prepare, run, self._style(request.voice, run), spoken_s)
+                sound = await self._inference.run(work)
+                for piece, urgency in synthesis.pieces(sound, needed_at_s + spoken_s):
+                    chunk = await self._inference.run(piece, urgency=urgency)
+                    if chunk is not None:
+                        yield chunk
+                spoken_s += sound.spoken_s
         finally:
             options.terminate = True
             self._running.discard(options)
@@ -142,18 +180,17 @@ class KokoroOnnx:
         nearest = difflib.get_close_matches(voice_name, VOICE_NAMES, n=1, cutoff=0.0)[0]
         raise VoiceUnavailable(f"There is no voice {voice_name!r}: did you mean {nearest}?")
 
-    def _load(self) -> ort.InferenceSession:
+    def _load(self) -> tuple[KokoroParts, KokoroNorms]:
         voice_files = [self._voice_file(name) for name in VOICE_NAMES]
         require_files(self._model, *voice_files)
         for file in voice_files:
             if file.stat().st_size != STYLE_ROWS * _STYLE_ROW_BYTES:
                 raise damaged(file)
-        try:
-            return inference_session(_with_output(self._model, DURATIONS_OUTPUT), threads=self._threads)
-        except ModelMissing as error:
-            raise damaged(self._model) from error
+        parts = KokoroParts.load(self._model, threads=self._threads)
+        give_back_freed()
+        return parts, KokoroNorms()
 
-    def _style(self, voice: str, run: Run) -> npt.NDArray[np.float32]:
+    def _style(self, voice: str, run: Run) -> Floats:
         """The style for a run of this length, shape (1, 256): 1 KiB of a file that the page cache holds."""
         row = len(run.token_ids) - 1
         return np.fromfile(
@@ -166,68 +203,70 @@ class KokoroOnnx:
 
 @dataclass(frozen=True, slots=True)
 class _Synthesis:
-    """What one run of the model needs besides its words."""
+    """One request's work, in pieces for the engine's thread: other calls' pieces come between."""
 
-    session: ort.InferenceSession
+    parts: KokoroParts
     options: ort.RunOptions
-    style: npt.NDArray[np.float32]
-    speed: float
+    norms: KokoroNorms
+    pace: _Pace
+    request: TtsRequest
 
-    def speak(self, run: Run) -> SpeechChunk:
-        """Blocks for about a quarter of the audio's length. Words are timed from the chunk's first sample."""
-        samples, frames = self.session.run(
-            ["audio", DURATIONS_OUTPUT],
-            {
-                "tokens": np.array([[0, *run.token_ids, 0]], np.int64),
-                "style": self.style,
-                "speed": np.array([self.speed], np.float32),
-            },
-            self.options,
-        )
-        pause_s = pause_after_s(run.words[-1].text, speed=self.speed)
-        speech = trim_speech(samples, RATE_HZ, pause_s=pause_s)
-        audio = Audio(speech.samples, RATE_HZ)
-        ends_s = np.cumsum(frames.reshape(-1), dtype=np.float64) * FRAME_SAMPLES / RATE_HZ
-        shift_s = speech.lead_samples / RATE_HZ + SOUND_LEAD_S
-        last_s = max(0.0, audio.duration_s - pause_s)
-        times_s = np.clip(ends_s - shift_s, 0.0, last_s)
-        return SpeechChunk(audio, _timed_words(run, times_s))
+    def prepare(self, run: Run, style: Floats, offset_s: float) -> ClauseSound:
+        """The front: an eighth of the whole work. Blocks."""
+        clause = self.parts.prepare(run.token_ids, style, self.request.speed, self.options)
+        return ClauseSound(clause, run, self.request.speed, offset_s)
+
+    def pieces(
+        self, sound: ClauseSound, needed_at_s: float
+    ) -> Iterator[tuple[Callable[[], SpeechChunk | None], Urgency]]:
+        """What is left to do, each a call that blocks. The next is asked for when the one before is done.
+
+        Args:
+            sound: from `prepare`.
+            needed_at_s: when the sound before it ends, on the threads' clock.
+        """
+        frames = sound.clause.frames
+        statistics = self.norms.predict(self.request.voice, sound.clause)
+        lead_s = needed_at_s - thread_time_s()
+        if statistics is None or lead_s > _AMPLE * self.pace.whole * frames * _FRAME_S:
+            yield partial(self._whole, sound), Urgency.SOON if lead_s > 0 else Urgency.NOW
+            return
+        at, end = sound.frames_heard
+        size = first_window(end - at, self.pace.window, max(0.0, lead_s) / _FRAME_S)
+        while True:
+            stop = at + size
+            yield partial(self._window, sound, statistics, at, stop, is_last=stop == end), Urgency.NOW
+            at = stop
+            if at >= end:
+                return
+            # The sound of this clause began when it was needed, or now, if that is past.
+            needed_at_s = max(needed_at_s, thread_time_s() - sound.spoken_s)
+            unheard_s = needed_at_s + sound.spoken_s - thread_time_s()
+            size = next_window(end - at, self.pace.window, unheard_s / _FRAME_S)
+
+    def _whole(self, sound: ClauseSound) -> SpeechChunk | None:
+        begun_s = thread_time_s()
+        samples, statistics = self.parts.speak_whole(sound.clause, self.options)
+        self.pace.whole_took(thread_time_s() - begun_s, sound.clause.frames)
+        self.norms.learn(self.request.voice, sound.clause, statistics)
+        return sound.whole(samples)
+
+    def _window(
+        self, sound: ClauseSound, statistics: NormStatistics, first: int, last: int, *, is_last: bool
+    ) -> SpeechChunk | None:
+        begun_s = thread_time_s()
+        # One frame more than is heard now: the next window is faded in over it.
+        stop = last if is_last else min(last + 1, sound.clause.frames)
+        if sound.exact is None:
+            samples = self.parts.speak_window(sound.clause, statistics, first, stop, self.options)
+            self.pace.window_took(thread_time_s() - begun_s, stop - first)
+            if not _plausible(samples):
+                log.warning("a window was implausible, its clause is spoken whole")
+                sound.exact, _ = self.parts.speak_whole(sound.clause, self.options)
+        if sound.exact is not None:
+            samples = sound.exact[first * FRAME_SAMPLES : stop * FRAME_SAMPLES]
+        return sound.window(first, samples, last=is_last)
 
 
-def _timed_words(run: Run, token_ends_s: npt.NDArray[np.float64]) -> tuple[SpokenWord, ...]:
-    """The run's words; `token_ends_s` has the pad before the first token at index 0."""
-    return tuple(
-        SpokenWord(word.text, float(token_ends_s[first]), float(token_ends_s[last + 1]))
-        for word, (first, last) in zip(run.words, word_spans(run.words), strict=True)
-    )
-
-
-def _later(chunk: SpeechChunk, by_s: float) -> SpeechChunk:
-    """The chunk, its words timed from the start of the clause."""
-    if not by_s:
-        return chunk
-    words = (SpokenWord(word.text, word.start_s + by_s, word.end_s + by_s) for word in chunk.words)
-    return SpeechChunk(chunk.audio, tuple(words))
-
-
-def _with_output(model: Path, value: str) -> bytes:
-    """A model file's bytes, with one of the graph's inner float values made an output.
-
-    In protobuf's wire format a message may be continued by appending to it: an embedded message that occurs
-    twice is merged, a repeated field that occurs again grows. So `ModelProto{graph{output[ValueInfoProto]}}`
-    after the end of the file adds an output to the graph that is in it, and no ONNX package is needed.
-    """
-    float_tensor = _field(1, b"\x08\x01")  # TypeProto.tensor_type {elem_type (field 1, varint): FLOAT (1)}
-    value_info = _field(1, value.encode()) + _field(2, float_tensor)  # ValueInfoProto.name, .type
-    graph = _field(12, value_info)  # GraphProto.output
-    # BytesIO hands out its own buffer, so 90 MB are never in memory twice.
-    whole = io.BytesIO()
-    with model.open("rb") as file:
-        shutil.copyfileobj(file, whole, length=1 << 20)
-    whole.write(_field(7, graph))  # ModelProto.graph
-    return whole.getvalue()
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """A length-delimited protobuf field with a number below 16 and less than 128 bytes."""
-    return bytes([number << 3 | 2, len(content)]) + content
+def _plausible(samples: Floats) -> bool:
+    return bool(np.isfinite(samples).all()) and float(np.abs(samples).max(initial=0.0)) <= _LOUDEST

@@ -199,11 +199,14 @@ class TtsRequest:
         text: plain words, already made speakable, with its final punctuation.
         voice: a `Voice.name`.
         speed: 1 is the voice's own; 0.5 to 2.
+        lead_s: how much sound is still to be heard before this. An engine that can be heard sooner at
+            some cost need not pay it while there is that much time.
     """
 
     text: str
     voice: str
     speed: float = 1.0
+    lead_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

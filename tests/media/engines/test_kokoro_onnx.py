@@ -13,6 +13,7 @@ import pytest
 from faster_whisper import WhisperModel
 
 from media.audio import Audio, concatenate
+from media.clock import thread_time_s
 from media.engines.g2p import unavailable
 from media.engines.kokoro_onnx import RATE_HZ, KokoroOnnx
 from media.engines.kokoro_voices import VOICE_NAMES, language_of
@@ -26,6 +27,7 @@ MODEL = Path("kokoro-82m-int8/kokoro-v1.0.int8.onnx")
 VOICES = Path("kokoro-voices")
 
 TIMEOUT_S = 60
+AMPLE_S = 600.0
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +43,14 @@ def whisper(models_dir: Path) -> WhisperModel:
     return WhisperModel(str(models_dir / "whisper-base"), device="cpu", compute_type="int8", cpu_threads=1)
 
 
-def spoken(engine: KokoroOnnx, text: str, voice: str = "af_heart", speed: float = 1.0) -> list[SpeechChunk]:
+def spoken(
+    engine: KokoroOnnx, text: str, voice: str = "af_heart", speed: float = 1.0, *, lead_s: float = 0.0
+) -> list[SpeechChunk]:
+    """What is spoken: in windows, or whole where there is time (`AMPLE_S`)."""
+
     async def speak() -> list[SpeechChunk]:
         async with asyncio.timeout(TIMEOUT_S):
-            return [chunk async for chunk in engine.speak(TtsRequest(text, voice, speed))]
+            return [chunk async for chunk in engine.speak(TtsRequest(text, voice, speed, lead_s))]
 
     return asyncio.run(speak())
 
@@ -105,11 +111,11 @@ def test_the_54_voices_are_listed_and_each_says_whether_it_can_speak(engine: Kok
 
 
 @pytest.mark.parametrize("voice", ["af_heart", "am_michael", "bf_emma", "af_nicole", "ff_siwis"])
-@pytest.mark.parametrize("text", ["Okay.", "He sat here,"])
+@pytest.mark.parametrize(("text", "lead_s"), [("Okay.", 0.0), ("Okay.", AMPLE_S), ("He sat here,", 0.0)])
 def test_a_clause_begins_at_its_sound_and_ends_with_its_pause(
-    engine: KokoroOnnx, voice: str, text: str
+    engine: KokoroOnnx, voice: str, text: str, lead_s: float
 ) -> None:
-    audio = sound_of(spoken(engine, text, voice))
+    audio = sound_of(spoken(engine, text, voice, lead_s=lead_s))
     pause_s = pause_after_s(text)
     onset = [audio.slice_s(start_s, start_s + 0.01) for start_s in (0.0, 0.01, 0.02)]
     assert max(frame.level_dbfs() for frame in onset) > -45
@@ -117,9 +123,10 @@ def test_a_clause_begins_at_its_sound_and_ends_with_its_pause(
     assert audio.slice_s(audio.duration_s - pause_s - 0.05, audio.duration_s - pause_s).level_dbfs() > -70
 
 
-def test_words_have_their_times(engine: KokoroOnnx) -> None:
+@pytest.mark.parametrize("lead_s", [0.0, AMPLE_S])
+def test_words_have_their_times(engine: KokoroOnnx, lead_s: float) -> None:
     text = "Well, I have 25 of the apples: quite a lot."
-    chunks = spoken(engine, text)
+    chunks = spoken(engine, text, lead_s=lead_s)
     words = words_of(chunks)
     assert [word.text for word in words] == text.split()
     times = [time for word in words for time in (word.start_s, word.end_s)]
@@ -139,13 +146,43 @@ def test_word_times_agree_with_the_pauses_in_the_sound(engine: KokoroOnnx) -> No
 
 def test_a_long_text_is_several_runs_with_one_clock(engine: KokoroOnnx) -> None:
     sentence = "The old man went down to the river to look at the boats that had come in. "
-    chunks = spoken(engine, sentence * 8, speed=2.0)
+    chunks = spoken(engine, sentence * 8, speed=2.0, lead_s=AMPLE_S)
     assert len(chunks) == 2
     words = words_of(chunks)
     assert len(words) == len((sentence * 8).split())
     starts = [word.start_s for word in words]
     assert starts == sorted(starts)
     assert words_of(chunks[1:])[0].start_s == pytest.approx(chunks[0].audio.duration_s, abs=0.1)
+
+
+@pytest.mark.parametrize("voice", ["af_heart", "am_michael", "bf_emma", "ff_siwis"])
+@pytest.mark.parametrize("text", ["Okay.", "I can help you with that today.", "Oui, bien sûr, avec plaisir."])
+def test_windows_sound_like_the_whole(engine: KokoroOnnx, voice: str, text: str) -> None:
+    """In level, in length, and without a step where two windows meet."""
+    windows, whole = spoken(engine, text, voice), spoken(engine, text, voice, lead_s=AMPLE_S)
+    assert len(whole) == 1
+    assert len(windows) > 1
+    one, other = sound_of(windows), sound_of(whole)
+    assert one.duration_s == pytest.approx(other.duration_s, abs=0.06)
+    assert one.level_dbfs() == pytest.approx(other.level_dbfs(), abs=3.0)
+    seams = np.cumsum([len(chunk.audio) for chunk in windows[:-1]])
+    steps = np.abs(np.diff(one.as_float32()))
+    assert max(steps[seam - 1] for seam in seams) <= steps.max() * 0.8
+
+
+def test_a_clause_is_heard_before_it_is_made(engine: KokoroOnnx) -> None:
+    async def main() -> tuple[float, float]:
+        request = TtsRequest("This is a rather long sentence, which takes its time to be spoken.", "af_heart")
+        begun_s = thread_time_s()
+        async with aclosing(engine.speak(request)) as chunks:
+            await anext(chunks)
+            first_s = thread_time_s() - begun_s
+            async for _ in chunks:
+                pass
+        return first_s, thread_time_s() - begun_s
+
+    first_s, all_s = asyncio.run(main())
+    assert first_s < all_s / 2
 
 
 def test_speed(engine: KokoroOnnx) -> None:

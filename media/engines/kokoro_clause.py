@@ -1,0 +1,168 @@
+"""One run of Kokoro as it is heard: trimmed to its sound, joined from windows, its words timed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from media.audio import Audio
+from media.engines.kokoro_parts import FRAME_SAMPLES, ClauseFeatures, Floats
+from media.engines.kokoro_runs import Run, word_spans
+from media.engines.protocols import SpeechChunk, SpokenWord
+from media.speech_trim import FADE_S, LEAD_S, TAIL_S, pause_after_s, sound_bounds, trim_speech
+
+RATE_HZ = 24_000
+
+SOUND_LEAD_S = 0.06
+"""Kokoro's sounds come this long before the durations say (the median at the ends of pauses)."""
+
+SEAM_SAMPLES = 120
+"""Windows are cross-faded over 5 ms: each has its own quantisation, so they meet almost but not quite."""
+
+_BEFORE_S = 0.06
+_AFTER_S = 0.14
+"""What is made before the first sound and after the last one, as the durations have them."""
+
+_AUDIBLE = 0.003
+"""A first window whose loudest sample is below this (−50 dBFS) is silence, and is left out."""
+
+
+@dataclass(slots=True)
+class ClauseSound:
+    """Turns the samples of a run into chunks: those of the whole, or of one window after the other.
+
+    Args:
+        clause: from the front.
+        run: its words.
+        speed: as asked for.
+        offset_s: where this run begins in its clause.
+    """
+
+    clause: ClauseFeatures
+    run: Run
+    speed: float
+    offset_s: float
+    exact: Floats | None = None
+    """The samples of the whole, where windows of it turned out implausible."""
+    _spoken_samples: int = 0
+    _quiet_samples: int = 0
+    """At the end of what was handed out: a part of the pause already."""
+    _onset_samples: int | None = None
+    _peak: float = 0.0
+    _seam: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+    _told_words: int = 0
+
+    @property
+    def frames_heard(self) -> tuple[int, int]:
+        """The first and the last (exclusive) frame that windows must make."""
+        ends_s = self._token_ends_s()
+        first, last = word_spans(self.run.words)[0][0], word_spans(self.run.words)[-1][1]
+        start_s = ends_s[first] - SOUND_LEAD_S - _BEFORE_S
+        end_s = ends_s[last + 1] - SOUND_LEAD_S + _AFTER_S
+        frame_s = FRAME_SAMPLES / RATE_HZ
+        start = min(max(0, int(start_s / frame_s)), self.clause.frames - 1)
+        return start, min(self.clause.frames, max(start + 1, int(np.ceil(end_s / frame_s))))
+
+    @property
+    def spoken_s(self) -> float:
+        """How much was handed out so far."""
+        return self._spoken_samples / RATE_HZ
+
+    @property
+    def pause_s(self) -> float:
+        return pause_after_s(self.run.words[-1].text, speed=self.speed)
+
+    def whole(self, samples: Floats) -> SpeechChunk | None:
+        """The one chunk of a run that was made whole; None where it has no sound."""
+        speech = trim_speech(samples, RATE_HZ, pause_s=self.pause_s)
+        if not len(speech.samples):
+            return None
+        self._onset_samples = speech.lead_samples
+        return self._chunk(speech.samples, last=True)
+
+    def window(self, start: int, samples: Floats, *, last: bool) -> SpeechChunk | None:
+        """The chunk of a window.
+
+        Args:
+            start: its first frame.
+            samples: its own, and `SEAM_SAMPLES` or more of what follows unless it is the last.
+            last: nothing follows.
+
+        Returns:
+            None where all of it lies before the first sound.
+        """
+        if not last:
+            samples, following = samples[:-FRAME_SAMPLES], samples[-FRAME_SAMPLES:][:SEAM_SAMPLES]
+        else:
+            following = samples[:0]
+        samples = self._joined(samples)
+        self._seam = following
+        self._peak = max(self._peak, float(np.abs(samples).max(initial=0.0)))
+        if self._onset_samples is None:
+            samples = self._from_onset(start, samples)
+            if not len(samples):
+                return None
+        bounds = sound_bounds(samples, RATE_HZ, peak=self._peak)
+        if last:
+            samples = self._ended(samples, bounds[1] if bounds else 0)
+        elif bounds:
+            self._quiet_samples = len(samples) - bounds[1]
+        else:
+            self._quiet_samples += len(samples)
+        return self._chunk(samples, last=last)
+
+    def _joined(self, samples: Floats) -> Floats:
+        seam = min(len(self._seam), len(samples))
+        if not seam:
+            return samples.copy()
+        ramp = np.linspace(0.0, 1.0, seam, endpoint=False, dtype=np.float32)
+        joined = samples.copy()
+        joined[:seam] = samples[:seam] * ramp + self._seam[:seam] * (1 - ramp)
+        return joined
+
+    def _from_onset(self, start: int, samples: Floats) -> Floats:
+        bounds = sound_bounds(samples, RATE_HZ)
+        if bounds is None or self._peak < _AUDIBLE:
+            return samples[:0]
+        cut = max(0, bounds[0] - round(LEAD_S * RATE_HZ))
+        self._onset_samples = start * FRAME_SAMPLES + cut
+        kept = samples[cut:]
+        fade = min(round(FADE_S * RATE_HZ), len(kept))
+        kept[:fade] *= np.linspace(0.0, 1.0, fade, endpoint=False, dtype=np.float32)
+        return kept
+
+    def _ended(self, samples: Floats, end: int) -> Floats:
+        """Cut after the last sound, faded, and followed by what is left of the pause that is due."""
+        kept = samples[: end + round(min(TAIL_S, self.pause_s) * RATE_HZ)]
+        fade = min(round(FADE_S * RATE_HZ), len(kept))
+        if fade:
+            kept[-fade:] *= np.linspace(1.0, 0.0, fade, endpoint=False, dtype=np.float32)
+        quiet = len(kept) - end if end else len(kept) + self._quiet_samples
+        return np.pad(kept, (0, max(0, round(self.pause_s * RATE_HZ) - quiet)))
+
+    def _chunk(self, samples: Floats, *, last: bool) -> SpeechChunk:
+        self._spoken_samples += len(samples)
+        words = self._words(max(0.0, self.spoken_s - self.pause_s) if last else math.inf)
+        told = len(words) if last else self._told_words
+        while told < len(words) and words[told].start_s - self.offset_s < self.spoken_s:
+            told += 1
+        fresh, self._told_words = words[self._told_words : told], told
+        return SpeechChunk(Audio(samples, RATE_HZ), tuple(fresh))
+
+    def _words(self, end_s: float) -> list[SpokenWord]:
+        """All words of the run, timed from the clause's first sample; the run's own sound ends at `end_s`."""
+        shift_s = (self._onset_samples or 0) / RATE_HZ + SOUND_LEAD_S
+        times_s = np.clip(self._token_ends_s() - shift_s, 0.0, end_s) + self.offset_s
+        return [
+            SpokenWord(word.text, float(times_s[first]), float(times_s[last + 1]))
+            for word, (first, last) in zip(self.run.words, word_spans(self.run.words), strict=True)
+        ]
+
+    def _token_ends_s(self) -> npt.NDArray[np.float64]:
+        """Where each token ends in the run, the pad before the first one at index 0."""
+        frames = np.cumsum(self.clause.durations, dtype=np.float64) * 2
+        ends_s: npt.NDArray[np.float64] = frames * FRAME_SAMPLES / RATE_HZ
+        return ends_s

@@ -1,0 +1,128 @@
+"""What Kokoro's instance norms will measure over a clause, before it is made.
+
+A window of a clause needs the statistics of the whole clause. They follow from what the front has made of it:
+the logarithms of the variances, and the means, are nearly linear in a few principal components of the
+features' own mean and deviation over time, in the same way for every voice, around a mean of each voice's
+own. The components, the linear map and the voices' means are in `kokoro_norms.npz`, which
+`bench/kokoro_norms.py` fits.
+
+A voice that is not in the file learns its mean from clauses that are spoken whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from media.engines.kokoro_parts import ClauseFeatures, Floats, NormStatistics
+from media.errors import EngineError
+
+FITTED_FILE = Path(__file__).with_name("kokoro_norms.npz")
+
+_ENOUGH_CLAUSES = 3
+"""From so many on, a learned mean is used."""
+_REMEMBERED_CLAUSES = 20
+_VARIANCE_FLOOR = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Voice:
+    """A voice's mean: of the clauses' summaries, and of their statistics."""
+
+    summary: Floats
+    statistics: Floats
+    clauses: int
+
+
+class KokoroNorms:
+    """Predicts the norms' statistics.
+
+    Raises:
+        EngineError: the fitted file is missing or damaged.
+    """
+
+    def __init__(self) -> None:
+        with _fitted() as fitted:
+            self._channels: list[int] = fitted["channels"].tolist()
+            self._variances: list[bool] = fitted["variances"].tolist()
+            self._components: Floats = fitted["components"].astype(np.float32)
+            self._limits: Floats = fitted["limits"].astype(np.float32)
+            self._slopes: Floats = fitted["slopes"].astype(np.float32)
+            self._voices = {
+                str(name): _Voice(summary, statistics, _REMEMBERED_CLAUSES)
+                for name, summary, statistics in zip(
+                    fitted["voices"],
+                    fitted["summaries"].astype(np.float32),
+                    fitted["statistics"].astype(np.float32),
+                    strict=True,
+                )
+            }
+        self._fitted = frozenset(self._voices)
+
+    def predict(self, voice: str, clause: ClauseFeatures) -> NormStatistics | None:
+        """The statistics of the clause; None for a voice of which too little is known."""
+        known = self._voices.get(voice)
+        if known is None or known.clauses < _ENOUGH_CLAUSES:
+            return None
+        scores = (summary_of(clause) - known.summary) @ self._components
+        # Beyond what was fitted the map says nothing, and variances are its exponentials.
+        scores = np.clip(scores, self._limits[0], self._limits[1])
+        packed = (known.statistics + scores @ self._slopes).astype(np.float32)
+        return tuple(self._unpacked(packed))
+
+    def learn(self, voice: str, clause: ClauseFeatures, statistics: NormStatistics) -> None:
+        """Takes in a clause that was spoken whole. Changes nothing for a voice that is in the file."""
+        if voice in self._fitted:
+            return
+        summary, packed = summary_of(clause), packed_statistics(statistics, self._variances)
+        known = self._voices.get(voice) or _Voice(summary, packed, 0)
+        clauses = min(known.clauses + 1, _REMEMBERED_CLAUSES)
+        weight = np.float32(1 / clauses)
+        self._voices[voice] = _Voice(
+            known.summary + (summary - known.summary) * weight,
+            known.statistics + (packed - known.statistics) * weight,
+            clauses,
+        )
+
+    def _unpacked(self, packed: Floats) -> Iterator[Floats]:
+        at = 0
+        for channels, is_variance in zip(self._channels, self._variances, strict=True):
+            values = packed[at : at + channels].reshape(1, channels, 1)
+            at += channels
+            yield np.exp(values) if is_variance else values
+
+
+@contextmanager
+def _fitted() -> Iterator[Mapping[str, Any]]:
+    try:
+        with np.load(FITTED_FILE) as content:
+            yield content
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise EngineError(
+            f"{FITTED_FILE} is damaged: take it from the repository again ({error})."
+        ) from error
+
+
+def summary_of(clause: ClauseFeatures) -> Floats:
+    """The features' mean and root mean square over time, one after the other: (1024,)."""
+    features = clause.features[0]
+    rms = np.sqrt(np.mean(np.square(features), axis=1))
+    summary: Floats = np.concatenate([features.mean(axis=1), rms])
+    return summary
+
+
+def packed_statistics(statistics: NormStatistics, variances: Sequence[bool]) -> Floats:
+    """All statistics as one vector, variances as logarithms: what the map is linear in."""
+    floor = np.float32(_VARIANCE_FLOOR)
+    return np.concatenate(
+        [
+            np.log(np.maximum(values.reshape(-1), 0) + floor) if is_variance else values.reshape(-1)
+            for values, is_variance in zip(statistics, variances, strict=True)
+        ]
+    )

@@ -1,0 +1,144 @@
+"""Kokoro's network in two parts, so that a clause can be heard before all of it is made.
+
+The front (text encoder, durations, pitch, decoder: an eighth of the work) sees the whole clause. The
+generator makes the waveform from it and is convolutional, but for its 44 instance norms, whose means and
+variances are taken over the whole clause. With those given it is a plain convolution: any window of it, with
+a few frames around, gives the samples that the whole would, up to the window's own dynamic quantisation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from media.engines.model_files import damaged
+from media.engines.onnx import inference_session
+from media.engines.onnx_graph import OnnxGraph
+from media.errors import ModelMissing
+
+FRAME_SAMPLES = 300
+"""A frame of the generator: 12.5 ms at 24 kHz. The durations count in pairs of them."""
+
+CONTEXT_FRAMES = 6
+"""What a window sees on each side beyond itself. The convolutions reach a little further, but more frames
+bring a window no nearer to the whole than its own quantisation lets it."""
+
+_FEATURES = "/decoder/decoder/decode.3/Div_4_output_0"
+_HARMONICS = "/decoder/decoder/generator/Squeeze_output_0"
+_DURATIONS = "/encoder/Round_output_0"
+_STATISTIC = "ReduceMean"
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+NormStatistics: TypeAlias = tuple[Floats, ...]
+"""The mean and the variance over time of each instance norm's channels, each (1, channels, 1)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClauseFeatures:
+    """What the front makes of a clause.
+
+    Attributes:
+        features: (1, 512, frames).
+        harmonics: the source signal, (1, frames × 300).
+        style: (1, 256).
+        durations: how many pairs of frames each token lasts, pads included, (tokens,).
+    """
+
+    features: Floats
+    harmonics: Floats
+    style: Floats
+    durations: Floats
+
+    @property
+    def frames(self) -> int:
+        return int(self.features.shape[2])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KokoroParts:
+    """The three sessions. Their methods block, for the engine's thread."""
+
+    front: ort.InferenceSession
+    whole: ort.InferenceSession
+    window: ort.InferenceSession
+    statistics: tuple[str, ...]
+    """The names of the norms' statistics, in the order in which `whole` gives them."""
+    variances: tuple[bool, ...]
+    """Which of them are variances; the others are means."""
+
+    @classmethod
+    def load(cls, model: Path, *, threads: int) -> KokoroParts:
+        """Cuts the model and loads its parts.
+
+        Raises:
+            ModelMissing: the file is damaged, or no Kokoro.
+        """
+        try:
+            graph = OnnxGraph(model.read_bytes())
+            generator = graph.between((_FEATURES, _HARMONICS, "style"), ("audio",))
+            made_by = {output: node for node in generator for output in node.outputs}
+            measures = [node for node in generator if node.op_type == _STATISTIC]
+            statistics = tuple(node.outputs[0] for node in measures)
+            # A variance is the mean of something multiplied by itself.
+            variances = tuple(len(set(made_by[node.inputs[0]].inputs)) == 1 for node in measures)
+            heard = (_FEATURES, _HARMONICS, "style")
+            parts = (
+                graph.cut(("tokens", "style", "speed"), (_FEATURES, _HARMONICS, _DURATIONS)),
+                graph.cut(heard, ("audio", *statistics)),
+                graph.cut((*heard, *statistics), ("audio",)),
+            )
+            front, whole, window = (inference_session(part, threads=threads) for part in parts)
+        except (ValueError, LookupError, ModelMissing) as error:
+            raise damaged(model) from error
+        return cls(front, whole, window, statistics, variances)
+
+    def prepare(
+        self, token_ids: list[int], style: Floats, speed: float, options: ort.RunOptions
+    ) -> ClauseFeatures:
+        """The front, for tokens without their pads."""
+        features, harmonics, durations = self.front.run(
+            None,
+            {
+                "tokens": np.array([[0, *token_ids, 0]], np.int64),
+                "style": style,
+                "speed": np.array([speed], np.float32),
+            },
+            options,
+        )
+        return ClauseFeatures(features, harmonics, style, durations.reshape(-1))
+
+    def speak_whole(self, clause: ClauseFeatures, options: ort.RunOptions) -> tuple[Floats, NormStatistics]:
+        """All samples, and the statistics of the norms."""
+        audio, *statistics = self.whole.run(None, _inputs(clause), options)
+        return audio.reshape(-1), tuple(statistics)
+
+    def speak_window(
+        self,
+        clause: ClauseFeatures,
+        statistics: NormStatistics,
+        start: int,
+        end: int,
+        options: ort.RunOptions,
+    ) -> Floats:
+        """The samples of the frames from `start` to `end`, by given statistics."""
+        first = max(0, start - CONTEXT_FRAMES)
+        last = min(clause.frames, end + CONTEXT_FRAMES)
+        part = ClauseFeatures(
+            np.ascontiguousarray(clause.features[:, :, first:last]),
+            np.ascontiguousarray(clause.harmonics[:, first * FRAME_SAMPLES : last * FRAME_SAMPLES]),
+            clause.style,
+            clause.durations,
+        )
+        inputs = {**_inputs(part), **dict(zip(self.statistics, statistics, strict=True))}
+        (audio,) = self.window.run(None, inputs, options)
+        samples: Floats = audio.reshape(-1)
+        return samples[(start - first) * FRAME_SAMPLES : (end - first) * FRAME_SAMPLES]
+
+
+def _inputs(clause: ClauseFeatures) -> dict[str, Floats]:
+    return {_FEATURES: clause.features, _HARMONICS: clause.harmonics, "style": clause.style}

@@ -1,0 +1,72 @@
+"""How large the windows of a clause should be, so that its sound never runs dry.
+
+A window costs its own frames and its context's. Small windows are heard soon and cost much more than their
+share; each may be as large as the sound that is still unheard covers.
+"""
+
+from __future__ import annotations
+
+from media.engines.kokoro_parts import CONTEXT_FRAMES
+
+SMALLEST_FRAMES = 14
+"""175 ms. Below it the context costs more than the window."""
+LARGEST_FRAMES = 96
+LATE_FRAMES = 32
+_FIRST_STEP_FRAMES = 4
+_SAFETY_FRAMES = 4
+"""What must still be unheard when a window is handed over: 50 ms."""
+_TRIMMED_FRAMES = 5
+"""What of a first window lies before the first sound, and is not heard."""
+
+
+def first_window(frames: int, cost: float, lead_frames: float) -> int:
+    """The smallest first window after which the others can follow without a gap.
+
+    Args:
+        frames: of the clause.
+        cost: how long a frame takes to make, in frames of sound: 1 is real time.
+        lead_frames: how much sound is still unheard before this clause.
+    """
+    size = SMALLEST_FRAMES
+    while size < frames and not _flows(frames, size, cost, lead_frames):
+        size += _FIRST_STEP_FRAMES
+    return whole_windows(frames, size)
+
+
+def next_window(frames: int, cost: float, unheard_frames: float) -> int:
+    """The largest window that is made before the sound runs dry.
+
+    Where none is, a gap cannot be helped; few large windows then leave fewer of them than many small ones.
+
+    Args:
+        frames: what is left of the clause.
+        cost: as for the first.
+        unheard_frames: how much of what was handed out is still to be heard.
+    """
+    affordable = int((unheard_frames - _SAFETY_FRAMES) / cost) - 2 * CONTEXT_FRAMES
+    if affordable < SMALLEST_FRAMES:
+        affordable = LATE_FRAMES
+    return whole_windows(frames, min(LARGEST_FRAMES, affordable))
+
+
+def whole_windows(frames: int, size: int) -> int:
+    """The size, or all that is left where the rest would be too small for a window of its own."""
+    return frames if frames - size < SMALLEST_FRAMES // 2 else size
+
+
+def time_of(frames: int, cost: float) -> float:
+    """How long a window takes to make, in frames of sound."""
+    return cost * (frames + 2 * CONTEXT_FRAMES)
+
+
+def _flows(frames: int, first: int, cost: float, lead_frames: float) -> bool:
+    unheard = max(0.0, lead_frames - time_of(first, cost)) + first - _TRIMMED_FRAMES
+    left = frames - first
+    while left > 0:
+        size = next_window(left, cost, unheard)
+        unheard -= time_of(size, cost)
+        if unheard < _SAFETY_FRAMES:
+            return False
+        unheard += size
+        left -= size
+    return True
