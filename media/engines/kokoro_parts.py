@@ -24,7 +24,7 @@ from media.errors import ModelMissing
 FRAME_SAMPLES = 300
 """A frame of the generator: 12.5 ms at 24 kHz. The durations count in pairs of them."""
 
-CONTEXT_FRAMES = 6
+CONTEXT_FRAMES = 4
 """What a window sees on each side beyond itself. The convolutions reach a little further, but more frames
 bring a window no nearer to the whole than its own quantisation lets it."""
 

@@ -16,6 +16,7 @@ import xllamacpp
 
 from media.engines.inference import InferenceThreads, Outlet
 from media.engines.model_files import damaged, require_files
+from media.engines.priority import new_threads_give_way
 from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest
 from media.engines.signal_handlers import kept_signal_handlers
 from media.errors import EngineError
@@ -26,6 +27,10 @@ get their next token, and an abandoned prompt is dropped; longer steps are hardl
 
 _PROMPT_CACHE_MIB = 64
 """Of prompts that lost their slot to another conversation (about 23 KiB a token for SmolLM2-135M)."""
+
+_NICENESS = 10
+"""A reply is written faster than it is spoken: once its first clause is there, whoever speaks it, or hears
+another caller, goes first."""
 
 _SILENT = -1
 
@@ -98,7 +103,7 @@ class LlamaCpp:
             parameters = self._parameters(Path(folder) / "llama.sock")
             try:
                 # It also takes SIGINT and SIGTERM, and would end itself where the process should shut down.
-                with kept_signal_handlers(signal.SIGINT, signal.SIGTERM):
+                with kept_signal_handlers(signal.SIGINT, signal.SIGTERM), new_threads_give_way(_NICENESS):
                     return xllamacpp.Server(parameters)
             except RuntimeError as error:
                 raise damaged(self._model) from error
