@@ -4,6 +4,7 @@
  * A connection is used once. It knows nothing of conversations and never tries again: see voice-client.js.
  */
 
+import { silentFor_ms } from "./hearing.js";
 import { NetworkMeter } from "./latency.js";
 import { iceProblem, lostProblem, refusalProblem, unreachableProblem } from "./problems.js";
 
@@ -28,8 +29,8 @@ export class Connection {
   #waitingCandidates = [];
   #trickling = Promise.resolve();
   #disconnectedTimer = 0;
-  /** When the present trouble began, if there is any. @type {number | null} */
-  #disconnected_ms = null;
+  /** Since when nothing has come, if that is so. @type {number | null} */
+  #silentSince_ms = null;
   #ready = deferred();
 
   /**
@@ -188,16 +189,22 @@ export class Connection {
     clearTimeout(this.#disconnectedTimer);
     switch (this.#peer.connectionState) {
       case "connected":
-        this.#disconnected_ms = null;
+        this.#silentSince_ms = null;
         break;
       case "failed":
         this.#fail(this.#opened ? lostProblem() : iceProblem());
         break;
       case "disconnected":
-        this.#disconnected_ms = performance.now();
+        this.#noteSilence();
         this.#disconnectedTimer = setTimeout(() => this.#fail(lostProblem()), DISCONNECTED_LIMIT_MS);
         break;
     }
+  }
+
+  async #noteSilence() {
+    this.#silentSince_ms = performance.now();
+    const silent_ms = silentFor_ms(await this.#peer.getStats());
+    if (this.#silentSince_ms !== null) this.#silentSince_ms -= silent_ms;
   }
 
   #fail(problem) {
@@ -205,7 +212,7 @@ export class Connection {
     this.#ready.reject(problem);
     if (!this.#opened) return;
     this.close();
-    this.#listener.onLost(problem, this.#disconnected_ms ?? performance.now());
+    this.#listener.onLost(problem, this.#silentSince_ms ?? performance.now());
   }
 }
 

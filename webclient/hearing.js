@@ -6,6 +6,21 @@
 /** A little slower than Kokoro speaks at speed 1: better to say a word again than to count on one unheard. */
 const WORDS_PER_S = 2.5;
 
+/**
+ * For how long no sound has come: ICE notices only seconds later that a connection broke.
+ *
+ * @param {Iterable<[string, any]>} stats an RTCStatsReport
+ * @returns {number} 0 where the browser does not say, or the call has no sound
+ */
+export function silentFor_ms(stats) {
+  const inbound = [...stats]
+    .map(([, report]) => report)
+    .find(({ type, kind }) => type === "inbound-rtp" && kind === "audio");
+  return inbound?.lastPacketReceivedTimestamp
+    ? Math.max(0, inbound.timestamp - inbound.lastPacketReceivedTimestamp)
+    : 0;
+}
+
 /** @typedef {{itemId: string | null, started_ms: number | null}} Sounding */
 
 export class Hearing {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Conversation } from "../../webclient/conversation.js";
-import { Hearing } from "../../webclient/hearing.js";
+import { Hearing, silentFor_ms } from "../../webclient/hearing.js";
 
 const created = (id, modality = "audio") => ({
   type: "response.created",
@@ -41,6 +41,15 @@ test("what was heard out, cleared, forgotten or only written is not cut", () => 
   }
   const written = hearing([created("r1", "text"), 0], [item("r1", "a1"), 1]);
   assert.deepEqual([...written.breakOff(3000, 1)], []);
+});
+
+test("how long no sound has come is told by the last packet", () => {
+  const audio = { type: "inbound-rtp", kind: "audio", timestamp: 9000, lastPacketReceivedTimestamp: 4000 };
+  const other = { type: "transport", timestamp: 9000 };
+  const stats = (...reports) => new Map(reports.map((report, index) => [`${index}`, report]));
+  assert.equal(silentFor_ms(stats(other, audio)), 5000);
+  assert.equal(silentFor_ms(stats(other)), 0);
+  assert.equal(silentFor_ms(stats({ ...audio, lastPacketReceivedTimestamp: undefined })), 0);
 });
 
 test("a new session is given only what can have been heard before the connection broke", () => {
