@@ -16,6 +16,9 @@ from playwright.sync_api import Page, sync_playwright
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.audio_file import read_audio
 
+ELSEWHERE = "voice.test"
+"""A name for this machine under which, as for a phone on the network, nothing is taken for local."""
+
 QUIET_SWITCHES = (
     "--no-first-run",
     "--disable-background-networking",
@@ -29,22 +32,49 @@ QUIET_SWITCHES = (
 
 RECORDER = """
 () => {
-  window.heard = { chunks: [], begunMs: null };
+  const arrivals = new EventTarget();
   window.serverEvents = [];
-  const watch = () => {
-    if (!window.voiceClient) return setTimeout(watch, 20);
-    const client = window.voiceClient;
-    client.addEventListener("event", ({ detail }) =>
-      window.serverEvents.push({ atMs: performance.now(), ...detail }));
+
+  const follow = (client) => {
+    client.addEventListener("event", ({ detail }) => {
+      window.serverEvents.push({ atMs: performance.now(), ...detail });
+      arrivals.dispatchEvent(new Event("arrival"));
+    });
     client.addEventListener("remotetrack", ({ detail }) => {
       const recorder = new MediaRecorder(detail.stream, { mimeType: "audio/webm;codecs=opus" });
-      recorder.ondataavailable = ({ data }) => window.heard.chunks.push(data);
-      recorder.onstart = () => (window.heard.begunMs = performance.now());
+      const heard = { recorder, chunks: [], begunMs: null };
+      recorder.ondataavailable = ({ data }) => heard.chunks.push(data);
+      recorder.onstart = () => (heard.begunMs = performance.now());
       recorder.start(200);
-      window.heard.recorder = recorder;
+      window.heard = heard;
     });
   };
-  watch();
+  Object.defineProperty(window, "voiceClient", {
+    configurable: true,
+    set(client) {
+      Object.defineProperty(window, "voiceClient", { value: client });
+      follow(client);
+    },
+  });
+
+  window.untilEvent = (kind, count, limitMs) =>
+    new Promise((resolve, reject) => {
+      const look = () => {
+        const found = window.serverEvents.filter(({ type }) => type === kind);
+        if (found.length >= count) end(resolve, found[count - 1]);
+      };
+      const end = (settle, outcome) => {
+        clearTimeout(timer);
+        arrivals.removeEventListener("arrival", look);
+        settle(outcome);
+      };
+      const timer = setTimeout(() => {
+        const came = window.serverEvents.map(({ type }) => type).join(", ");
+        end(reject, new Error(`${kind} did not come within ${limitMs} ms. There came: ${came}`));
+      }, limitMs);
+      arrivals.addEventListener("arrival", look);
+      look();
+    });
 }
 """
 
@@ -82,7 +112,12 @@ def open_page(url: str, microphone: Path | None = None, **options: Any) -> Itera
         microphone: a WAV that is spoken once from when the page opens its microphone; None denies it one.
         options: of the browser context (`viewport`, `color_scheme` …).
     """
-    switches = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", *QUIET_SWITCHES]
+    switches = [
+        "--no-sandbox",
+        "--autoplay-policy=no-user-gesture-required",
+        f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1",
+        *QUIET_SWITCHES,
+    ]
     if microphone is not None:
         switches += [
             "--use-fake-ui-for-media-stream",
@@ -97,6 +132,8 @@ def open_page(url: str, microphone: Path | None = None, **options: Any) -> Itera
             page.add_init_script(f"({RECORDER})()")
             page.goto(url)
             yield page
+            # Leaving the page ends its call; a browser that is killed says no goodbye.
+            page.goto("about:blank")
         finally:
             browser.close()
 
@@ -106,6 +143,17 @@ def take_recording(page: Page) -> tuple[Audio, float]:
     taken = page.evaluate(TAKE_RECORDING)
     recording = io.BytesIO(base64.b64decode(taken["base64"]))
     return read_audio(recording, SPEECH_RATE_HZ), float(taken["begunMs"])
+
+
+def until_event(page: Page, kind: str, *, count: int = 1, limit_s: float = 60.0) -> dict[str, Any]:
+    """Waits for the server's event of a type, or the so-manyth of it, and returns it.
+
+    The page itself waits: Playwright's `wait_for_function` needs `eval`, which the page's policy forbids.
+    """
+    event: dict[str, Any] = page.evaluate(
+        "([kind, count, limitMs]) => window.untilEvent(kind, count, limitMs)", [kind, count, limit_s * 1000]
+    )
+    return event
 
 
 def server_events(page: Page, kind: str) -> list[dict[str, Any]]:
