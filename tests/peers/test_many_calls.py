@@ -33,9 +33,7 @@ def question(models_dir: Path) -> Audio:
 
 
 async def until_nobody_calls(running: RunningServer, limit_s: float) -> None:
-    async with asyncio.timeout(limit_s):
-        while await asyncio.to_thread(running.calls):  # noqa: ASYNC110 - another process: there is no event
-            await asyncio.sleep(0.1)
+    await asyncio.to_thread(running.until_calls, 0, limit_s)
 
 
 async def typed_call(running: RunningServer, text: str) -> None:
