@@ -53,6 +53,17 @@ class RunningServer:
         """How many calls hold a slot."""
         return int(self.status()["calls"]["active"])
 
+    def until_calls(self, count: int, limit_s: float) -> None:
+        """Waits until so many calls hold a slot.
+
+        Raises:
+            AssertionError: they do not within the limit.
+        """
+        deadline_s = time.monotonic() + limit_s
+        while (calls := self.calls()) != count:
+            assert time.monotonic() < deadline_s, f"{calls} calls after {limit_s:g} s, not {count}"
+            time.sleep(0.05)
+
     def status(self) -> dict[str, Any]:
         """What `/status` says."""
         with urllib.request.urlopen(f"{self.health_url}/status", timeout=5) as response:

@@ -36,7 +36,6 @@ MIN_SPEED, MAX_SPEED = 0.5, 2.0
 _WARM_UP = "Let me think about that for you."
 _FRAME_S = FRAME_SAMPLES / RATE_HZ
 _STYLE_ROW_BYTES = STYLE_WIDTH * 4
-_LONG_LEAD_S = 3600.0
 _LOUDEST = 1.2
 """Kokoro's samples stay below 1; more comes of statistics that do not fit the clause."""
 _AMPLE = 1.3
@@ -108,7 +107,7 @@ class KokoroOnnx:
         return self._voices
 
     async def start(self) -> None:
-        """Loads the model and speaks a sentence, whole and in windows, to warm it: about 4 s.
+        """Loads the model and speaks a sentence to warm it: about 3 s.
 
         Raises:
             ModelMissing: the model or a voice is absent or truncated.
@@ -121,9 +120,10 @@ class KokoroOnnx:
         except BaseException:
             await self.close()
             raise
-        for lead_s in (_LONG_LEAD_S, 0.0):
-            async for _ in self.speak(TtsRequest(_WARM_UP, VOICE_NAMES[0], lead_s=lead_s)):
-                pass
+        async for _ in self.speak(TtsRequest(_WARM_UP, VOICE_NAMES[0])):
+            pass
+        # Other engines were loading beside it: that was no measure.
+        self._pace = _Pace()
 
     async def close(self) -> None:
         for options in self._running:
