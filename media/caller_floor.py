@@ -1,7 +1,8 @@
 """The caller's floor: is the caller speaking, pausing, or done?
 
-Whether a pause ends the turn is decided here: a pause that sounds complete ends it after `complete_wait_s`,
-one that does not is given `incomplete_wait_s`. Both count from the last speech, not from when it was noticed.
+Whether a pause ends the turn is decided here: the more complete the turn sounds, the shorter the pause that
+ends it, from `incomplete_wait_s` down to `complete_wait_s`. Both count from the last speech, not from when its
+end was noticed.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ class TurnTakingSettings(Section):
 
     complete_wait_s: float = Field(0.32, ge=0, le=5)
     """A pause after which a turn that sounds complete is over, from the end of speech."""
-    incomplete_wait_s: float = Field(1.8, ge=0, le=10)
-    """The same for a turn that sounds unfinished."""
-    complete_threshold: float = Field(0.5, ge=0, le=1)
-    """P(complete) from which a turn sounds complete."""
+    incomplete_wait_s: float = Field(1.6, ge=0, le=10)
+    """The same for a turn that sounds quite unfinished."""
+    complete_threshold: float = Field(0.8, gt=0, le=1)
+    """P(complete) from which a turn sounds complete; below it the wait grows in proportion."""
     silence_s: float = Field(0.5, ge=0, le=10)
     """The pause that ends a turn where silence alone decides (`server_vad`)."""
     interrupt_after_s: float = Field(0.2, ge=0, le=5)
@@ -37,8 +38,8 @@ class Patience:
 
     Attributes:
         complete_wait_s: where the turn sounds complete.
-        incomplete_wait_s: where it does not.
-        complete_threshold: P(complete) from which it does; None where silence alone decides.
+        incomplete_wait_s: where it sounds quite unfinished.
+        complete_threshold: P(complete) from which it sounds complete, above 0; None: silence alone decides.
     """
 
     complete_wait_s: float
@@ -198,7 +199,8 @@ class CallerFloor:
         return self.patience.incomplete_wait_s
 
     def _judged_wait_s(self, probability: float) -> float:
-        threshold = self.patience.complete_threshold
-        if threshold is None or probability >= threshold:
-            return self.patience.complete_wait_s
-        return self.patience.incomplete_wait_s
+        patience = self.patience
+        if patience.complete_threshold is None:
+            return patience.complete_wait_s
+        doubt = max(0.0, 1.0 - probability / patience.complete_threshold)
+        return patience.complete_wait_s + doubt * (patience.incomplete_wait_s - patience.complete_wait_s)

@@ -42,13 +42,23 @@ class LlamaCpp:
         model: a GGUF file with a chat template.
         threads: for all replies together. Threads wait for each other within every token, spinning: give
             them cores that are free. On two busy cores one thread makes 75 tokens a second, two make 3.
+        prompt_threads: for reading prompts, when whoever asks is silent and waits; None: as many.
         context_tokens: the longest conversation, its reply included.
         parallel: replies under way at once; further ones wait.
     """
 
-    def __init__(self, model: Path, *, threads: int, context_tokens: int, parallel: int) -> None:
+    def __init__(
+        self,
+        model: Path,
+        *,
+        threads: int,
+        context_tokens: int,
+        parallel: int,
+        prompt_threads: int | None = None,
+    ) -> None:
         self._model = model
         self._threads = threads
+        self._prompt_threads = prompt_threads or threads
         self._context_tokens = context_tokens
         self._parallel = parallel
         # These threads only wait: llama.cpp computes on its own.
@@ -119,8 +129,9 @@ class LlamaCpp:
         parameters.n_ctx = self._context_tokens * self._parallel
         parameters.n_batch = parameters.n_ubatch = max(_PROMPT_BATCH_TOKENS, self._parallel)
         parameters.cache_ram_mib = _PROMPT_CACHE_MIB
+        parameters.cpuparams.n_threads = self._threads
+        parameters.cpuparams_batch.n_threads = self._prompt_threads
         for cpu in (parameters.cpuparams, parameters.cpuparams_batch):
-            cpu.n_threads = self._threads
             cpu.poll = 0
         return parameters
 

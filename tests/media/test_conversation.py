@@ -132,10 +132,10 @@ def test_a_pause_that_sounds_unfinished_does_not_end_the_turn() -> None:
 
 def test_an_unfinished_turn_is_given_up_on_in_the_end() -> None:
     async def main() -> None:
-        engines = ScriptedEngines(turn_end=ScriptedTurnEnd(verdicts=(0.1,)))
+        engines = ScriptedEngines(turn_end=ScriptedTurnEnd(verdicts=(0.0,)))
         async with virtual_call(engines) as call:
             await call.say(quiet(0.3), speech(0.8), quiet(2.5))
-            assert call.at_s(SpeechStopped) == pytest.approx(0.3 + 0.8 + 1.8, abs=0.06)
+            assert call.at_s(SpeechStopped) == pytest.approx(0.3 + 0.8 + 1.6, abs=0.06)
 
     virtual_time.run(main())
 

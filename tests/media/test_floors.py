@@ -53,7 +53,7 @@ SILENCE_ONLY = Patience(complete_wait_s=0.5, incomplete_wait_s=0.5, complete_thr
 VOICE_STARTED = VoiceStarted(10.0)
 VOICE_PAUSED = VoicePaused(10.0, speech_end_s=9.8)
 JUDGED_COMPLETE = TurnJudged(10.1, 0.5)
-JUDGED_INCOMPLETE = TurnJudged(10.1, 0.49)
+JUDGED_INCOMPLETE = TurnJudged(10.1, 0.125)
 PAUSE_ELAPSED = PauseElapsed(10.1)
 COMMITTED = Committed(10.1)
 CLEARED = Cleared(10.1)
@@ -81,7 +81,7 @@ CALLER_CELLS: dict[tuple[CallerState, CallerEvent], tuple[CallerState, tuple[Cal
     (CallerState.SPEAKING, CLEARED): (CallerState.LISTENING, (DropTurn(),)),
     (CallerState.PAUSING, VOICE_STARTED): (CallerState.SPEAKING, (DisarmTimer(), ResumeTurn())),
     (CallerState.PAUSING, JUDGED_COMPLETE): (CallerState.PAUSING, (ArmTimer(9.8 + 0.3),)),
-    (CallerState.PAUSING, JUDGED_INCOMPLETE): (CallerState.PAUSING, (ArmTimer(9.8 + 2.0),)),
+    (CallerState.PAUSING, JUDGED_INCOMPLETE): (CallerState.PAUSING, (ArmTimer(9.8 + 1.575),)),
     (CallerState.PAUSING, PAUSE_ELAPSED): (CallerState.LISTENING, (EndTurn(),)),
     (CallerState.PAUSING, COMMITTED): (CallerState.LISTENING, (DisarmTimer(), EndTurn())),
     (CallerState.PAUSING, CLEARED): (CallerState.LISTENING, (DisarmTimer(), DropTurn())),
