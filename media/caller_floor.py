@@ -1,8 +1,8 @@
 """The caller's floor: is the caller speaking, pausing, or done?
 
 Whether a pause ends the turn is decided here: the more complete the turn sounds, the shorter the pause that
-ends it, from `incomplete_wait_s` down to `complete_wait_s`. Both count from the last speech, not from when its
-end was noticed.
+ends it, from `incomplete_wait_s` down to `complete_wait_s`. Both count from the last speech, not from when
+its end was noticed.
 """
 
 from __future__ import annotations
