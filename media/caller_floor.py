@@ -26,6 +26,8 @@ class TurnTakingSettings(Section):
     """The same for a turn that sounds quite unfinished."""
     complete_threshold: float = Field(0.8, gt=0, le=1)
     """P(complete) from which a turn sounds complete; below it the wait grows in proportion."""
+    answer_early: bool = True
+    """Begin the answer while it is not sure yet that the turn is over; it is heard only when it is."""
     silence_s: float = Field(0.5, ge=0, le=10)
     """The pause that ends a turn where silence alone decides (`server_vad`)."""
     interrupt_after_s: float = Field(0.2, ge=0, le=5)

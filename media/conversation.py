@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from media.agent_floor import MAKING
+from media.agent_floor import MAKING, AgentState
 from media.audio import Audio
 from media.caller_floor import TurnTakingSettings
 from media.clauses import StreamingSettings
+from media.draft import Draft
 from media.engines.protocols import Engines, Transcript
 from media.errors import CallerError, EngineError
 from media.events import (
@@ -75,6 +76,8 @@ class Conversation:
         self._history = History()
         self._due: dict[str, Turn] = {}
         """Turns with words that no prompt has held yet, or whose reply was stopped unheard; by item."""
+        self._answer_early = settings.turn_taking.answer_early
+        self._draft: Draft | None = None
         self._session = self._checked(session)
         self._inbox = AudioInbox(settings.audio.input_backlog_s)
         self._listening = Listening(
@@ -119,6 +122,7 @@ class Conversation:
                     self.create_response(ResponseOptions(spoken_text=self._session.greeting))
                 await self._closed.wait()
                 listening.cancel()
+                self._drop_draft()
                 self._speaking.stop("client_cancelled")
         finally:
             self._tasks = None
@@ -215,6 +219,7 @@ class Conversation:
         """Forgets everything that was said."""
         self._speaking.stop("client_cancelled")
         self._due.clear()
+        self._drop_draft()
         self._listening.clear()
         for item_id in self._history.clear():
             self._notify(ItemDeleted(item_id))
@@ -223,6 +228,7 @@ class Conversation:
     # What the caller's floor tells
 
     def turn_started(self, turn: Turn) -> None:
+        self._drop_draft()
         if self._session.turn_detection is not None:
             self._notify(SpeechStarted(turn.item_id, turn.start_ms))
 
@@ -234,6 +240,19 @@ class Conversation:
 
     def turn_words(self, turn: Turn, delta: str) -> None:
         self._notify(TranscriptDelta(turn.item_id, delta))
+
+    def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
+        detection = self._session.turn_detection
+        answers = detection is not None and detection.create_response and self._answer_early
+        idle = self._speaking.state is AgentState.IDLE and not self._transcribing()
+        if transcript.text and answers and idle and self._tasks is not None and not self._closed.is_set():
+            self._drop_draft()
+            guess = Item(turn.item_id, "user", (Part("input_audio", transcript.text),))
+            items = (*self._history.items, guess)
+            self._draft = self._speaking.draft(self._tasks, self._session, items)
+
+    def turn_resumed(self, turn: Turn) -> None:
+        self._drop_draft()
 
     def turn_ended(self, turn: Turn) -> None:
         if self._session.turn_detection is not None:
@@ -271,24 +290,31 @@ class Conversation:
         A turn without words (a cough) is due no answer; those that it came in the way of are.
         """
         detection = self._session.turn_detection
-        transcribing = any(
-            item.role == "user" and item.status == "in_progress" for item in self._history.items
-        )
         if (
             self._due
             and detection is not None
             and detection.create_response
             and not self._closed.is_set()
-            and not transcribing
+            and not self._transcribing()
             and not self._listening.speaking
             and self._speaking.state not in MAKING
         ):
             self._respond(ResponseOptions(), list(self._due.values())[-1])
 
+    def _transcribing(self) -> bool:
+        """Whether something that the caller said has no words yet."""
+        return any(item.role == "user" and item.status == "in_progress" for item in self._history.items)
+
+    def _drop_draft(self) -> None:
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            draft.drop()
+
     def _respond(self, options: ResponseOptions, turn: Turn | None) -> None:
         if self._tasks is None or self._closed.is_set():
             raise CallerError("the call is not running", code="call_not_running")
-        self._speaking.ask(self._tasks, self._session, options, turn)
+        draft, self._draft = self._draft, None
+        self._speaking.ask(self._tasks, self._session, options, turn, draft)
         self._due.clear()
 
     def _checked(self, session: SessionConfig) -> SessionConfig:

@@ -276,6 +276,7 @@ class Listening:
             if task is not None:
                 task.cancel()
         self._turn.transcribing = self._turn.judging = None
+        self._listener.turn_resumed(self._turn)
 
     def _end_turn(self) -> None:
         assert self._turn is not None
@@ -317,6 +318,8 @@ class Listening:
         except EngineError as error:
             return error
         turn.times.stt_end_s = loop_time_s()
+        if turn is self._turn:
+            self._listener.turn_guessed(turn, transcript)
         return transcript
 
     async def _judge(self, turn: Turn) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from media.clauses import ClauseSplitter, StreamingSettings
 from media.clock import loop_time_s
-from media.engines.protocols import ChatMessage, Engines, LlmDelta, LlmRequest, TtsRequest
+from media.draft import Draft
+from media.engines.protocols import ChatMessage, Engines, LlmDelta, LlmRequest, TtsEngine, TtsRequest
 from media.errors import EngineError
 from media.events import CallEvent, OutputAudioDelta, OutputTextDelta
 from media.heard import SpokenClause, heard_text
@@ -56,6 +57,8 @@ class Reply:
         self.times = ReplyTimes(asked_s=loop_time_s())
         self.task: asyncio.Task[None] | None = None
         """Makes it."""
+        self.draft: Draft | None = None
+        """What was made of it before it was asked for."""
         self.cut = False
         """Whether the client or the caller ended it before its end."""
         self._turn = turn
@@ -185,9 +188,7 @@ class Reply:
         playout: Playout,
         notify: Callable[[CallEvent], None],
     ) -> None:
-        language = next(
-            (voice.language for voice in engines.tts.voices if voice.name == self._session.voice), "en-us"
-        )
+        language = voice_language(engines.tts, self._session.voice)
         while (text := await clauses.get()) is not None:
             await playout.room(self.id)
             words = speakable(text, language)
@@ -207,3 +208,8 @@ class Reply:
                     playout.append(self.id, chunk.audio)
                     notify(OutputAudioDelta(self.id, self.item.id, chunk.audio))
             clause.complete = True
+
+
+def voice_language(engine: TtsEngine, name: str) -> str:
+    """What language a voice speaks, as a BCP-47 tag; American English for one that is unknown."""
+    return next((voice.language for voice in engine.voices if voice.name == name), "en-us")

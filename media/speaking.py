@@ -26,6 +26,7 @@ from media.agent_floor import (
 )
 from media.clauses import StreamingSettings
 from media.clock import loop_time_s
+from media.draft import Draft
 from media.engines.protocols import Engines
 from media.errors import CallerError, VoxtralKokoroError
 from media.events import (
@@ -45,10 +46,10 @@ from media.events import (
     TurnMeasured,
 )
 from media.history import History, prompt
-from media.items import ItemStatus, ResponseOptions, StatusReason
+from media.items import Item, ItemStatus, ResponseOptions, StatusReason
 from media.latency import measure
 from media.playout import AudioSettings, Playout
-from media.reply import Reply, Writing
+from media.reply import Reply, Writing, voice_language
 from media.section import Section
 from media.session import SessionConfig
 from media.turn import Turn
@@ -100,10 +101,25 @@ class Speaking:
     def state(self) -> AgentState:
         return self._floor.state
 
+    def draft(self, tasks: asyncio.TaskGroup, session: SessionConfig, items: tuple[Item, ...]) -> Draft:
+        """Begins the answer to a history that may come about, unheard and untold."""
+        writing = self._writing_for(session, ResponseOptions(), items)
+        language = voice_language(self._engines.tts, session.voice)
+        draft = Draft(writing.request, session, language, self._streaming, self._engines)
+        draft.start(tasks)
+        return draft
+
     def ask(
-        self, tasks: asyncio.TaskGroup, session: SessionConfig, options: ResponseOptions, turn: Turn | None
+        self,
+        tasks: asyncio.TaskGroup,
+        session: SessionConfig,
+        options: ResponseOptions,
+        turn: Turn | None,
+        draft: Draft | None = None,
     ) -> None:
         """Begins a response, to a turn of the caller or to what is in the history.
+
+        Takes over the draft: what of it fits is used, and it ends with the response.
 
         Raises:
             CallerError: one is being made already.
@@ -116,7 +132,7 @@ class Speaking:
         for command in self._floor.feed(Asked(loop_time_s(), options)):
             match command:
                 case StartResponse():
-                    self._start(tasks, session, command.options, turn)
+                    self._start(tasks, session, command.options, turn, draft)
                 case AbandonResponse() | FlushPlayout():
                     raise AssertionError("asking stops nothing")
                 case _:
@@ -182,18 +198,30 @@ class Speaking:
 
     # Making
 
-    def _start(
-        self, tasks: asyncio.TaskGroup, session: SessionConfig, options: ResponseOptions, turn: Turn | None
-    ) -> None:
-        reply = Reply(options, session, turn)
-        writing = Writing(
-            prompt(
-                options.instructions or session.instructions, self._history.items, self._writing.history_chars
-            ),
+    def _writing_for(
+        self, session: SessionConfig, options: ResponseOptions, items: tuple[Item, ...]
+    ) -> Writing:
+        return Writing(
+            prompt(options.instructions or session.instructions, items, self._writing.history_chars),
             options.max_output_tokens or session.max_output_tokens or self._writing.max_output_tokens,
             self._writing.temperature,
             self._streaming,
         )
+
+    def _start(
+        self,
+        tasks: asyncio.TaskGroup,
+        session: SessionConfig,
+        options: ResponseOptions,
+        turn: Turn | None,
+        draft: Draft | None,
+    ) -> None:
+        reply = Reply(options, session, turn)
+        writing = self._writing_for(session, options, self._history.items)
+        if draft is not None and draft.request == writing.request:
+            reply.draft = draft
+        elif draft is not None:
+            draft.drop()
         self._making = reply
         before_it = frozenset(self._tasks)
         self._remember(reply)
@@ -213,8 +241,9 @@ class Speaking:
             # Interrupted replies free their engines first: two at once would starve each other.
             await asyncio.wait(before_it)
         error: VoxtralKokoroError | None = None
+        engines = reply.draft.engines if reply.draft else self._engines
         try:
-            await reply.make(writing, self._engines, self.playout, lambda event: self._relay(reply, event))
+            await reply.make(writing, engines, self.playout, lambda event: self._relay(reply, event))
         except* VoxtralKokoroError as group:
             error = _first(group)
         if reply is not self._making:
@@ -238,6 +267,8 @@ class Speaking:
         assert reply is not None
         if reply.task is not None:
             reply.task.cancel()
+        if reply.draft is not None:
+            reply.draft.drop()
         reply.response = replace(reply.response, status="cancelled", reason=reason)
         reply.forget_unspoken()
         self._conclude(reply)

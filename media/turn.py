@@ -70,6 +70,12 @@ class TurnListener(Protocol):
     def turn_words(self, turn: Turn, delta: str) -> None:
         """More words of it have settled."""
 
+    def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
+        """What was said up to a pause that may be its end."""
+
+    def turn_resumed(self, turn: Turn) -> None:
+        """It was not the end: what was guessed is void."""
+
     def turn_ended(self, turn: Turn) -> None:
         """It is over; its transcript follows."""
 

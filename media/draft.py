@@ -1,0 +1,209 @@
+"""A reply that is begun before anybody knows that it is wanted.
+
+While a pause is weighed, its transcript is there long before the turn is over. A draft asks the LLM and
+speaks the first clause in that time, and tells nobody. A reply that then asks for the very same is given what
+the draft has made; if the caller goes on, the draft is dropped without a trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from media.clauses import ClauseSplitter, StreamingSettings
+from media.engines.protocols import (
+    Engines,
+    LlmDelta,
+    LlmEngine,
+    LlmRequest,
+    SpeechChunk,
+    TtsEngine,
+    TtsRequest,
+    Voice,
+)
+from media.errors import VoxtralKokoroError
+from media.session import SessionConfig
+from media.speakable import speakable
+
+T = TypeVar("T")
+
+
+class _Tape(Generic[T]):
+    """What a stream gave, for one listener who may come late."""
+
+    def __init__(self) -> None:
+        self._items: list[T] = []
+        self._error: VoxtralKokoroError | None = None
+        self._changed = asyncio.Event()
+        self.ended = False
+
+    def add(self, item: T) -> None:
+        self._items.append(item)
+        self._changed.set()
+
+    def end(self, error: VoxtralKokoroError | None = None) -> None:
+        self.ended, self._error = True, error
+        self._changed.set()
+
+    async def play(self) -> AsyncGenerator[T, None]:
+        """All of it from the beginning, waiting for what is still to come."""
+        at = 0
+        while True:
+            while at < len(self._items):
+                yield self._items[at]
+                at += 1
+            if self.ended:
+                break
+            self._changed.clear()
+            await self._changed.wait()
+        if self._error is not None:
+            raise self._error
+
+
+class Draft:
+    """One answer, begun in advance.
+
+    Args:
+        request: what the LLM is asked.
+        session: how the answer is spoken.
+        language: of the session's voice.
+        streaming: how replies are cut into clauses.
+        engines: the real ones.
+    """
+
+    def __init__(
+        self,
+        request: LlmRequest,
+        session: SessionConfig,
+        language: str,
+        streaming: StreamingSettings,
+        engines: Engines,
+    ) -> None:
+        self.request = request
+        self._session = session
+        self._language = language
+        self._streaming = streaming
+        self._real = engines
+        self._words: _Tape[LlmDelta] = _Tape()
+        self._words_taken = False
+        self._clause: TtsRequest | None = None
+        self._sound: _Tape[SpeechChunk] = _Tape()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def engines(self) -> Engines:
+        """The engines, which give what the draft has made to whoever asks for just that."""
+        return replace(
+            self._real, llm=_DraftedLlm(self._real.llm, self), tts=_DraftedTts(self._real.tts, self)
+        )
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        self._task = tasks.create_task(self._make(), name="draft")
+
+    def drop(self) -> None:
+        """Makes no more. May be called twice."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def words_for(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None] | None:
+        """The drafted reply, if this is what was asked. Once: whoever asks again wants another."""
+        if request != self.request or self._words_taken:
+            return None
+        self._words_taken = True
+        return self._words.play()
+
+    def sound_for(self, request: TtsRequest) -> AsyncGenerator[SpeechChunk, None] | None:
+        """The drafted sound, if this is the clause that was spoken."""
+        same = self._clause is not None and replace(request, lead_s=0.0) == self._clause
+        return self._sound.play() if same else None
+
+    async def _make(self) -> None:
+        splitter = ClauseSplitter(self._streaming)
+        async with asyncio.TaskGroup() as tasks:
+            try:
+                async with aclosing(self._real.llm.reply(self.request)) as deltas:
+                    async for delta in deltas:
+                        self._words.add(delta)
+                        if self._clause is None:
+                            self._speak_first(tasks, splitter.push(delta.text))
+            except VoxtralKokoroError as error:
+                self._words.end(error)
+                return
+            self._words.end()
+            if self._clause is None:
+                self._speak_first(tasks, splitter.finish())
+
+    def _speak_first(self, tasks: asyncio.TaskGroup, clauses: list[str]) -> None:
+        words = speakable(clauses[0], self._language) if clauses else ""
+        if words and self._session.modality == "audio":
+            self._clause = TtsRequest(words, self._session.voice, self._session.speed)
+            tasks.create_task(self._speak(self._clause), name="draft's first clause")
+
+    async def _speak(self, clause: TtsRequest) -> None:
+        try:
+            async with aclosing(self._real.tts.speak(clause)) as chunks:
+                async for chunk in chunks:
+                    self._sound.add(chunk)
+        except VoxtralKokoroError as error:
+            self._sound.end(error)
+        else:
+            self._sound.end()
+
+
+@dataclass(frozen=True, slots=True)
+class _DraftedLlm:
+    """Satisfies `LlmEngine`."""
+
+    real: LlmEngine
+    draft: Draft
+
+    @property
+    def name(self) -> str:
+        return self.real.name
+
+    async def start(self) -> None:
+        await self.real.start()
+
+    async def close(self) -> None:
+        await self.real.close()
+
+    async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+        drafted = self.draft.words_for(request)
+        async with aclosing(drafted or self.real.reply(request)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+
+@dataclass(frozen=True, slots=True)
+class _DraftedTts:
+    """Satisfies `TtsEngine`."""
+
+    real: TtsEngine
+    draft: Draft
+
+    @property
+    def name(self) -> str:
+        return self.real.name
+
+    @property
+    def rate_hz(self) -> int:
+        return self.real.rate_hz
+
+    @property
+    def voices(self) -> tuple[Voice, ...]:
+        return self.real.voices
+
+    async def start(self) -> None:
+        await self.real.start()
+
+    async def close(self) -> None:
+        await self.real.close()
+
+    async def speak(self, request: TtsRequest) -> AsyncGenerator[SpeechChunk, None]:
+        drafted = self.draft.sound_for(request)
+        async with aclosing(drafted or self.real.speak(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
