@@ -147,7 +147,8 @@ class ClauseSound:
         self._spoken_samples += len(samples)
         words = self._words(max(0.0, self.spoken_s - self.pause_s) if last else math.inf)
         told = len(words) if last else self._told_words
-        while told < len(words) and words[told].start_s - self.offset_s < self.spoken_s:
+        # The last word's end is known when the sound's is.
+        while told < len(words) - 1 and words[told].start_s - self.offset_s < self.spoken_s:
             told += 1
         fresh, self._told_words = words[self._told_words : told], told
         return SpeechChunk(Audio(samples, RATE_HZ), tuple(fresh))

@@ -119,8 +119,10 @@ def test_a_clause_begins_at_its_sound_and_ends_with_its_pause(
     pause_s = pause_after_s(text)
     onset = [audio.slice_s(start_s, start_s + 0.01) for start_s in (0.0, 0.01, 0.02)]
     assert max(frame.level_dbfs() for frame in onset) > -45
-    assert audio.slice_s(audio.duration_s - pause_s + 0.035).level_dbfs() < -100
-    assert audio.slice_s(audio.duration_s - pause_s - 0.05, audio.duration_s - pause_s).level_dbfs() > -70
+    # What windows have handed out already cannot be cut any more: then the pause begins with a decay.
+    assert audio.slice_s(audio.duration_s - pause_s + 0.035).level_dbfs() < (-100 if lead_s else -60)
+    ending = audio.slice_s(audio.duration_s - pause_s - 0.05, audio.duration_s - pause_s)
+    assert ending.level_dbfs() > (-70 if lead_s else -80)
 
 
 @pytest.mark.parametrize("lead_s", [0.0, AMPLE_S])
