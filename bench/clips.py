@@ -19,6 +19,9 @@ PAUSE_S = 0.3
 LONGEST_S = 9.0
 SHORTEST_S = 0.8
 
+WHOLE = 3600.0
+"""As `TtsRequest.lead_s`: the same sound each time, however busy the machine."""
+
 QUESTIONS = (
     ("am_michael", "What is the capital of France?"),
     ("bf_emma", "How do I boil an egg?"),
@@ -76,7 +79,7 @@ async def synthesised(tts: TtsEngine) -> list[Clip]:
 
 
 async def _spoken(tts: TtsEngine, voice: str, text: str) -> Audio:
-    parts = [chunk.audio async for chunk in tts.speak(TtsRequest(text, voice))]
+    parts = [chunk.audio async for chunk in tts.speak(TtsRequest(text, voice, lead_s=WHOLE))]
     return resample(await asyncio.to_thread(concatenate, parts, tts.rate_hz), SPEECH_RATE_HZ)
 
 

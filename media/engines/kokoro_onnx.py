@@ -115,11 +115,7 @@ class KokoroOnnx:
         """
         if self._parts is not None:
             return
-        try:
-            self._parts, self._norms = await self._inference.run(self._load)
-        except BaseException:
-            await self.close()
-            raise
+        self._parts, self._norms = await self._inference.run(self._load)
         async for _ in self.speak(TtsRequest(_WARM_UP, VOICE_NAMES[0])):
             pass
         # Other engines were loading beside it: that was no measure.

@@ -13,6 +13,10 @@ from media.engines.whisper import Whisper
 from media.resampler import resample
 
 
+WHOLE = 3600.0
+"""As `TtsRequest.lead_s`: the same sound each time, however busy the machine."""
+
+
 def spoken(models: Path, text: str, voice: str = "am_michael") -> Audio:
     """Somebody says it, 16 kHz."""
 
@@ -22,7 +26,7 @@ def spoken(models: Path, text: str, voice: str = "am_michael") -> Audio:
         )
         await tts.start()
         try:
-            parts = [chunk.audio async for chunk in tts.speak(TtsRequest(text, voice))]
+            parts = [chunk.audio async for chunk in tts.speak(TtsRequest(text, voice, lead_s=WHOLE))]
         finally:
             await tts.close()
         return resample(concatenate(parts, tts.rate_hz), SPEECH_RATE_HZ)

@@ -165,7 +165,7 @@ def test_windows_sound_like_the_whole(engine: KokoroOnnx, voice: str, text: str)
     assert len(whole) == 1
     assert len(windows) > 1
     one, other = sound_of(windows), sound_of(whole)
-    assert one.duration_s == pytest.approx(other.duration_s, abs=0.06)
+    assert one.duration_s == pytest.approx(other.duration_s, abs=0.15)
     assert one.level_dbfs() == pytest.approx(other.level_dbfs(), abs=3.0)
     seams = np.cumsum([len(chunk.audio) for chunk in windows[:-1]])
     steps = np.abs(np.diff(one.as_float32()))
