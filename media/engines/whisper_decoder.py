@@ -1,7 +1,7 @@
 """Whisper on CTranslate2: one piece of speech of at most 30 s to text. Blocking; the caller has the thread.
 
 Whisper was trained on 30 s windows, silence behind the speech, and its encoder costs what the window costs.
-The encoder takes shorter windows too: a question of 3 s in 8 s of window takes a third of the time, at the
+The encoder takes shorter windows too: a question of 3 s in 10 s of window takes a third of the time, at the
 same word error rate. Two things go wrong more often in short windows, and are caught here: the decoder
 repeats itself (where less than about 2 s of silence follows, and now and then in clips of one word), or runs
 to its token limit. Either is decoded again in the full window.
@@ -28,7 +28,7 @@ from media.engines.model_files import damaged, require_files
 FULL_WINDOW_S = 30.0
 """What the encoder was trained on, and the most it takes."""
 
-_SHORTEST_WINDOW_S = 8.0
+_SHORTEST_WINDOW_S = 10.0
 _TRAILING_SILENCE_S = 5.0
 
 _TOKENS_PER_S = {"en": 12.0}

@@ -12,7 +12,6 @@ from media.engines.protocols import SttOptions, TtsRequest
 from media.engines.whisper import Whisper
 from media.resampler import resample
 
-
 WHOLE = 3600.0
 """As `TtsRequest.lead_s`: the same sound each time, however busy the machine."""
 
