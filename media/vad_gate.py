@@ -22,7 +22,7 @@ class VadSettings(Section):
     """How far below `threshold` P(speech) must fall for speech to pause, at most to its half: hysteresis."""
     start_ms: int = Field(96, ge=32, le=1000)
     """Speech must last this long to count: a click does not."""
-    pause_ms: int = Field(192, ge=32, le=2000)
+    pause_ms: int = Field(128, ge=32, le=2000)
     """Silence after which a pause is suspected and the work for an answer begins."""
     padding_ms: int = Field(300, ge=0, le=2000)
     """Audio before the first speech window that is transcribed too, so that no first sound is lost."""

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from media.caller_floor import TurnTakingSettings
+from media.conversation import ConversationSettings
 from media.errors import CallerError, EngineError
 from media.events import (
     CallFault,
@@ -94,7 +96,8 @@ def test_a_turn_is_answered_in_the_documented_order() -> None:
 def test_the_answer_comes_quickly_and_its_time_is_accounted_for() -> None:
     async def main() -> None:
         engines = ScriptedEngines()
-        async with virtual_call(engines) as call:
+        settings = ConversationSettings(turn_taking=TurnTakingSettings(answer_early=False))
+        async with virtual_call(engines, settings) as call:
             await call.say(quiet(0.5), speech(1.0))
             speech_end_s = asyncio.get_running_loop().time()
             await call.say(quiet(2.0))
