@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from bench.server_process import RunningServer, server
@@ -75,11 +77,46 @@ def test_fifty_calls_one_after_the_other_leave_nothing_behind(running_server: Ru
 
 
 def test_four_calls_at_once_are_all_answered(running_server: RunningServer, question: Audio) -> None:
-    async def main() -> None:
+    async def four_calls() -> list[str]:
         async with asyncio.TaskGroup() as tasks:
             calls = [tasks.create_task(spoken_call(running_server, question)) for _ in range(4)]
-        assert ["capital of france" in call.result().lower() for call in calls] == [True] * 4
         await until_nobody_calls(running_server, 5)
+        return [call.result().lower() for call in calls]
+
+    async def main() -> None:
+        await four_calls()
+        before_mb = running_server.resident_mb()
+        heard = await four_calls()
+        assert ["capital of france" in words for words in heard] == [True] * 4
+        assert running_server.resident_mb() - before_mb < 25
+
+    asyncio.run(main())
+
+
+def test_polls_ten_times_a_second_do_not_disturb_a_call(running_server: RunningServer) -> None:
+    async def poll(until_s: float) -> int:
+        polls = 0
+        async with aiohttp.ClientSession() as http:
+            while loop_time_s() < until_s:
+                for path in ("health", "ready", "status", "speech-to-speech/metrics", "metrics"):
+                    async with http.get(f"{running_server.health_url}/{path}") as response:
+                        assert response.status == 200
+                polls += 1
+                await asyncio.sleep(0.1)
+        return polls
+
+    async def main() -> None:
+        async with Caller(running_server.url, WITHOUT_GREETING) as caller:
+            caller.type_text("Tell me about the sea, the wind and the ships, in many words.")
+            async with asyncio.timeout(ANSWER_LIMIT_S):
+                await caller.next_event("output_audio_buffer.started")
+            begun_s = loop_time_s()
+            assert await poll(begun_s + 3.0) > 15
+            arrivals = [frame.at_s for frame in caller.heard if frame.at_s >= begun_s]
+        gaps_s = sorted(later - earlier for earlier, later in itertools.pairwise(arrivals))
+        # A packet each 20 ms; the caller, the engines and the polls share the processor with the server.
+        assert len(arrivals) > 130
+        assert gaps_s[int(len(gaps_s) * 0.95)] < 0.06
 
     asyncio.run(main())
 
