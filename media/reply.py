@@ -106,7 +106,7 @@ class Reply:
 
     def forget_unspoken(self) -> None:
         """Takes back the words that have no sound: they will never be heard."""
-        if self.spoken:
+        if self.spoken and not self.cut:
             self.say(self.heard_text(self.sound_s))
 
     def say(self, text: str) -> None:
@@ -148,7 +148,8 @@ class Reply:
             self.response = replace(self.response, status="incomplete", reason="max_output_tokens")
 
     def _append(self, text: str, notify: Callable[[CallEvent], None]) -> None:
-        if not text:
+        if not text or self.cut:
+            # What the client says it did not hear is not said later either.
             return
         before = self.item.parts[0].text or ""
         if self.spoken and before and not before[-1].isspace() and not text[0].isspace():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from media.errors import EngineError
 from media.events import (
+    ItemTruncated,
     OutputBufferStarted,
     OutputBufferStopped,
     ResponseCreated,
@@ -149,6 +150,8 @@ def test_a_reply_that_is_truncated_while_it_is_made_stays_incomplete() -> None:
             item_id = call.conversation.items[0].id
             call.conversation.truncate_item(item_id, 600)
             await call.event(ResponseDone)
-            assert call.conversation.item(item_id).status == "incomplete"
+            item = call.conversation.item(item_id)
+            assert (item.status, item.text) == ("incomplete", call.of(ItemTruncated)[0].heard_text)
+            assert item.text != LONG_REPLY
 
     virtual_time.run(main())
