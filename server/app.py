@@ -13,6 +13,7 @@ from media.errors import ConfigError
 from server.webclient import webclient_routes
 from signaling.call_host import CallHost
 from signaling.guard import guard, headers_signal
+from signaling.ice import Gathering
 from signaling.offer_routes import routes
 from signaling.problem import problem_middleware
 from signaling.running_calls import RunningCalls
@@ -24,11 +25,12 @@ _LINGERING_S = 1.0
 """How long the rest of a body is read that was refused for its size."""
 
 
-def page_app(host: CallHost, own_hosts: tuple[str, ...] = ()) -> web.Application:
+def page_app(host: CallHost, gathering: Gathering, own_hosts: tuple[str, ...] = ()) -> web.Application:
     """The page and the signalling: what callers reach.
 
     Args:
         host: the server.
+        gathering: where the calls' media can be reached.
         own_hosts: names by which it may be called besides those that the settings allow.
     """
     configured = host.settings.access
@@ -37,7 +39,7 @@ def page_app(host: CallHost, own_hosts: tuple[str, ...] = ()) -> web.Application
         middlewares=[problem_middleware, guard(access)], client_max_size=access.max_body_bytes
     )
     app.on_response_prepare.append(headers_signal(access))
-    app.add_routes(routes(host, RunningCalls()))
+    app.add_routes(routes(host, RunningCalls(), gathering))
     app.add_routes(webclient_routes())
     return app
 

@@ -27,6 +27,7 @@ from server.resources import ResourceSampler
 from server.runtime_settings import RuntimeSettings
 from server.tls import tls_context
 from server.warm_up import WarmUp
+from signaling.ice import gathering_for
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ async def _listening_server(
     tls = tls_context(settings)
     async with (
         ResourceSampler(config.performance.sampling_interval_s) as resources,
+        gathering_for(config.ice) as gathering,
         listening(
             Health(engine_set, calls, metrics, resources).app(),
             settings.health_host,
@@ -119,7 +121,7 @@ async def _listening_server(
             setting="server.health_port",
         ) as health_port,
         listening(
-            page_app(calls, own_hosts(settings.host)),
+            page_app(calls, gathering, own_hosts(settings.host)),
             settings.host,
             settings.port,
             setting="server.port",

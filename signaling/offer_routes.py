@@ -17,6 +17,7 @@ from pydantic_core import from_json
 from media.errors import CallerError
 from signaling.call_host import CallHost, CallSlot
 from signaling.guard import is_local
+from signaling.ice import Gathering
 from signaling.realtime_events import field_path
 from signaling.realtime_objects import FromClient, SessionUpdate
 from signaling.realtime_session import RealtimeSession
@@ -53,9 +54,9 @@ class TrickleBody(FromClient):
     candidates: tuple[CandidateBody | None, ...] = Field(default=(), max_length=100)
 
 
-def routes(host: CallHost, calls: RunningCalls) -> list[web.RouteDef]:
+def routes(host: CallHost, calls: RunningCalls, gathering: Gathering) -> list[web.RouteDef]:
     """All routes, for `app.add_routes`."""
-    handlers = OfferRoutes(host, calls)
+    handlers = OfferRoutes(host, calls, gathering)
     return [
         web.post("/api/offer", handlers.offer),
         web.patch("/api/calls/{call_id}", handlers.trickle),
@@ -68,9 +69,10 @@ def routes(host: CallHost, calls: RunningCalls) -> list[web.RouteDef]:
 class OfferRoutes:
     """The handlers."""
 
-    def __init__(self, host: CallHost, calls: RunningCalls) -> None:
+    def __init__(self, host: CallHost, calls: RunningCalls, gathering: Gathering) -> None:
         self._host = host
         self._calls = calls
+        self._gathering = gathering
 
     async def offer(self, request: web.Request) -> web.Response:
         """Answers an offer and starts the call.
@@ -87,6 +89,7 @@ class OfferRoutes:
                 slot.call_id,
                 offer,
                 self._host.settings.ice,
+                self._gathering,
                 lambda send, speaks: RealtimeSession(
                     defaults, body.session, slot.conversation, send, speaks=speaks
                 ),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from media.section import Section
 
@@ -60,6 +61,53 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 Origin = Annotated[str, AfterValidator(_origin)]
 
 
+_UDP_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+
+
+def _port_range(text: str) -> range:
+    """Raises: ValueError."""
+    match = _UDP_PORTS.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            'UDP ports are one port ("40000"), a range ("40000-40100"), or "" for the system\'s choice'
+        )
+    first = int(match[1])
+    last = int(match[2] or first)
+    if not 1 <= first <= 65_535 or not 1 <= last <= 65_535:
+        raise ValueError("a UDP port lies between 1 and 65535")
+    if match[2] and last <= first:
+        raise ValueError(
+            "a range of UDP ports ends above where it begins; one port for all calls is written alone"
+        )
+    return range(first, last + 1)
+
+
+def _figures_as_text(value: object) -> object:
+    """YAML reads a port alone as a number."""
+    return str(value) if type(value) is int else value
+
+
+def _udp_ports(text: str) -> str:
+    text = text.replace(" ", "")
+    if text:
+        _port_range(text)
+    return text
+
+
+def _advertised_address(text: str) -> str:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError("an advertised address is an IP address in figures, without a port") from None
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError("an advertised address is one that callers can send to")
+    return str(address)
+
+
+UdpPortsText = Annotated[str, BeforeValidator(_figures_as_text), AfterValidator(_udp_ports)]
+AdvertisedAddress = Annotated[str, AfterValidator(_advertised_address)]
+
+
 class IceServer(Section):
     """A STUN or TURN server, given to the page as well: its credential is no secret to callers.
 
@@ -79,15 +127,26 @@ class IceSettings(Section):
 
     Attributes:
         servers: none are needed on one machine or one network.
+        udp_ports: where media comes in: `40000` is one port for all calls, `40000-40100` a port of these for
+            each call; empty lets the system choose.
+        advertised_addresses: what callers reach this machine by, where it does not have the address itself
+            (a container, a 1:1 NAT). Callers are offered them besides its own.
         gather_loopback: offer 127.0.0.1 too, so that a laptop without a network can call itself.
         connect_timeout_s: a call that is not connected by then is given up.
         data_channel_wait_s: how long a connected call waits for its offered data channel before it begins.
     """
 
     servers: tuple[IceServer, ...] = ()
+    udp_ports: UdpPortsText = ""
+    advertised_addresses: tuple[AdvertisedAddress, ...] = ()
     gather_loopback: bool = True
     connect_timeout_s: float = Field(default=15.0, gt=0, le=120)
     data_channel_wait_s: float = Field(default=2.0, ge=0, le=30)
+
+    @property
+    def udp_port_range(self) -> range | None:
+        """The ports, of which there may be one; None where the system chooses."""
+        return _port_range(self.udp_ports) if self.udp_ports else None
 
 
 class AccessSettings(Section):

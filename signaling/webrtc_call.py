@@ -24,7 +24,7 @@ from av import AudioFrame, AudioResampler
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.errors import CallerError
 from signaling.event_channel import EventChannel
-from signaling.ice import CHECK_INTERVAL_S, free_sockets, loopback_gathered
+from signaling.ice import CHECK_INTERVAL_S, Gathering, free_sockets, gathered_as
 from signaling.outbound_track import OutboundTrack
 from signaling.peer_signals import ChannelClosed, ChannelOpened, Link, LinkChanged, MessageCame, PeerSignals
 from signaling.realtime_session import RealtimeSession
@@ -58,6 +58,7 @@ class WebrtcCall:
         call_id: for logs and task names.
         offer: what the caller wants.
         ice: servers and time limits.
+        gathering: where this side can be reached.
         open_session: makes the call's session, given how it sends to the client and whether it is heard.
 
     Raises:
@@ -69,11 +70,13 @@ class WebrtcCall:
         call_id: str,
         offer: Offer,
         ice: IceSettings,
+        gathering: Gathering,
         open_session: Callable[[Callable[[str], None], bool], RealtimeSession],
     ) -> None:
         self.call_id = call_id
         self._offer = offer
         self._ice = ice
+        self._gathering = gathering
         self._events = EventChannel(offer.data_channel, self.hang_up)
         self._session = open_session(self._events.send, offer.caller_listens)
         self._peer = RTCPeerConnection(_configuration(ice))
@@ -89,9 +92,10 @@ class WebrtcCall:
 
         Raises:
             CallerError: `invalid_sdp`: the offer cannot be taken. `abandon` is then still to be called.
+            ServerFull: no UDP port is left for the call. Likewise.
         """
         try:
-            with loopback_gathered(self._ice.gather_loopback):
+            with gathered_as(self._gathering):
                 return await self._negotiate()
         except _NEGOTIATION_FAULTS as error:
             raise CallerError(

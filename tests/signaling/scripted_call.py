@@ -21,6 +21,7 @@ from media.items import Item, ResponseOptions, new_id
 from media.session import SessionConfig
 from signaling.call_host import CallConversation, CallHost, CallSlot
 from signaling.guard import guard, headers_signal
+from signaling.ice import gathering_for
 from signaling.offer_routes import routes
 from signaling.problem import problem_middleware
 from signaling.realtime_session import ConversationFactory
@@ -242,12 +243,13 @@ async def serving(
     **ice: Any,
 ) -> AsyncIterator[Serving]:
     """A server on loopback. The block ends when all its calls have. The middlewares are the innermost."""
-    async with asyncio.TaskGroup() as tasks:
-        host = ScriptedHost(tasks, slots, SignalingSettings(ice=IceSettings(**ice)), converse)
+    settings = SignalingSettings(ice=IceSettings(**ice))
+    async with gathering_for(settings.ice) as gathering, asyncio.TaskGroup() as tasks:
+        host = ScriptedHost(tasks, slots, settings, converse)
         calls = RunningCalls()
         app = web.Application(middlewares=[problem_middleware, guard(host.settings.access), *middlewares])
         app.on_response_prepare.append(headers_signal(host.settings.access))
-        app.add_routes(routes(host, calls))
+        app.add_routes(routes(host, calls, gathering))
         runner = web.AppRunner(app, access_log=None, lingering_time=0.5)
         await runner.setup()
         try:
