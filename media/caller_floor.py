@@ -18,7 +18,7 @@ from media.section import Section
 
 
 class TurnTakingSettings(Section):
-    """`turn_taking` in `config.yaml`: when a turn is over, and when the caller may interrupt."""
+    """`turn_taking` in `config.yaml`: when a turn is over."""
 
     complete_wait_s: float = Field(0.32, ge=0, le=5)
     """A pause after which a turn that sounds complete is over, from the end of speech."""
@@ -30,8 +30,6 @@ class TurnTakingSettings(Section):
     """Begin the answer while it is not sure yet that the turn is over; it is heard only when it is."""
     silence_s: float = Field(0.5, ge=0, le=10)
     """The pause that ends a turn where silence alone decides (`server_vad`)."""
-    interrupt_after_s: float = Field(0.2, ge=0, le=5)
-    """How long the caller must have spoken for the assistant to fall silent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,14 @@ from media.history import History
 from media.inbox import AudioInbox
 from media.items import Item, Part, ResponseOptions
 from media.listening import Listening
+from media.overlap_verdict import InterruptionSettings
 from media.playout import AudioSettings, Playout
 from media.section import Section
 from media.session import SessionConfig
 from media.speaking import Speaking, WritingSettings
 from media.turn import Turn
 from media.vad_gate import VadSettings
+from media.yielding import OverlapJudge, Yielding
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class ConversationSettings(Section):
     audio: AudioSettings = AudioSettings()
     vad: VadSettings = VadSettings()
     turn_taking: TurnTakingSettings = TurnTakingSettings()
+    interruption: InterruptionSettings = InterruptionSettings()
     streaming: StreamingSettings = StreamingSettings()
     writing: WritingSettings = WritingSettings()
 
@@ -69,10 +72,11 @@ class Conversation:
         settings: ConversationSettings,
         session: SessionConfig,
         notify: Callable[[CallEvent], None],
+        overlap_judge: OverlapJudge | None = None,
     ) -> None:
         self._engines = engines
         self._notify = notify
-        self._interrupt_after_s = settings.turn_taking.interrupt_after_s
+        self._interrupt_after_s = settings.interruption.after_s
         self._history = History()
         self._due: dict[str, Turn] = {}
         """Turns with words that no prompt has held yet, or whose reply was stopped unheard; by item."""
@@ -91,6 +95,9 @@ class Conversation:
             self._history,
             notify,
             made=self._answer_what_is_due,
+        )
+        self._yielding = Yielding(
+            settings.interruption, overlap_judge, self._listening, self._speaking, stop=self._give_way
         )
         self._tasks: asyncio.TaskGroup | None = None
         self._closed = asyncio.Event()
@@ -144,6 +151,8 @@ class Conversation:
             CallerError: an unknown voice or language; nothing changed.
         """
         self._session = self._checked(session)
+        if session.turn_detection is None:
+            self._yielding.dismiss()
         self._listening.configure(session)
 
     def add_item(self, item: Item, previous_item_id: str | None = None) -> None:
@@ -208,10 +217,12 @@ class Conversation:
         Raises:
             CallerError: nothing was said.
         """
+        self._yielding.concede()
         self._listening.commit()
 
     def clear_input(self) -> None:
         """Throws away what the caller said since the last turn."""
+        self._yielding.dismiss()
         self._listening.clear()
         self._notify(InputCleared())
 
@@ -220,6 +231,7 @@ class Conversation:
         self._speaking.stop("client_cancelled")
         self._due.clear()
         self._drop_draft()
+        self._yielding.dismiss()
         self._listening.clear()
         for item_id in self._history.clear():
             self._notify(ItemDeleted(item_id))
@@ -233,10 +245,14 @@ class Conversation:
             self._notify(SpeechStarted(turn.item_id, turn.start_ms))
 
     def voice_heard(self, speech_s: float) -> None:
-        detection = self._session.turn_detection
-        if detection is not None and detection.interrupt_response and speech_s >= self._interrupt_after_s:
-            for turn in self._speaking.stop("turn_detected"):
-                self._due.setdefault(turn.item_id, turn)
+        if self._interruptible and speech_s >= self._interrupt_after_s:
+            self._give_way()
+
+    def window_heard(self, window: Audio, probability: float) -> None:
+        self._yielding.hear(window, probability, interrupts=self._interruptible)
+
+    def audio_stalled(self) -> None:
+        self._yielding.stall()
 
     def turn_words(self, turn: Turn, delta: str) -> None:
         self._notify(TranscriptDelta(turn.item_id, delta))
@@ -283,6 +299,16 @@ class Conversation:
     def turn_dropped(self, turn: Turn) -> None:
         log.debug("a turn was cleared", extra={"item_id": turn.item_id})
         self._answer_what_is_due()
+
+    @property
+    def _interruptible(self) -> bool:
+        detection = self._session.turn_detection
+        return detection is not None and detection.interrupt_response
+
+    def _give_way(self) -> None:
+        """Falls silent for good; what was to be answered and was not heard yet is due again."""
+        for turn in self._speaking.stop("turn_detected"):
+            self._due.setdefault(turn.item_id, turn)
 
     def _answer_what_is_due(self) -> None:
         """Answers the caller's turns that wait for it, once nobody speaks and nothing is still transcribed.

@@ -44,3 +44,12 @@ def heard_text(clauses: list[SpokenClause], heard_s: float) -> str:
     """What was heard of a reply after `heard_s` seconds of its sound."""
     begun = [clause.heard_text(heard_s) for clause in clauses if clause.start_s < heard_s]
     return " ".join(text.strip() for text in begun if text.strip())
+
+
+def word_start_s(clauses: list[SpokenClause], at_s: float) -> float:
+    """Where the word that sounds at this time of a reply began; the same time where none does."""
+    for clause in clauses:
+        for word in clause.words:
+            if clause.start_s + word.start_s < at_s < clause.start_s + word.end_s:
+                return clause.start_s + word.start_s
+    return at_s

@@ -76,14 +76,46 @@ class Listening:
         self._tasks: asyncio.TaskGroup | None = None
         padding_windows = -(-vad.padding_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
         noticing_windows = -(-vad.start_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
-        self._before: deque[Audio] = deque(maxlen=padding_windows + noticing_windows)
+        self._before_windows = padding_windows + noticing_windows
+        self._before: deque[Audio] = deque()
         """What was heard last while nobody had the floor."""
+        self._changes: deque[GateStarted | GatePaused] = deque()
+        """What the caller's floor is still to be told."""
+        self._held_back = False
         self._speech_start_sample = 0
 
     @property
     def speaking(self) -> bool:
         """Whether the caller has the floor, a pause included."""
         return self._floor.state is not CallerState.LISTENING
+
+    @property
+    def threshold(self) -> float:
+        """P(speech) from which a window counts as speech."""
+        return self._gate.threshold
+
+    # While it is in question whether a sound is a turn
+
+    def hold_back(self) -> None:
+        """Keeps what is heard from the caller's floor, until `admit` or `forget`."""
+        self._held_back = True
+
+    @property
+    def noticed(self) -> bool:
+        """Whether what is held back is speech long enough to count."""
+        return bool(self._changes)
+
+    def admit(self) -> None:
+        """It was a turn: opens it, from where it began."""
+        self._held_back = False
+        if self._changes:
+            self._gate_changed(self._changes.popleft())
+
+    def forget(self) -> None:
+        """It was none."""
+        self._held_back = False
+        self._changes.clear()
+        self._gate.reset()
 
     def configure(self, session: SessionConfig) -> None:
         """Takes over changed settings; they hold from the next pause on."""
@@ -104,7 +136,9 @@ class Listening:
             async with asyncio.TaskGroup() as self._tasks:
                 async for window in self._windows():
                     if window is None:
-                        self._gate_changed(self._gate.force_pause(), silent_s=STALL_S)
+                        self._note(self._gate.force_pause())
+                        self._listener.audio_stalled()
+                        await self._tell_changes(silent_s=STALL_S)
                     else:
                         await self._hear(window)
         finally:
@@ -128,11 +162,13 @@ class Listening:
             self._turn.times.speech_end_s = loop_time_s()
             self._turn.end_ms = _milliseconds(self._gate.samples)
         self._feed(Committed(loop_time_s()))
+        self._changes.clear()
         self._gate.reset()
 
     def clear(self) -> None:
         """Throws away what was said since the last turn."""
         self._feed(Cleared(loop_time_s()))
+        self._changes.clear()
         self._gate.reset()
 
     # Hearing
@@ -155,6 +191,8 @@ class Listening:
     async def _hear(self, window: Audio) -> None:
         if self._turn is None:
             self._before.append(window)
+            while len(self._before) > self._before_windows and not self._held_back:
+                self._before.popleft()
         else:
             await self._keep(self._turn, window)
         if self._session.turn_detection is None:
@@ -163,16 +201,30 @@ class Listening:
                 self._speech_start_sample = self._gate.samples - VAD_WINDOW_SAMPLES
                 self._feed(VoiceStarted(loop_time_s()))
             return
-        self._gate_changed(self._gate.push(await self._vad.push(window)))
-        if self._gate.speaking:
+        probability = await self._vad.push(window)
+        self._note(self._gate.push(probability))
+        self._listener.window_heard(window, probability)
+        await self._tell_changes()
+        if self._gate.speaking and self.speaking:
             self._listener.voice_heard((self._gate.samples - self._speech_start_sample) / SPEECH_RATE_HZ)
 
-    def _gate_changed(self, change: GateStarted | GatePaused | None, *, silent_s: float = 0.0) -> None:
+    def _note(self, change: GateStarted | GatePaused | None) -> None:
+        if change is not None:
+            self._changes.append(change)
+
+    async def _tell_changes(self, *, silent_s: float = 0.0) -> None:
+        """Tells the floor what was noted, unless that is held back."""
+        while self._changes and not self._held_back:
+            change = self._changes.popleft()
+            if isinstance(change, GatePaused) and self._turn is not None:
+                # Of a turn that was admitted late, nothing is with the transcription yet.
+                await self._push_held(self._turn)
+            self._gate_changed(change, silent_s=silent_s)
+
+    def _gate_changed(self, change: GateStarted | GatePaused, *, silent_s: float = 0.0) -> None:
         """Follows a change that was noticed `silent_s` after the audio that brought it."""
         now_s = loop_time_s()
         match change:
-            case None:
-                pass
             case GateStarted():
                 self._speech_start_sample = change.start_sample
                 self._feed(VoiceStarted(now_s))

@@ -20,7 +20,11 @@ PLAYOUT_RATE_HZ = 48_000
 FRAME_SAMPLES = PLAYOUT_RATE_HZ // 50
 """20 ms, the ptime of every transport here."""
 FADE_SAMPLES = PLAYOUT_RATE_HZ // 200
-"""5 ms: a voice that is cut ends in a fade, since a step clicks."""
+"""5 ms: a voice that is cut or held ends in a fade, and one that goes on begins with one: a step clicks."""
+KEPT_SAMPLES = PLAYOUT_RATE_HZ
+"""How much of what was played is kept, so that a voice that was held can go back to the start of a word."""
+CLOCK_SLACK_S = 0.001
+"""Frames that are handed out on time may be a rounding error late."""
 
 
 class AudioSettings(Section):
@@ -43,8 +47,50 @@ class _Track:
     pieces: deque[npt.NDArray[np.int16]] = field(default_factory=deque)
     queued_samples: int = 0
     played_samples: int = 0
+    begun: bool = False
     complete: bool = False
     resampler: StreamResampler | None = None
+    kept: deque[npt.NDArray[np.int16]] = field(default_factory=deque)
+    """What was played last, at least `KEPT_SAMPLES` of it if there was as much."""
+    kept_samples: int = 0
+    progress: deque[tuple[float, int]] = field(default_factory=deque)
+    """When a frame of it was handed out, and how much of it had been played with that frame."""
+
+    def take(self, most_samples: int) -> npt.NDArray[np.int16]:
+        """The next piece to be played."""
+        piece = self.pieces.popleft()
+        if len(piece) > most_samples:
+            self.pieces.appendleft(piece[most_samples:])
+            piece = piece[:most_samples]
+        self.queued_samples -= len(piece)
+        self.played_samples += len(piece)
+        self.kept.append(piece)
+        self.kept_samples += len(piece)
+        while self.kept_samples - len(self.kept[0]) >= KEPT_SAMPLES:
+            self.kept_samples -= len(self.kept.popleft())
+        return piece
+
+    def go_back(self, samples: int) -> None:
+        """Takes back the end of what was played, as far as it is kept."""
+        while samples > 0 and self.kept:
+            piece = self.kept.pop()
+            self.kept_samples -= len(piece)
+            if len(piece) > samples:
+                self.kept.append(piece[:-samples])
+                self.kept_samples += len(piece) - samples
+                piece = piece[-samples:]
+            samples -= len(piece)
+            self.pieces.appendleft(piece)
+            self.queued_samples += len(piece)
+            self.played_samples -= len(piece)
+
+    def heard_samples(self, sent_until_s: float) -> int:
+        """How much of it had been played at that time."""
+        while len(self.progress) > 1 and self.progress[1][0] <= sent_until_s:
+            self.progress.popleft()
+        if not self.progress or self.progress[0][0] > sent_until_s:
+            return 0
+        return self.progress[0][1]
 
 
 class Playout:
@@ -59,10 +105,12 @@ class Playout:
     ) -> None:
         self._gain = float(10 ** (settings.output_gain_db / 20))
         self._lead_samples = round(settings.lead_s * PLAYOUT_RATE_HZ)
-        self._lag_samples = settings.heard_lag_ms * PLAYOUT_RATE_HZ // 1000
+        self._lag_s = settings.heard_lag_ms / 1000
         self._began, self._ended = began, ended
         self._tracks: dict[str, _Track] = {}
         self._tail: npt.NDArray[np.int16] | None = None
+        self._held = False
+        self._fades_in = False
         self._room = asyncio.Event()
         self._epoch_s: float | None = None
         self._position_samples = 0
@@ -111,7 +159,7 @@ class Playout:
         track = self._tracks.get(response_id)
         if track is None:
             return 0.0
-        return max(0, track.played_samples - self._lag_samples) / PLAYOUT_RATE_HZ
+        return track.heard_samples(loop_time_s() - self._lag_s + CLOCK_SLACK_S) / PLAYOUT_RATE_HZ
 
     @property
     def sounding(self) -> tuple[str, ...]:
@@ -125,13 +173,34 @@ class Playout:
 
     def flush(self) -> None:
         """Falls silent within a 5 ms fade; what was to be heard is gone."""
-        sounding = next(iter(self._tracks.values()), None)
-        if sounding is not None and sounding.played_samples and sounding.pieces:
-            rest = sounding.pieces[0][:FADE_SAMPLES]
-            ramp = np.linspace(1.0, 0.0, len(rest), endpoint=False, dtype=np.float32)
-            self._tail = (rest * ramp).astype(np.int16)
+        if not self._held:
+            self._fade_out()
+        self._held = self._fades_in = False
         self._tracks.clear()
         self._room.set()
+
+    def hold(self) -> None:
+        """Falls silent within a 5 ms fade; `go_on` continues just there."""
+        if not self._held:
+            self._fade_out()
+            self._held = True
+
+    @property
+    def held_at(self) -> tuple[str, float] | None:
+        """Which response was held, and after how many seconds of it; None where none was in mid-sound."""
+        for response_id, track in self._tracks.items():
+            if self._held and track.begun:
+                return response_id, track.played_samples / PLAYOUT_RATE_HZ
+        return None
+
+    def go_on(self, back_s: float = 0.0) -> None:
+        """Is heard again after a hold, from this much before it: a second at most."""
+        if not self._held:
+            return
+        self._held, self._fades_in = False, True
+        held = next((track for track in self._tracks.values() if track.begun), None)
+        if held is not None:
+            held.go_back(round(back_s * PLAYOUT_RATE_HZ))
 
     async def next_frame(self) -> tuple[Audio, int]:
         """The next 20 ms, 48 kHz int16, and its position in samples since the first frame.
@@ -172,10 +241,12 @@ class Playout:
             filled = len(self._tail)
             frame[:filled] = self._tail
             self._tail = None
+        if self._held:
+            return frame
         for response_id, track in list(self._tracks.items()):
-            first = track.played_samples == 0 and track.pieces
             filled = self._take(track, frame, filled)
-            if first:
+            if track.played_samples and not track.begun:
+                track.begun = True
                 self._began(response_id)
             if track.queued_samples or not track.complete:
                 break
@@ -184,15 +255,26 @@ class Playout:
         self._room.set()
         return frame
 
-    @staticmethod
-    def _take(track: _Track, frame: npt.NDArray[np.int16], filled: int) -> int:
+    def _take(self, track: _Track, frame: npt.NDArray[np.int16], filled: int) -> int:
+        began = filled
         while track.pieces and filled < len(frame):
-            piece = track.pieces.popleft()
-            part = piece[: len(frame) - filled]
-            frame[filled : filled + len(part)] = part
-            filled += len(part)
-            if len(part) < len(piece):
-                track.pieces.appendleft(piece[len(part) :])
-            track.queued_samples -= len(part)
-            track.played_samples += len(part)
+            piece = track.take(len(frame) - filled)
+            frame[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        if filled > began:
+            track.progress.append((loop_time_s(), track.played_samples))
+            track.heard_samples(loop_time_s() - self._lag_s)
+            if self._fades_in:
+                self._fades_in = False
+                rising = frame[began : min(filled, began + FADE_SAMPLES)]
+                ramp = np.linspace(0.0, 1.0, len(rising), endpoint=False, dtype=np.float32)
+                rising[:] = (rising * ramp).astype(np.int16)
         return filled
+
+    def _fade_out(self) -> None:
+        """The next frame begins with the end of what is heard now, which is not played by that."""
+        sounding = next(iter(self._tracks.values()), None)
+        if sounding is not None and sounding.begun and sounding.pieces:
+            rest = sounding.pieces[0][:FADE_SAMPLES]
+            ramp = np.linspace(1.0, 0.0, len(rest), endpoint=False, dtype=np.float32)
+            self._tail = (rest * ramp).astype(np.int16)

@@ -13,7 +13,7 @@ from media.draft import Draft
 from media.engines.protocols import ChatMessage, Engines, LlmDelta, LlmRequest, TtsEngine, TtsRequest
 from media.errors import EngineError
 from media.events import CallEvent, OutputAudioDelta, OutputTextDelta
-from media.heard import SpokenClause, heard_text
+from media.heard import SpokenClause, heard_text, word_start_s
 from media.items import Item, Part, PartKind, Response, ResponseOptions, Usage, new_id
 from media.latency import ReplyTimes
 from media.playout import Playout
@@ -103,6 +103,10 @@ class Reply:
     def heard_text(self, heard_s: float) -> str:
         """What was heard of it after `heard_s` of its sound."""
         return heard_text(self.clauses, heard_s)
+
+    def word_start_s(self, at_s: float) -> float:
+        """Where the word that sounds at this time began; the same time where none does."""
+        return word_start_s(self.clauses, at_s)
 
     def forget_unspoken(self) -> None:
         """Takes back the words that have no sound: they will never be heard."""

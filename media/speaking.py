@@ -56,6 +56,8 @@ from media.turn import Turn
 
 log = logging.getLogger(__name__)
 
+BREAK_S = 0.12
+"""After a shorter hold the voice goes on in the middle of a word, as after a lost packet."""
 KEPT_REPLIES = 8
 """Replies whose word times are kept after they were made, for clients that truncate late."""
 
@@ -94,6 +96,7 @@ class Speaking:
         self.playout = Playout(audio, self._sound_began, self._sound_ended)
         self._replies: dict[str, Reply] = {}
         self._making: Reply | None = None
+        self._held_since_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         """Of replies that are made, or were abandoned and have not ended yet."""
 
@@ -159,6 +162,24 @@ class Speaking:
                 case _:
                     assert_never(command)
         return tuple(reply.turn for reply in stopped if reply.turn is not None and not reply.item.text)
+
+    @property
+    def audible(self) -> bool:
+        """Whether a response is being heard, or is held."""
+        return self._floor.state in (AgentState.SPEAKING, AgentState.FINISHING)
+
+    def hold(self) -> None:
+        """Falls silent for now."""
+        self._held_since_s = loop_time_s()
+        self.playout.hold()
+
+    def release(self) -> None:
+        """Goes on after a hold: with the word that was broken off, if it has been quiet for long enough."""
+        held_at, back_s = self.playout.held_at, 0.0
+        if held_at is not None and loop_time_s() - self._held_since_s >= BREAK_S:
+            response_id, at_s = held_at
+            back_s = at_s - self._replies[response_id].word_start_s(at_s)
+        self.playout.go_on(back_s)
 
     def cancel(self, response_id: str | None) -> None:
         """What a client means by cancelling: no more is made; what was made is still heard out.

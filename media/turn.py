@@ -89,4 +89,10 @@ class TurnListener(Protocol):
         """It was cleared before it ended."""
 
     def voice_heard(self, speech_s: float) -> None:
-        """The caller has been speaking for this long without a pause. Comes with every window of speech."""
+        """A turn's speech has gone on for this long without a pause. Comes with every window of it."""
+
+    def window_heard(self, window: Audio, probability: float) -> None:
+        """The next 32 ms and their P(speech). Whether they belong to a turn may still be held back."""
+
+    def audio_stalled(self) -> None:
+        """No audio comes any more."""

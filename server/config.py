@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from media.clauses import StreamingSettings
 from media.conversation import ConversationSettings
+from media.overlap_verdict import InterruptionSettings
 from media.playout import AudioSettings
 from media.section import Section
 from media.session import SessionConfig
@@ -62,6 +63,7 @@ class Config(Section):
     spectrogram: SpectrogramSettings = SpectrogramSettings()
     vad: VadSettings = VadSettings()
     turn_taking: TurnEndSettings = TurnEndSettings()
+    interruption: InterruptionSettings = InterruptionSettings()
     streaming: StreamingSettings = StreamingSettings()
     speech_to_speech: SpeechToSpeechSettings = SpeechToSpeechSettings()
     performance: PerformanceSettings = PerformanceSettings()
@@ -75,6 +77,7 @@ class Config(Section):
             audio=self.audio,
             vad=self.vad,
             turn_taking=self.turn_taking,
+            interruption=self.interruption,
             streaming=self.streaming,
             writing=self.llm,
         )

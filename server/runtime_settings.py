@@ -20,9 +20,8 @@ CHANGEABLE: Mapping[str, frozenset[str]] = {
     "audio": frozenset({"output_gain_db"}),
     "spectrogram": frozenset({"fft_size", "smoothing", "floor_db", "ceiling_db", "frequency_max_hz"}),
     "vad": frozenset({"threshold", "release", "start_ms", "pause_ms", "padding_ms"}),
-    "turn_taking": frozenset(
-        {"complete_wait_s", "incomplete_wait_s", "silence_s", "complete_threshold", "interrupt_after_s"}
-    ),
+    "turn_taking": frozenset({"complete_wait_s", "incomplete_wait_s", "silence_s", "complete_threshold"}),
+    "interruption": frozenset({"sensitivity", "decide_s", "tolerate_s", "after_s", "echo_guard"}),
     "speech_to_speech": frozenset({"instructions", "greeting"}),
     "logging": frozenset({"level"}),
 }

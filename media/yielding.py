@@ -1,0 +1,191 @@
+"""The shell around the overlap floor: whether the assistant yields to a sound of the caller's.
+
+Nothing here costs anything while one of them is silent: the sound is classified only while both are heard.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import Protocol, assert_never
+
+from media.audio import SPEECH_RATE_HZ, Audio, concatenate
+from media.clock import loop_time_s
+from media.engines.protocols import VAD_WINDOW_SAMPLES
+from media.listening import Listening
+from media.overlap_floor import (
+    AdmitSound,
+    Dismissed,
+    ForgetSound,
+    FoundHarmless,
+    FoundInterruption,
+    HoldVoice,
+    OverlapCommand,
+    OverlapEvent,
+    OverlapFloor,
+    OverlapState,
+    ReleaseVoice,
+    SoundFaded,
+    SoundHinted,
+    StopVoice,
+    Unopposed,
+)
+from media.overlap_verdict import InterruptionSettings, OverlapSound, Verdict, verdict
+from media.speaking import Speaking
+
+WINDOW_S = VAD_WINDOW_SAMPLES / SPEECH_RATE_HZ
+BEFORE_WINDOWS = 5
+"""The classifier hears 160 ms from before the onset."""
+KEPT_WINDOWS = 64
+"""It never hears more than the last two seconds."""
+
+
+class OverlapScores(Protocol):
+    """What a sound is, in probabilities that sum to 1."""
+
+    @property
+    def interruption(self) -> float: ...
+
+
+class OverlapJudge(Protocol):
+    """`media.overlap.OverlapClassifier`."""
+
+    def judge(self, sound: Audio, speech: Sequence[float], /) -> OverlapScores:
+        """What `sound` is: 16 kHz, from 160 ms before its onset up to now, with P(speech) of its windows."""
+
+
+class Yielding:
+    """Decides for one call.
+
+    Args:
+        settings: when to decide, and for what.
+        judge: tells sounds apart; None: any speech interrupts.
+        listening: keeps what is in question from the caller's floor.
+        speaking: is held, and goes on.
+        stop: stops the assistant for good.
+    """
+
+    def __init__(
+        self,
+        settings: InterruptionSettings,
+        judge: OverlapJudge | None,
+        listening: Listening,
+        speaking: Speaking,
+        stop: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._judge = judge if settings.classify else None
+        self._listening = listening
+        self._speaking = speaking
+        self._stop = stop
+        self._floor = OverlapFloor()
+        self._recent: deque[tuple[Audio, float]] = deque(maxlen=KEPT_WINDOWS)
+        """The last windows, each with its P(speech)."""
+        self._since_onset = 0
+        """How many of them came since the sound in question began."""
+        self._sound = OverlapSound()
+        self._interrupts = True
+
+    @property
+    def state(self) -> OverlapState:
+        return self._floor.state
+
+    def hear(self, window: Audio, probability: float, *, interrupts: bool) -> None:
+        """The next window of the caller's audio.
+
+        Args:
+            window: 32 ms.
+            probability: P(speech) of it.
+            interrupts: whether the caller may interrupt. If not, the assistant is neither held nor stopped,
+                but what is harmless is still kept from the caller's floor.
+        """
+        self._recent.append((window, probability))
+        self._interrupts = interrupts
+        speech = probability >= self._listening.threshold
+        if self.state is OverlapState.CLEAR:
+            if speech and self._speaking.audible and not self._listening.speaking:
+                self._suspect()
+            return
+        self._since_onset += 1
+        self._sound.add(WINDOW_S, speech=speech)
+        if self.state is OverlapState.TOLERATED and self._sound.faded:
+            self._feed(SoundFaded(loop_time_s()))
+        elif self.state is OverlapState.SUSPECTED and not self._speaking.audible:
+            self._feed(Unopposed(loop_time_s()))
+        else:
+            self._decide()
+
+    def stall(self) -> None:
+        """No audio comes any more: what there was of the sound must do."""
+        if self.state is OverlapState.SUSPECTED:
+            self._sound.quiet_s = max(self._sound.quiet_s, self._settings.decide_s)
+            self._decide()
+        self.dismiss()
+
+    def concede(self) -> None:
+        """The client says that what is in question is a turn."""
+        if self.state is not OverlapState.CLEAR:
+            self._feed(Unopposed(loop_time_s()))
+
+    def dismiss(self) -> None:
+        """What is in question is thrown away."""
+        if self.state is not OverlapState.CLEAR:
+            self._feed(Dismissed(loop_time_s()))
+
+    def _suspect(self) -> None:
+        """The onset is where the run of windows began that the assistant's first sound may have come into."""
+        threshold = self._listening.threshold
+        run = takewhile(lambda heard: heard[1] >= threshold, reversed(self._recent))
+        self._since_onset = sum(1 for _ in run)
+        seconds = self._since_onset * WINDOW_S
+        self._sound = OverlapSound(length_s=seconds, speech_s=seconds)
+        self._feed(SoundHinted(loop_time_s()))
+
+    def _decide(self) -> None:
+        tolerated = self.state is OverlapState.TOLERATED
+        found = verdict(self._sound, self._interruption(), self._settings, tolerated=tolerated)
+        if found is Verdict.INTERRUPTION and not self._listening.noticed:
+            # Too short for speech that counts: there is no turn to be opened.
+            found = Verdict.HARMLESS if self._sound.ended else Verdict.UNDECIDED
+            if self._sound.length_s >= self._settings.decide_s:
+                found = Verdict.HARMLESS
+        match found:
+            case Verdict.UNDECIDED:
+                pass
+            case Verdict.INTERRUPTION:
+                self._feed(FoundInterruption(loop_time_s()))
+            case Verdict.HARMLESS:
+                if not tolerated:
+                    self._feed(FoundHarmless(loop_time_s()))
+            case _:
+                assert_never(found)
+
+    def _interruption(self) -> float | None:
+        if self._judge is None:
+            return None
+        heard = list(self._recent)[-(self._since_onset + BEFORE_WINDOWS) :]
+        sound = concatenate([window for window, _ in heard], SPEECH_RATE_HZ)
+        return self._judge.judge(sound, [probability for _, probability in heard]).interruption
+
+    def _feed(self, event: OverlapEvent) -> None:
+        for command in self._floor.feed(event):
+            self._obey(command)
+
+    def _obey(self, command: OverlapCommand) -> None:
+        match command:
+            case HoldVoice():
+                self._listening.hold_back()
+                if self._interrupts:
+                    self._speaking.hold()
+            case ReleaseVoice():
+                self._speaking.release()
+            case StopVoice():
+                if self._interrupts:
+                    self._stop()
+            case AdmitSound():
+                self._listening.admit()
+            case ForgetSound():
+                self._listening.forget()
+            case _:
+                assert_never(command)
