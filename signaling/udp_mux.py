@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from aioice import stun
 from aioice.ice import StunProtocol
@@ -53,6 +53,7 @@ class SharedSocket(asyncio.DatagramProtocol):
         self._links: list[_Link] = []
         self._owners: dict[Address, _Link] = {}
         """By remote address."""
+        self._lost = asyncio.Event()
 
     def attach(self, agent: IceAgent) -> StunProtocol:
         """One more call. It is let go when its transport is closed."""
@@ -74,21 +75,21 @@ class SharedSocket(asyncio.DatagramProtocol):
     def extra_info(self, name: str, default: Any = None) -> Any:
         return default if self._transport is None else self._transport.get_extra_info(name, default)
 
-    def close(self) -> None:
-        """Takes the socket from all that use it."""
-        for link in tuple(self._links):
-            link.abort()
+    async def close(self) -> None:
+        """Takes the socket from all that use it. The port is free when this returns."""
         if self._transport is not None:
             self._transport.abort()
+            await self._lost.wait()
 
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # asyncio's own is one only by its methods.
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._lost.set()
         for link in tuple(self._links):
             link.abort()
 

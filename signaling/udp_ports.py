@@ -120,7 +120,7 @@ class SharedPort:
                     raise _cannot_bind(error, address, port) from error
             yield shared
         finally:
-            shared._close()
+            await shared._close()
 
     async def open(self, agent: IceAgent, addresses: Iterable[str]) -> list[StunProtocol]:
         ends = []
@@ -149,9 +149,9 @@ class SharedPort:
                     _, self._sockets[address] = await loop.create_datagram_endpoint(SharedSocket, sock=sock)
             return self._sockets.get(address)
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
         for opened in self._sockets.values():
-            opened.close()
+            await opened.close()
         self._sockets.clear()
 
 

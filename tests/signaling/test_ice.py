@@ -9,7 +9,7 @@ import aioice.ice
 import psutil
 from aiortc import RTCConfiguration, RTCPeerConnection
 
-from signaling.ice import LOOPBACK, abort_sockets, loopback_gathered
+from signaling.ice import LOOPBACK, _get_component_candidates, abort_sockets, loopback_gathered
 
 
 async def gathered(peer: RTCPeerConnection, loopback: bool) -> str:
@@ -35,6 +35,29 @@ def test_aioice_still_asks_for_addresses_by_this_name() -> None:
     assert "get_host_addresses(" in source
     assert "use_ipv4=" in source
     assert "use_ipv6=" in source
+
+
+def test_aioice_still_gathers_by_this_method_and_keeps_what_it_has_by_these_names() -> None:
+    """`signaling.ice` takes the method's place, and does itself what it does with host addresses."""
+    parameters = inspect.signature(_get_component_candidates).parameters
+    assert list(parameters) == ["self", "component", "addresses", "timeout"]
+    gathers = inspect.getsource(aioice.ice.Connection.gather_candidates)
+    assert "self.get_component_candidates(component=component, addresses=addresses)" in gathers
+    connects = inspect.getsource(_get_component_candidates)
+    assert (
+        "create_datagram_endpoint(\n                    lambda: StunProtocol(self), local_addr=(address, 0)"
+        in connects
+    )
+    assert "self._protocols += host_protocols" in connects
+    assert "server_reflexive_candidate(protocol, self.stun_server)" in connects
+
+
+def test_a_stun_protocol_keeps_what_it_awaits_by_this_name() -> None:
+    async def main() -> None:
+        protocol = aioice.ice.StunProtocol(aioice.Connection(ice_controlling=True))
+        assert protocol.transactions == {}
+
+    asyncio.run(main())
 
 
 def test_sockets_can_be_taken_from_a_connection() -> None:
