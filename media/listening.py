@@ -74,9 +74,9 @@ class Listening:
         self._turn: Turn | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
-        padding_windows = -(-vad.padding_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
+        self._padding_windows = -(-vad.padding_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
         noticing_windows = -(-vad.start_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
-        self._before_windows = padding_windows + noticing_windows
+        self._before_windows = self._padding_windows + noticing_windows
         self._before: deque[Audio] = deque()
         """What was heard last while nobody had the floor."""
         self._changes: deque[GateStarted | GatePaused] = deque()
@@ -302,13 +302,15 @@ class Listening:
 
     def _open_turn(self) -> None:
         options = SttOptions(language=self._session.language, partials=self._session.transcribe)
+        speech_windows = (self._gate.samples - self._speech_start_sample) // VAD_WINDOW_SAMPLES
+        before = list(self._before)[-(self._padding_windows + speech_windows) :]
         self._turn = turn = Turn(
             item_id=new_id("item"),
             session=self._engines.stt.open(options),
             start_ms=_milliseconds(self._speech_start_sample),
-            held=list(self._before),
+            held=before,
         )
-        for window in self._before:
+        for window in before:
             turn.remember(window)
         self._before.clear()
         self._listener.turn_started(turn)

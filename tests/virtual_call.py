@@ -13,6 +13,7 @@ from media.clock import loop_time_s
 from media.conversation import Conversation, ConversationSettings
 from media.events import CallEvent, ItemDone
 from media.session import SessionConfig
+from media.yielding import OverlapJudge
 from tests.scripted import ScriptedEngines, quiet
 
 SESSION = SessionConfig(instructions="Be brief.", greeting="", voice="af_heart")
@@ -85,6 +86,7 @@ class VirtualCall:
 async def virtual_call(
     engines: ScriptedEngines,
     settings: ConversationSettings | None = None,
+    judge: OverlapJudge | None = None,
     **session: object,
 ) -> AsyncIterator[VirtualCall]:
     """A running call; on the way out it is closed, and everything of it must end."""
@@ -94,6 +96,7 @@ async def virtual_call(
         settings or ConversationSettings(),
         replace(SESSION, **session),  # type: ignore[arg-type]
         lambda event: calls[0].note(event),
+        judge,
     )
     call = VirtualCall(conversation)
     calls.append(call)
