@@ -13,8 +13,8 @@ from pydantic import Field
 
 from media.audio import Audio
 from media.clock import loop_time_s
+from media.opus import OpusSettings
 from media.resampler import StreamResampler
-from media.section import Section
 
 PLAYOUT_RATE_HZ = 48_000
 FRAME_SAMPLES = PLAYOUT_RATE_HZ // 50
@@ -27,7 +27,7 @@ CLOCK_SLACK_S = 0.001
 """Frames that are handed out on time may be a rounding error late."""
 
 
-class AudioSettings(Section):
+class AudioSettings(OpusSettings):
     """`audio` in `config.yaml`: what goes out and what comes in."""
 
     output_gain_db: float = Field(0.0, ge=-40, le=20)

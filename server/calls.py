@@ -142,7 +142,7 @@ class Calls:
 
     @property
     def settings(self) -> SignalingSettings:
-        return SignalingSettings(ice=self.config.ice, access=self.config.server)
+        return SignalingSettings(ice=self.config.ice, access=self.config.server, opus=self.config.audio)
 
     def admit(self) -> Slot:
         """Takes a slot, in one step of the loop. The task that admits a call logs under its id from then on.

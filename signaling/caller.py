@@ -28,11 +28,13 @@ from yarl import URL
 from media.audio import Audio
 from media.clock import loop_time_s
 from media.errors import CallerError, VoxtralKokoroError
+from media.opus import RTP_RATE_HZ
 from signaling.event_channel import LABEL
 from signaling.heard import HeardFrame, first_audible, recording
 from signaling.ice import abort_sockets, free_sockets, loopback_gathered
 from signaling.microphone_track import MicrophoneTrack
-from signaling.rtp_tap import RATE_HZ, tap
+from signaling.rtp_in import take_packets
+from signaling.rtp_tap import OpusTap
 
 AudioDirection = Literal["sendrecv", "sendonly", "recvonly", "none"]
 EXTRAS = ("vk.turn.latency", "vk.heard_text")
@@ -126,6 +128,7 @@ class Caller:
         self._server = _server_url(base_url)
         self._options = options or CallerOptions()
         self._microphone = MicrophoneTrack()
+        self._ear = OpusTap(self._sound_came)
         self._unread: asyncio.Queue[ReceivedEvent | None] = asyncio.Queue()
         """None is the end of the call."""
         self._connected = asyncio.Event()
@@ -142,9 +145,9 @@ class Caller:
         self.events: list[ReceivedEvent] = []
         """All that came, in order."""
         self.heard: list[HeardFrame] = []
-        """Every packet's sound, in the order of arrival."""
+        """Every packet's sound, in the order of arrival. The server sends none while it is silent."""
         self.more_heard = asyncio.Event()
-        """Set with every packet; whoever waits for more clears it."""
+        """Set with every packet that has sound; whoever waits for more clears it."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -236,9 +239,14 @@ class Caller:
             await self.more_heard.wait()
         return frame
 
+    @property
+    def packets_heard(self) -> int:
+        """How many packets came, those without sound included."""
+        return self._ear.packets
+
     def recording(self) -> Audio:
         """All that was heard so far, 48 kHz, silence where no packet came."""
-        return recording(self.heard, RATE_HZ)
+        return recording(self.heard, RTP_RATE_HZ)
 
     async def leave(self) -> None:
         """Is gone with a goodbye on the connection alone, as when a page is closed."""
@@ -285,7 +293,7 @@ class Caller:
         if direction != "none":
             speaks = direction in ("sendrecv", "sendonly")
             transceiver = peer.addTransceiver(self._microphone if speaks else "audio", direction=direction)
-            tap(transceiver.receiver, self._packet_came)
+            take_packets(transceiver.receiver, self._ear)
         if self._options.data_channel:
             self._channel = peer.createDataChannel(LABEL)
             self._channel.on("open", self._channel_open.set)
@@ -394,7 +402,7 @@ class Caller:
         if self.ended.is_set():
             raise self._end()
 
-    def _packet_came(self, frame: HeardFrame) -> None:
+    def _sound_came(self, frame: HeardFrame) -> None:
         self.heard.append(frame)
         self.more_heard.set()
 

@@ -44,12 +44,16 @@ class HeardFrame:
 def first_audible(frames: Sequence[HeardFrame], after_s: float) -> HeardFrame | None:
     """The first frame after a time that somebody would notice: active, as are three of the five from it on.
 
-    None where there is none yet. The frames are in the order of their arrival.
+    Where no frame came, nothing was heard. None where there is none yet. The frames are in the order of their
+    arrival.
     """
     recent = frames[bisect_left(frames, after_s, key=lambda frame: frame.at_s) :]
-    active = [frame.is_active for frame in recent]
     for index, frame in enumerate(recent):
-        if active[index] and sum(active[index : index + FRAMES_LOOKED_AT]) >= FRAMES_ACTIVE:
+        if not frame.is_active:
+            continue
+        end = frame.position_samples + FRAMES_LOOKED_AT * len(frame.audio)
+        near = recent[index : index + FRAMES_LOOKED_AT]
+        if sum(other.is_active and other.position_samples < end for other in near) >= FRAMES_ACTIVE:
             return frame
     return None
 

@@ -1,4 +1,4 @@
-"""A microphone that says what it is given, and silence otherwise."""
+"""A microphone that says what it is given, and silence otherwise, encoded as browsers do: with FEC."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 from aiortc import MediaStreamTrack
-from av import AudioFrame, AudioResampler
+from av import Packet
+from av.stream import Stream
 
 from media.audio import Audio
 from media.clock import loop_time_s
+from media.opus import RTP_RATE_HZ, OpusSettings, opus_encoder
+from media.resampler import resample
 from signaling.heard import FRAME_S, speech_end_s
 
-RATE_HZ = 48_000
-FRAME_SAMPLES = round(FRAME_S * RATE_HZ)
+FRAME_SAMPLES = round(FRAME_S * RTP_RATE_HZ)
+_TIME_BASE = Fraction(1, RTP_RATE_HZ)
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class MicrophoneTrack(MediaStreamTrack):
         self._utterances: deque[_Utterance] = deque()
         self._started_s: float | None = None
         self._frames = 0
+        self._encoder = opus_encoder(OpusSettings())
         self.muted = False
 
     async def say(self, audio: Audio) -> float:
@@ -46,8 +50,8 @@ class MicrophoneTrack(MediaStreamTrack):
         Returns, when the last sample of its speech has left: that sample's loop time. What follows it in the
         recording (silence) is sent after that.
         """
-        samples = _to_48k(audio)
-        end = min(len(samples), round(speech_end_s(audio) * RATE_HZ))
+        samples = resample(audio, RTP_RATE_HZ).as_int16()
+        end = min(len(samples), round(speech_end_s(audio) * RTP_RATE_HZ))
         spoken = asyncio.get_running_loop().create_future()
         self._utterances.append(_Utterance(samples, end, spoken))
         result: float = await spoken
@@ -66,19 +70,18 @@ class MicrophoneTrack(MediaStreamTrack):
                 utterance.spoken.set_exception(error)
         self._utterances.clear()
 
-    async def recv(self) -> AudioFrame:
+    async def recv(self) -> Packet[Stream]:
         now_s = loop_time_s()
         if self._started_s is None:
             self._started_s = now_s
         due_s = self._started_s + self._frames * FRAME_S
         if due_s > now_s:
             await asyncio.sleep(due_s - now_s)
-        frame = AudioFrame.from_ndarray(self._next_samples().reshape(1, -1), format="s16", layout="mono")
-        frame.sample_rate = RATE_HZ
-        frame.pts = self._frames * FRAME_SAMPLES
-        frame.time_base = Fraction(1, RATE_HZ)
+        packet = Packet(self._encoder.encode(self._next_samples()))
+        packet.pts = self._frames * FRAME_SAMPLES
+        packet.time_base = _TIME_BASE
         self._frames += 1
-        return frame
+        return packet
 
     def _next_samples(self) -> npt.NDArray[np.int16]:
         samples = np.zeros(FRAME_SAMPLES, dtype=np.int16)
@@ -91,17 +94,7 @@ class MicrophoneTrack(MediaStreamTrack):
         utterance.sent_samples += FRAME_SAMPLES
         if speech_left <= FRAME_SAMPLES and not utterance.spoken.done():
             # A microphone hands a frame over when it is full: the frame's last sample was spoken just now.
-            utterance.spoken.set_result(loop_time_s() - (FRAME_SAMPLES - max(0, speech_left)) / RATE_HZ)
+            utterance.spoken.set_result(loop_time_s() - (FRAME_SAMPLES - max(0, speech_left)) / RTP_RATE_HZ)
         if utterance.sent_samples >= len(utterance.samples):
             self._utterances.popleft()
         return samples * 0 if self.muted else samples
-
-
-def _to_48k(audio: Audio) -> npt.NDArray[np.int16]:
-    if audio.rate_hz == RATE_HZ or not len(audio):
-        return audio.as_int16()
-    frame = AudioFrame.from_ndarray(audio.as_int16().reshape(1, -1), format="s16", layout="mono")
-    frame.sample_rate = audio.rate_hz
-    resampler = AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
-    pieces = [*resampler.resample(frame), *resampler.resample(None)]
-    return np.concatenate([piece.to_ndarray().reshape(-1) for piece in pieces]).astype(np.int16, copy=False)

@@ -90,6 +90,7 @@ class OfferRoutes:
                 offer,
                 self._host.settings.ice,
                 self._gathering,
+                self._host.settings.opus,
                 lambda send, speaks: RealtimeSession(
                     defaults, body.session, slot.conversation, send, speaks=speaks
                 ),

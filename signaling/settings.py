@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from media.opus import OpusSettings
 from media.section import Section
 
 _ICE_SCHEMES = ("stun:", "stuns:", "turn:", "turns:")
@@ -169,3 +170,4 @@ class SignalingSettings(Section):
 
     ice: IceSettings = IceSettings()
     access: AccessSettings = AccessSettings()
+    opus: OpusSettings = OpusSettings()

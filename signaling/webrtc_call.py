@@ -7,9 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import assert_never
 
-import numpy as np
 from aiortc import (
-    MediaStreamTrack,
     RTCBundlePolicy,
     RTCConfiguration,
     RTCDtlsTransport,
@@ -18,11 +16,10 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
-from aiortc.mediastreams import MediaStreamError
-from av import AudioFrame, AudioResampler
 
-from media.audio import SPEECH_RATE_HZ, Audio
 from media.errors import CallerError
+from media.opus import OpusSettings, opus_encoder
+from signaling.caller_voice import CallerVoice
 from signaling.event_channel import EventChannel
 from signaling.ice import CHECK_INTERVAL_S, Gathering, free_sockets, gathered_as
 from signaling.outbound_track import OutboundTrack
@@ -59,6 +56,7 @@ class WebrtcCall:
         offer: what the caller wants.
         ice: servers and time limits.
         gathering: where this side can be reached.
+        opus: how the voice is encoded.
         open_session: makes the call's session, given how it sends to the client and whether it is heard.
 
     Raises:
@@ -71,16 +69,19 @@ class WebrtcCall:
         offer: Offer,
         ice: IceSettings,
         gathering: Gathering,
+        opus: OpusSettings,
         open_session: Callable[[Callable[[str], None], bool], RealtimeSession],
     ) -> None:
         self.call_id = call_id
         self._offer = offer
         self._ice = ice
         self._gathering = gathering
+        self._opus = opus
         self._events = EventChannel(offer.data_channel, self.hang_up)
         self._session = open_session(self._events.send, offer.caller_listens)
         self._peer = RTCPeerConnection(_configuration(ice))
         self._signals = PeerSignals(self._peer, self.hang_up)
+        self._voice: CallerVoice | None = None
         self._link = Link.CONNECTING
         self._why = "never connected"
         self._link_changed = asyncio.Event()
@@ -125,6 +126,8 @@ class WebrtcCall:
     async def abandon(self) -> None:
         """Closes everything within a bounded time. `run` does so itself; without it, this must be called."""
         self._session.conversation.close()
+        if self._voice is not None:
+            self._voice.close()
         transports = self._transports()
         checking = any(transport.transport.state == "checking" for transport in transports)
         try:
@@ -166,7 +169,9 @@ class WebrtcCall:
             else:
                 transceiver.direction = "inactive"
         if audio is not None and self._offer.caller_listens:
-            peer.addTrack(OutboundTrack(self._session.conversation.playout))
+            peer.addTrack(OutboundTrack(self._session.conversation.playout, opus_encoder(self._opus)))
+        if audio is not None and self._offer.caller_speaks:
+            self._voice = CallerVoice(audio.receiver, self._session.conversation.hear)
         for transport in self._transports():
             self._signals.watch(transport)
         await peer.setLocalDescription()
@@ -224,27 +229,8 @@ class WebrtcCall:
             self._session.conversation.close()
 
     async def _hear_caller(self) -> None:
-        """Drains the caller's track into the conversation, as 16 kHz mono."""
-        track = self._caller_track()
-        if track is None:
-            return
-        resampler = AudioResampler(format="s16", layout="mono", rate=SPEECH_RATE_HZ)
-        while True:
-            try:
-                frame = await track.recv()
-            except MediaStreamError:
-                return
-            if not isinstance(frame, AudioFrame):
-                continue
-            for piece in resampler.resample(frame):
-                samples = piece.to_ndarray().reshape(-1).astype(np.int16, copy=False)
-                self._session.conversation.hear(Audio(samples, SPEECH_RATE_HZ))
-
-    def _caller_track(self) -> MediaStreamTrack | None:
-        if not self._offer.caller_speaks:
-            return None
-        audio = (t for t in self._peer.getTransceivers() if t.kind == "audio")
-        return next(audio).receiver.track
+        if self._voice is not None:
+            await self._voice.run()
 
 
 def _configuration(ice: IceSettings) -> RTCConfiguration:

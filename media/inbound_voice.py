@@ -1,0 +1,103 @@
+"""One speaker's RTP packets made into sound: the shell around `media.reception`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import assert_never
+
+import numpy as np
+
+from media.audio import SPEECH_RATE_HZ, Audio
+from media.clock import loop_time_s
+from media.opus import RTP_RATE_HZ, OpusError, Samples16, opus_decoder
+from media.reception import (
+    Action,
+    Conceal,
+    Decode,
+    Packet,
+    Reception,
+    ReceptionCounts,
+    Recover,
+    Restart,
+    Silence,
+)
+
+
+class InboundVoice:
+    """Decodes packets as they come, on the loop: a packet takes less than handing it to a thread would.
+
+    Args:
+        heard: takes the sound, in order, without gaps on RTP's timeline.
+        rate_hz: of that sound: 8, 12, 16, 24 or 48 kHz.
+    """
+
+    def __init__(self, heard: Callable[[Audio], None], rate_hz: int = SPEECH_RATE_HZ) -> None:
+        self._heard = heard
+        self._rate_hz = rate_hz
+        self._ratio = RTP_RATE_HZ // rate_hz
+        self._decoder = opus_decoder(rate_hz)
+        self._reception = Reception()
+        self._timer: asyncio.TimerHandle | None = None
+        self.undecodable = 0
+        """Packets that were no Opus; silence is heard instead."""
+
+    @property
+    def counts(self) -> ReceptionCounts:
+        """What became of the packets so far."""
+        return self._reception.counts
+
+    def take(self, packet: Packet, at_s: float) -> None:
+        """A packet, and its arrival in loop time."""
+        self._perform(self._reception.push(packet, at_s))
+        if self._timer is not None or self._reception.due_s is not None:
+            self._set_timer()
+
+    def close(self) -> None:
+        """Waits for nothing any more. May be called twice."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set_timer(self) -> None:
+        """Looks again when the gap that is waited on, if there is one, has been waited on for long enough."""
+        self.close()
+        if (due_s := self._reception.due_s) is not None:
+            self._timer = asyncio.get_running_loop().call_at(due_s, self._gap_is_due)
+
+    def _gap_is_due(self) -> None:
+        self._timer = None
+        self._perform(self._reception.poll(loop_time_s()))
+        self._set_timer()
+
+    def _perform(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            samples = self._sound(action)
+            if len(samples):
+                self._heard(Audio(samples, self._rate_hz))
+
+    def _sound(self, action: Action) -> Samples16:
+        match action:
+            case Decode():
+                try:
+                    return self._decoder.decode(action.payload)
+                except OpusError:
+                    self.undecodable += 1
+                    return self._silence(RTP_RATE_HZ // 50)
+            case Recover():
+                try:
+                    return self._decoder.recover(action.payload, action.samples // self._ratio)
+                except OpusError:
+                    return self._silence(action.samples)
+            case Conceal():
+                return self._decoder.conceal(action.samples // self._ratio)
+            case Silence():
+                return self._silence(action.samples)
+            case Restart():
+                self._decoder.reset()
+                return self._silence(0)
+            case _:
+                assert_never(action)
+
+    def _silence(self, samples: int) -> Samples16:
+        return np.zeros(samples // self._ratio, dtype=np.int16)
