@@ -107,10 +107,21 @@ def _add_config_option(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from server.config import load_config
-    from server.serve import serve
 
     config = load_config(arguments.config, os.environ, _settings_of(arguments))
-    serve(config)
+    if not config.performance.engine_process:
+        from server.serve import serve
+
+        serve(config, None)
+        return 0
+
+    from server.engine_process import EngineProcess
+
+    with EngineProcess(config) as process:
+        # Takes a second, in which the other process imports the engines' libraries.
+        from server.serve import serve
+
+        serve(config, process)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The engines of this process: which backend each name stands for, and how far each of them is.
+"""The engines: which backend each name stands for, and how far each of them is.
 
 An adapter is imported only when it is asked for: a machine without torch never loads one that needs it.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import assert_never
+from typing import assert_never, get_args
 
 from media.clock import thread_time_s
+from media.engines.host import HostedEngines
 from media.engines.protocols import (
     Engine,
     Engines,
@@ -33,6 +34,9 @@ _log = logging.getLogger(__name__)
 
 _DEFAULT_THREADS_LIMIT = 4
 """The small models gain nothing from more, and other calls' engines want cores too."""
+
+
+ENGINE_ROLES: tuple[EngineRole, ...] = get_args(EngineRole)
 
 
 class EngineState(StrEnum):
@@ -70,9 +74,23 @@ def build_engines(config: Config) -> Engines:
     Raises:
         ModelMissing: a model's files are absent or truncated.
     """
-    store = ModelStore(config.models.directory or default_root())
-    return Engines(
-        vad=_vad(config, store),
+    hosted = build_hosted_engines(config)
+    return Engines(build_vad(config), hosted.turn_end, hosted.stt, hosted.llm, hosted.tts)
+
+
+def build_vad(config: Config) -> VadEngine:
+    """The engine that stays in the media process: its 0.2 ms a window are less than the way elsewhere.
+
+    Raises:
+        ModelMissing: its files are absent or truncated.
+    """
+    return _vad(config, _store(config))
+
+
+def build_hosted_engines(config: Config) -> HostedEngines:
+    """The engines that can have a process of their own. Arguments and errors: as `build_engines`."""
+    store = _store(config)
+    return HostedEngines(
         turn_end=_turn_end(config, store),
         stt=_stt(config, store),
         llm=_llm(config, store),
@@ -105,8 +123,8 @@ class EngineSet:
     def reports(self) -> tuple[EngineReport, ...]:
         return tuple(self._reports.values())
 
-    async def start(self) -> None:
-        """Loads and warms all of them, side by side.
+    async def start(self, roles: Collection[EngineRole] = ENGINE_ROLES) -> None:
+        """Loads and warms all of them, or those that were `lost`, side by side.
 
         Raises:
             EngineError: one failed; the others are given up, and closed by `close`.
@@ -115,10 +133,18 @@ class EngineSet:
         try:
             async with asyncio.TaskGroup() as starting:
                 for role, engine in _by_role(self.engines):
-                    starting.create_task(self._start(role, engine), name=f"start {role}")
+                    if role in roles:
+                        starting.create_task(self._start(role, engine), name=f"start {role}")
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
         self._all_ready.set()
+
+    def lost(self, roles: Collection[EngineRole], reason: str) -> None:
+        """These are gone, with their process; nobody is ready until they have been started again."""
+        self._all_ready.clear()
+        for role, engine in _by_role(self.engines):
+            if role in roles:
+                self._reports[role] = EngineReport(role, engine.name, EngineState.FAILED, reason)
 
     async def until_ready(self) -> None:
         """Returns when all of them are ready. Never, if one failed: `start` raises that."""
@@ -167,6 +193,10 @@ def _by_role(engines: Engines) -> Iterator[tuple[EngineRole, Engine]]:
     yield "stt", engines.stt
     yield "llm", engines.llm
     yield "tts", engines.tts
+
+
+def _store(config: Config) -> ModelStore:
+    return ModelStore(config.models.directory or default_root())
 
 
 def _vad(config: Config, store: ModelStore) -> VadEngine:

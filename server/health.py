@@ -13,6 +13,7 @@ from aiohttp import web
 
 from media.clock import loop_time_s
 from server.calls import Calls
+from server.engine_process import EngineProcess
 from server.engines import EngineSet
 from server.metrics import Metrics
 from server.performance import analysed
@@ -31,15 +32,22 @@ class Health:
         calls: the slots.
         metrics: what happened so far.
         resources: the machine, as last looked at.
+        process: the engines'; None where they are in this one.
     """
 
     def __init__(
-        self, engine_set: EngineSet, calls: Calls, metrics: Metrics, resources: ResourceSampler
+        self,
+        engine_set: EngineSet,
+        calls: Calls,
+        metrics: Metrics,
+        resources: ResourceSampler,
+        process: EngineProcess | None = None,
     ) -> None:
         self._engine_set = engine_set
         self._calls = calls
         self._metrics = metrics
         self._resources = resources
+        self._process = process
         self._began_s = loop_time_s()
 
     def app(self) -> web.Application:
@@ -79,6 +87,7 @@ class Health:
                 "draining": self._calls.draining,
                 "calls": {"active": self._calls.active, "limit": self._calls.config.server.max_calls},
                 "engines": {report.role: asdict(report) for report in self._engine_set.reports},
+                "engine_process": None if self._process is None else asdict(self._process.report),
                 "resources": None if sample is None else asdict(sample),
             }
         )

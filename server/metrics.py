@@ -53,6 +53,7 @@ class Metrics:
         self._interruptions = 0
         self._heard_s = 0.0
         self._spoken_s = 0.0
+        self._engine_process_restarts = 0
         self._recent_turns = RecentEvents()
         self._latency = {measure: LatencyWindow(latency_window_turns) for measure in MEASURES}
         self._prometheus = _PrometheusMetrics()
@@ -71,6 +72,10 @@ class Metrics:
         self._prometheus.calls_active.dec()
         if failed:
             self._prometheus.calls.labels("failed").inc()
+
+    def engine_process_restarted(self) -> None:
+        self._engine_process_restarts += 1
+        self._prometheus.engine_process_restarts.inc()
 
     def observe(self, event: CallEvent) -> None:
         """Takes note of what matters here. Quick: it is called for every event of every call."""
@@ -126,6 +131,7 @@ class Metrics:
                 "success_rate": round(1 - failed / ended, 4) if ended else None,
                 "error_rate": round(failed / ended, 4) if ended else None,
             },
+            "engine_process": {"restarts": self._engine_process_restarts},
             "errors": dict(sorted(self._errors.items())),
             "throughput": {
                 "turns_last_minute": self._recent_turns.per_minute(self._clock()),
@@ -169,6 +175,11 @@ class _PrometheusMetrics:
         )
         self.interruptions = Counter(
             "voxtral_kokoro_interruptions", "Replies cut short by the caller.", registry=self.registry
+        )
+        self.engine_process_restarts = Counter(
+            "voxtral_kokoro_engine_process_restarts",
+            "Engine processes that were started because the one before had died.",
+            registry=self.registry,
         )
         self.errors = Counter("voxtral_kokoro_errors", "Errors by code.", ["code"], registry=self.registry)
         self.audio_s = Counter(

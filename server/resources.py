@@ -31,14 +31,32 @@ class GpuSample:
 
 
 @dataclass(frozen=True, slots=True)
-class ResourceSample:
-    """One look at the machine and at this process.
+class ProcessSample:
+    """One look at a process.
 
     Attributes:
-        process_cpu_cores: processor cores that this process keeps busy: 1.5 is one and a half.
-        process_memory_mb: resident.
-        process_threads: of this process.
-        process_files: open files and sockets of this process.
+        cpu_cores: processor cores that it keeps busy: 1.5 is one and a half.
+        memory_mb: resident.
+        threads: of the process.
+        files: open files and sockets.
+    """
+
+    cpu_cores: float
+    memory_mb: float
+    threads: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSample:
+    """One look at the machine and at the server's processes.
+
+    Attributes:
+        process_cpu_cores: processor cores that the server keeps busy, the engine process included.
+        process_memory_mb: resident, of both.
+        process_threads: of both.
+        process_files: open files and sockets of both.
+        engine_process: of the above, the engine process's; None where there is none at the moment.
         machine_cpu_load: of all cores, between 0 and 1.
         machine_cpu_cores: how many this process may use.
         machine_memory_available_mb: what could still be taken without swapping.
@@ -50,6 +68,7 @@ class ResourceSample:
     process_memory_mb: float
     process_threads: int
     process_files: int
+    engine_process: ProcessSample | None
     machine_cpu_load: float
     machine_cpu_cores: int
     machine_memory_available_mb: float
@@ -61,10 +80,15 @@ class ResourceSampler:
     """Samples every `interval_s` on a thread of its own while the context is open.
 
     The looks take milliseconds (a GPU driver's, tens of them), which the media path must not feel.
+
+    Args:
+        interval_s: its pace.
+        engine_process: gives the id of the engine process, None while there is none. Asked on that thread.
     """
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, interval_s: float, engine_process: Callable[[], int | None] = lambda: None) -> None:
         self._interval_s = interval_s
+        self._engine_process = engine_process
         self._latest: ResourceSample | None = None
 
     @property
@@ -74,7 +98,7 @@ class ResourceSampler:
 
     async def __aenter__(self) -> Self:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="resources")
-        self._probe = await self._on_thread(_Probe)
+        self._probe = await self._on_thread(lambda: _Probe(self._engine_process))
         self._latest = await self._on_thread(self._probe.look)
         return self
 
@@ -95,8 +119,10 @@ class ResourceSampler:
 class _Probe:
     """What looks. Lives on the sampler's thread; psutil's CPU figures count from the look before."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine_process: Callable[[], int | None]) -> None:
         self._process = psutil.Process()
+        self._engine_process_id = engine_process
+        self._engine_process: psutil.Process | None = None
         self._process.cpu_percent()
         psutil.cpu_percent()
         self._cores = len(self._process.cpu_affinity()) if hasattr(self._process, "cpu_affinity") else 0
@@ -104,19 +130,31 @@ class _Probe:
         self._nvml = _nvml()
 
     def look(self) -> ResourceSample:
-        with self._process.oneshot():
-            memory = psutil.virtual_memory()
-            return ResourceSample(
-                process_cpu_cores=round(self._process.cpu_percent() / 100, 3),
-                process_memory_mb=round(self._process.memory_info().rss / _MEGABYTE, 1),
-                process_threads=self._process.num_threads(),
-                process_files=self._process.num_fds() if hasattr(self._process, "num_fds") else 0,
-                machine_cpu_load=round(psutil.cpu_percent() / 100, 3),
-                machine_cpu_cores=self._cores,
-                machine_memory_available_mb=round(memory.available / _MEGABYTE, 1),
-                machine_memory_total_mb=round(memory.total / _MEGABYTE, 1),
-                gpus=self._gpus(),
-            )
+        memory = psutil.virtual_memory()
+        engines = self._look_at_engines()
+        processes = [sample for sample in (_sample(self._process), engines) if sample is not None]
+        return ResourceSample(
+            process_cpu_cores=round(sum(sample.cpu_cores for sample in processes), 3),
+            process_memory_mb=round(sum(sample.memory_mb for sample in processes), 1),
+            process_threads=sum(sample.threads for sample in processes),
+            process_files=sum(sample.files for sample in processes),
+            engine_process=engines,
+            machine_cpu_load=round(psutil.cpu_percent() / 100, 3),
+            machine_cpu_cores=self._cores,
+            machine_memory_available_mb=round(memory.available / _MEGABYTE, 1),
+            machine_memory_total_mb=round(memory.total / _MEGABYTE, 1),
+            gpus=self._gpus(),
+        )
+
+    def _look_at_engines(self) -> ProcessSample | None:
+        pid = self._engine_process_id()
+        try:
+            if self._engine_process is None or self._engine_process.pid != pid:
+                self._engine_process = None if pid is None else psutil.Process(pid)
+            return None if self._engine_process is None else _sample(self._engine_process)
+        except psutil.Error:  # it died a moment ago
+            self._engine_process = None
+            return None
 
     def close(self) -> None:
         if self._nvml is not None:
@@ -135,6 +173,17 @@ class _Probe:
             _log.warning("the GPU cannot be looked at any more", extra={"reason": str(error)})
             self._nvml = None
             return ()
+
+
+def _sample(process: psutil.Process) -> ProcessSample:
+    """Raises: psutil.Error, where the process has ended."""
+    with process.oneshot():
+        return ProcessSample(
+            cpu_cores=round(process.cpu_percent() / 100, 3),
+            memory_mb=round(process.memory_info().rss / _MEGABYTE, 1),
+            threads=process.num_threads(),
+            files=process.num_fds() if hasattr(process, "num_fds") else 0,
+        )
 
 
 def _nvml() -> ModuleType | None:

@@ -17,7 +17,8 @@ from media.errors import VoxtralKokoroError
 from server.app import listening, page_app
 from server.calls import Calls
 from server.config import Config
-from server.engines import EngineSet, build_engines
+from server.engine_process import EngineProcess
+from server.engines import EngineSet, build_engines, build_vad
 from server.environment import set_thread_switch_interval
 from server.health import VERSION, Health
 from server.logs import logging_to
@@ -51,8 +52,12 @@ class Server:
     engine_set: EngineSet
 
 
-def serve(config: Config) -> None:
+def serve(config: Config, process: EngineProcess | None) -> None:
     """Runs the server until SIGINT or SIGTERM.
+
+    Args:
+        config: all settings.
+        process: the engines', begun; None runs them in this one.
 
     Raises:
         ConfigError: the configuration cannot be followed: a port is in use, a certificate is unreadable.
@@ -64,15 +69,16 @@ def serve(config: Config) -> None:
         try:
             set_thread_switch_interval(config.performance.thread_switch_interval_ms)
             print(f"Voxtral-Kokoro {VERSION}: loading the engines …", flush=True)
-            engines = build_engines(config)
-            asyncio.run(_until_signalled(config, engines, began_s))
+            asyncio.run(_until_signalled(config, process, began_s))
         except VoxtralKokoroError as error:
             _log.error("the server cannot run", extra={"code": error.code, "reason": str(error)})
             raise
 
 
 @asynccontextmanager
-async def running_server(config: Config, engines: Engines) -> AsyncIterator[Server]:
+async def running_server(
+    config: Config, engines: Engines, process: EngineProcess | None = None
+) -> AsyncIterator[Server]:
     """A server around these engines: it answers as soon as the block begins, and is ready when they are.
 
     When the block ends, running calls are given `server.drain_timeout_s`; then everything stops.
@@ -80,6 +86,7 @@ async def running_server(config: Config, engines: Engines) -> AsyncIterator[Serv
     Args:
         config: all settings but those of logging, which is the process's affair.
         engines: none of them started; they are closed in the end.
+        process: in which some of them are; it is kept alive.
 
     Raises:
         ConfigError, EngineError, VoiceUnavailable: as `serve`; the block is cancelled then.
@@ -93,7 +100,7 @@ async def running_server(config: Config, engines: Engines) -> AsyncIterator[Serv
     engine_set = EngineSet(engines, warm_up)
     try:
         async with asyncio.TaskGroup() as tasks:
-            async with _listening_server(config, engine_set, tasks) as server:
+            async with _listening_server(config, engine_set, process, tasks) as server:
                 yield server
     except BaseExceptionGroup as failures:
         raise _cause(failures) from failures
@@ -103,7 +110,7 @@ async def running_server(config: Config, engines: Engines) -> AsyncIterator[Serv
 
 @asynccontextmanager
 async def _listening_server(
-    config: Config, engine_set: EngineSet, tasks: asyncio.TaskGroup
+    config: Config, engine_set: EngineSet, process: EngineProcess | None, tasks: asyncio.TaskGroup
 ) -> AsyncIterator[Server]:
     settings = config.server
     metrics = Metrics(
@@ -112,10 +119,12 @@ async def _listening_server(
     calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics)
     tls = tls_context(settings)
     async with (
-        ResourceSampler(config.performance.sampling_interval_s) as resources,
+        ResourceSampler(
+            config.performance.sampling_interval_s, lambda: process.report.pid if process else None
+        ) as resources,
         gathering_for(config.ice) as gathering,
         listening(
-            Health(engine_set, calls, metrics, resources).app(),
+            Health(engine_set, calls, metrics, resources, process).app(),
             settings.health_host,
             settings.health_port,
             setting="server.health_port",
@@ -130,6 +139,10 @@ async def _listening_server(
     ):
         sampling = tasks.create_task(resources.run(), name="resources")
         starting = tasks.create_task(engine_set.start(), name="start engines")
+        background = [sampling, starting]
+        if process is not None:
+            alive = process.keep_alive(engine_set, metrics.engine_process_restarted)
+            background.append(tasks.create_task(alive, name="engine process"))
         try:
             yield Server(
                 url=_url("https" if tls else "http", settings.host, port),
@@ -139,14 +152,28 @@ async def _listening_server(
             )
             await calls.drain(settings.drain_timeout_s)
         finally:
-            starting.cancel()
-            sampling.cancel()
-            await asyncio.wait((starting, sampling))
+            for task in background:
+                task.cancel()
+            await asyncio.wait(background)
 
 
-async def _until_signalled(config: Config, engines: Engines, began_s: float) -> None:
+@asynccontextmanager
+async def _engines(config: Config, process: EngineProcess | None) -> AsyncIterator[Engines]:
+    """The configured engines, unstarted: in their process, or in this one."""
+    if process is None:
+        yield build_engines(config)
+    else:
+        async with process.engines(build_vad(config)) as engines:
+            yield engines
+
+
+async def _until_signalled(config: Config, process: EngineProcess | None, began_s: float) -> None:
     with _signals() as stop:
-        async with running_server(config, engines) as server, asyncio.TaskGroup() as tasks:
+        async with (
+            _engines(config, process) as engines,
+            running_server(config, engines, process) as server,
+            asyncio.TaskGroup() as tasks,
+        ):
             announcing = tasks.create_task(_announce(config, server, began_s), name="announce")
             await stop.wait()
             announcing.cancel()

@@ -85,6 +85,10 @@ class PerformanceSettings(Section):
     """Section `performance`: how the machine is shared and watched.
 
     Attributes:
+        engine_process: the engines (but voice activity) run in a process of their own, where they cannot
+            delay the callers' audio; false puts them into the server's.
+        engine_niceness: by how much that process gives way to others: 0 (not at all) to 19.
+        engine_wait_s: how long a call waits for engines whose process died and is started again.
         threads: of each engine whose own section does not say; 0 for as many as there are cores, up to 4.
         thread_switch_interval_ms: how long an engine's thread may hold Python's lock while the media path
             waits for it.
@@ -92,6 +96,9 @@ class PerformanceSettings(Section):
         latency_window_turns: percentiles are those of this many last turns.
     """
 
+    engine_process: bool = True
+    engine_niceness: int = Field(default=5, ge=0, le=19)
+    engine_wait_s: float = Field(default=20.0, ge=0, le=600)
     threads: int = Field(default=0, ge=0, le=64)
     thread_switch_interval_ms: float = Field(default=1.0, ge=0.05, le=100)
     sampling_interval_s: float = Field(default=1.0, ge=0.1, le=60)

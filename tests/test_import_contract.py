@@ -19,6 +19,10 @@ PORTS = {
     "media.engines.protocols",
     "media.engines.inference",
     "media.engines.model_files",
+    "media.engines.wire",
+    "media.engines.link",
+    "media.engines.remote",
+    "media.engines.host",
 }
 """What of `media.engines` is no adapter."""
 
