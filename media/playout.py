@@ -14,6 +14,7 @@ from pydantic import Field
 from media.audio import Audio
 from media.clock import loop_time_s
 from media.opus import OpusSettings
+from media.pacing import Pacer
 from media.resampler import StreamResampler
 
 PLAYOUT_RATE_HZ = 48_000
@@ -112,8 +113,8 @@ class Playout:
         self._held = False
         self._fades_in = False
         self._room = asyncio.Event()
-        self._epoch_s: float | None = None
-        self._position_samples = 0
+        self._changed = asyncio.Event()
+        self.pacer = Pacer(FRAME_SAMPLES, PLAYOUT_RATE_HZ)
 
     def open(self, response_id: str) -> None:
         """A response will be heard after those that were opened before it."""
@@ -198,6 +199,7 @@ class Playout:
         if not self._held:
             return
         self._held, self._fades_in = False, True
+        self._changed.set()
         held = next((track for track in self._tracks.values() if track.begun), None)
         if held is not None:
             held.go_back(round(back_s * PLAYOUT_RATE_HZ))
@@ -208,18 +210,22 @@ class Playout:
         Returns when the frame is due, on an absolute schedule. After a stall the schedule moves on instead of
         catching up in a burst, and the position shows the gap. Silence where there is nothing to say.
         """
-        now_s = loop_time_s()
-        if self._epoch_s is None:
-            self._epoch_s = now_s
-        due_s = self._epoch_s + self._position_samples / PLAYOUT_RATE_HZ
-        late_frames = int((now_s - due_s) * 50)
-        if late_frames >= 5:
-            self._position_samples += late_frames * FRAME_SAMPLES
-        elif due_s > now_s:
-            await asyncio.sleep(due_s - now_s)
-        position = self._position_samples
-        self._position_samples += FRAME_SAMPLES
+        position = await self.pacer.next_position()
         return Audio(self._pull(), PLAYOUT_RATE_HZ), position
+
+    async def until_sound(self, limit_s: float) -> None:
+        """Returns once there is sound to hand out, or after so long; the next frame is due at once then.
+
+        For legs that send nothing in silence: sound need not wait for the next frame that nobody would get.
+        """
+        self.pacer.pause()
+        try:
+            async with asyncio.timeout(limit_s):
+                while self._tail is None and (self._held or not self.pending):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return
 
     def _queue(self, track: _Track, audio: Audio) -> None:
         if not len(audio):
@@ -229,6 +235,7 @@ class Playout:
             samples = Audio(audio.as_float32() * np.float32(self._gain), audio.rate_hz).as_int16()
         track.pieces.append(samples)
         track.queued_samples += len(samples)
+        self._changed.set()
 
     def _queued_samples(self) -> int:
         return sum(track.queued_samples for track in self._tracks.values())

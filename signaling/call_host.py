@@ -21,6 +21,9 @@ class VoiceOut(Protocol):
     async def next_frame(self) -> tuple[Audio, int]:
         """The next 20 ms, 48 kHz mono int16, and its position in samples since the call began. Paced."""
 
+    async def until_sound(self, limit_s: float) -> None:
+        """Returns once there is sound to hand out, or after so long; the next frame is due at once then."""
+
 
 class CallConversation(Protocol):
     """The part of `media.conversation.Conversation` that a call is made of; documented there."""

@@ -15,17 +15,17 @@ from signaling.call_host import VoiceOut
 
 TAIL_FRAMES: Final = 3
 """Silent frames that are still sent when sound ends, so that the listener's decoder ends in silence, too."""
-KEEP_ALIVE_FRAMES: Final = 250
-"""5 s: in silence an empty packet is sent this often, for whoever on the way forgets silent streams."""
+KEEP_ALIVE_S: Final = 5.0
+"""In silence an empty packet is sent this often, for whoever on the way forgets silent streams."""
 _TIME_BASE: Final = Fraction(1, RTP_RATE_HZ)
 
 
 class TalkspurtEncoder:
-    """Frames in, packets out: nothing while there is nothing to say, but for a rare sign of life.
+    """Frames in, packets out.
 
-    A talkspurt is followed by a few silent frames and a packet that says that a pause begins (DTX), so that
-    players take what does not come for silence, and not for a loss. The stream begins with such an end:
-    whoever waits for its first packet gets it at once.
+    A talkspurt is followed by a few silent frames and an empty packet, which says that a pause begins (DTX):
+    players take what does not come then for silence, and not for a loss. More silence gives more empty
+    packets. The stream begins with such an end: whoever waits for its first packet gets it at once.
     """
 
     def __init__(self, encoder: OpusEncoder) -> None:
@@ -33,22 +33,27 @@ class TalkspurtEncoder:
         self._silent_frames = 0
         self._pause = b""
 
-    def push(self, frame: Audio) -> bytes | None:
-        """The frame's packet, if one is to be sent."""
+    @property
+    def pausing(self) -> bool:
+        """Whether it was said that a pause begins, and nothing since."""
+        return self._silent_frames > TAIL_FRAMES
+
+    def push(self, frame: Audio) -> bytes:
+        """The frame's packet."""
         samples = frame.as_int16()
         self._silent_frames = 0 if samples.any() else self._silent_frames + 1
-        if self._silent_frames <= TAIL_FRAMES:
-            packet = self._encoder.encode(samples)
-            self._pause = pause_packet(packet)
-            return packet
-        paused_frames = self._silent_frames - TAIL_FRAMES - 1
-        return self._pause if paused_frames % KEEP_ALIVE_FRAMES == 0 else None
+        if self.pausing:
+            return self._pause
+        packet = self._encoder.encode(samples)
+        self._pause = pause_packet(packet)
+        return packet
 
 
 class OutboundTrack(MediaStreamTrack):
     """Sends what the conversation's playout gives, when it gives it: the playout is the pacer.
 
-    RTP's time goes on while nothing is sent, and over gaps in the playout's positions (the machine stalled).
+    In silence nothing is sent but a rare sign of life. RTP's time goes on meanwhile, and over gaps in the
+    playout's positions (the machine stalled).
     aiortc takes the packets as they are. (It sets the marker on each of them, not only a spurt's first.)
     """
 
@@ -60,11 +65,10 @@ class OutboundTrack(MediaStreamTrack):
         self._talkspurts = TalkspurtEncoder(encoder)
 
     async def recv(self) -> Packet[Stream]:
-        while True:
-            frame, position_samples = await self._voice.next_frame()
-            payload = self._talkspurts.push(frame)
-            if payload is not None:
-                packet = Packet(payload)
-                packet.pts = position_samples
-                packet.time_base = _TIME_BASE
-                return packet
+        if self._talkspurts.pausing:
+            await self._voice.until_sound(KEEP_ALIVE_S)
+        frame, position_samples = await self._voice.next_frame()
+        packet = Packet(self._talkspurts.push(frame))
+        packet.pts = position_samples
+        packet.time_base = _TIME_BASE
+        return packet

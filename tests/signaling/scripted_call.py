@@ -37,7 +37,7 @@ class TonePlayout:
     """Silence, and a tone of 440 Hz while `sounding`. Paced as the real one."""
 
     def __init__(self) -> None:
-        self.sounding = False
+        self._sounds = asyncio.Event()
         self.began_s: float | None = None
         """When the first frame of the tone was handed over."""
         self.unstuck = asyncio.Event()
@@ -46,6 +46,21 @@ class TonePlayout:
         self.got_stuck = asyncio.Event()
         self._epoch_s: float | None = None
         self._position = 0
+
+    @property
+    def sounding(self) -> bool:
+        return self._sounds.is_set()
+
+    def sound(self) -> None:
+        """Begins the tone."""
+        self._sounds.set()
+
+    async def until_sound(self, limit_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._sounds.wait()
+        now_position = round((loop_time_s() - (self._epoch_s or 0)) * RATE_HZ)
+        self._position = max(self._position, now_position)
 
     async def next_frame(self) -> tuple[Audio, int]:
         while not self.unstuck.is_set():
@@ -97,7 +112,7 @@ class ScriptedConversation:
 
     async def run(self) -> None:
         self.began.set()
-        self._playout.sounding = True
+        self._playout.sound()
         await self._closed.wait()
         if self.fails:
             raise self.fails

@@ -1,0 +1,87 @@
+"""Frames leave on time: on an absolute schedule, without bursts, without drift."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+
+from media.pacing import LONGEST_CATCH_UP_S, SHORTEST_SPACING_S, Pacer
+from tests import virtual_time
+
+RATE_HZ = 48_000
+FRAME = 960
+
+
+def paced(main: Callable[[Pacer, asyncio.AbstractEventLoop], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        await main(Pacer(FRAME, RATE_HZ), asyncio.get_running_loop())
+
+    virtual_time.run(run())
+
+
+def test_it_never_drifts_however_long_each_frame_takes() -> None:
+    async def main(pacer: Pacer, loop: asyncio.AbstractEventLoop) -> None:
+        for index in range(500):
+            assert await pacer.next_position() == index * FRAME
+            assert loop.time() == pytest.approx(0.02 * index, abs=1e-5)
+            await asyncio.sleep(0.013)
+        assert pacer.lateness_ms == {0: 500}
+
+    paced(main)
+
+
+def test_lateness_is_made_good_frame_by_frame_and_counted() -> None:
+    async def main(pacer: Pacer, loop: asyncio.AbstractEventLoop) -> None:
+        await pacer.next_position()
+        await asyncio.sleep(0.07)
+        times = []
+        for _ in range(8):
+            await pacer.next_position()
+            times.append(loop.time())
+        assert np.diff(times).min() == pytest.approx(SHORTEST_SPACING_S, abs=1e-5)
+        assert times[-1] == pytest.approx(8 * 0.02, abs=1e-5)
+        assert max(pacer.lateness_ms) == 50
+
+    paced(main)
+
+
+def test_a_stall_moves_the_schedule_on() -> None:
+    async def main(pacer: Pacer, loop: asyncio.AbstractEventLoop) -> None:
+        await pacer.next_position()
+        await asyncio.sleep(1.0)
+        assert await pacer.next_position() == RATE_HZ
+        assert await pacer.next_position() == RATE_HZ + FRAME
+        assert loop.time() == pytest.approx(1.02, abs=1e-5)
+        (stall_ms,) = [late_ms for late_ms in pacer.lateness_ms if late_ms >= 1000 * LONGEST_CATCH_UP_S]
+        assert stall_ms == pytest.approx(980, abs=1)
+
+    paced(main)
+
+
+def test_after_a_pause_the_next_frame_is_due_at_once_and_nothing_was_late() -> None:
+    async def main(pacer: Pacer, loop: asyncio.AbstractEventLoop) -> None:
+        await pacer.next_position()
+        pacer.pause()
+        await asyncio.sleep(3.007)
+        assert await pacer.next_position() == round(3.007 * RATE_HZ)
+        assert loop.time() == pytest.approx(3.007)
+        await pacer.next_position()
+        assert loop.time() == pytest.approx(3.027)
+        assert set(pacer.lateness_ms) == {0}
+
+    paced(main)
+
+
+def test_a_short_pause_does_not_bring_frames_closer_together() -> None:
+    async def main(pacer: Pacer, loop: asyncio.AbstractEventLoop) -> None:
+        await pacer.next_position()
+        pacer.pause()
+        await asyncio.sleep(0.004)
+        assert await pacer.next_position() == FRAME
+        assert loop.time() == pytest.approx(0.02)
+
+    paced(main)
