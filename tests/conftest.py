@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.runners
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -72,6 +73,17 @@ def _no_leaked_sockets() -> Iterator[None]:
         pytest.fail("sockets outlived their test:\n" + "\n".join(sorted(leaked)), pytrace=False)
 
 
+@pytest.fixture(autouse=True)
+def _no_leaked_processes() -> Iterator[None]:
+    """Fails a test that leaves a child process running or unreaped. Wider fixtures' were there before."""
+    before = _children()
+    yield
+    leaked = _settled(lambda: _children() - before)
+    if leaked:
+        names = [f"{pid} {' '.join(psutil.Process(int(pid)).cmdline())}" for pid in sorted(leaked)]
+        pytest.fail("processes outlived their test:\n" + "\n".join(names), pytrace=False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_leaked_threads() -> Iterator[None]:
     """Fails the session if a thread outlives every fixture. (Engines of a module start theirs lazily.)"""
@@ -88,6 +100,15 @@ def _sockets() -> set[str]:
         for connection in psutil.Process().net_connections("inet")
         if connection.fd != -1
     }
+
+
+def _children() -> set[str]:
+    """Ids of this process's children, unreaped ones too. Linux only: psutil's way takes 7 ms."""
+    pids: set[str] = set()
+    for thread in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended meanwhile
+            pids.update(thread.read_text().split())
+    return pids
 
 
 def _threads() -> set[str]:

@@ -77,12 +77,14 @@ class EngineHost:
         self._sessions: dict[int, SttSession] = {}
 
     async def serve(self, messages: AsyncIterator[ToEngines]) -> None:
-        """Does what the messages say until they end; then everything under way is cancelled."""
+        """Does what the messages say until they end; then everything under way is given up."""
         async with asyncio.TaskGroup() as tasks:
             async for message in messages:
                 await self._follow(message, tasks)
             for task in self._requests.values():
                 task.cancel()
+        for session in self._sessions.values():
+            await session.abort()
 
     async def _follow(self, message: ToEngines, tasks: asyncio.TaskGroup) -> None:
         match message:
