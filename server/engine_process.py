@@ -234,7 +234,8 @@ class _Incarnation:
             case Refused(failure=failure):
                 raise failure.error()
             case None:
-                raise EngineProcessDied
+                status = _in_words(await self.end())
+                raise EngineError(f"The engine process ended while its engines were built: {status}.")
 
     async def until_it_dies(self) -> None:
         """Returns when it is gone, or is stuck and should be."""
