@@ -82,6 +82,8 @@ class Conversation:
         """Turns with words that no prompt has held yet, or whose reply was stopped unheard; by item."""
         self._answer_early = settings.turn_taking.answer_early
         self._draft: Draft | None = None
+        self._settled_words = ""
+        """Of the turn that the caller is speaking."""
         self._session = self._checked(session)
         self._inbox = AudioInbox(settings.audio.input_backlog_s)
         self._listening = Listening(
@@ -94,7 +96,7 @@ class Conversation:
             settings.writing,
             self._history,
             notify,
-            made=self._answer_what_is_due,
+            made=self._reply_made,
         )
         self._yielding = Yielding(
             settings.interruption, overlap_judge, self._listening, self._speaking, stop=self._give_way
@@ -127,10 +129,12 @@ class Conversation:
                 listening = self._tasks.create_task(self._listening.run(), name="listening")
                 if self._session.greeting and not self._history.items:
                     self.create_response(ResponseOptions(spoken_text=self._session.greeting))
+                self._read_ahead()
                 await self._closed.wait()
                 listening.cancel()
                 self._drop_draft()
                 self._speaking.stop("client_cancelled")
+                self._speaking.read_no_further()
         finally:
             self._tasks = None
 
@@ -154,6 +158,7 @@ class Conversation:
         if session.turn_detection is None:
             self._yielding.dismiss()
         self._listening.configure(session)
+        self._read_ahead()
 
     def add_item(self, item: Item, previous_item_id: str | None = None) -> None:
         """Enters a message that was typed, or restored. It is not answered by itself.
@@ -164,6 +169,7 @@ class Conversation:
         before = self._history.add(item, previous_item_id)
         self._notify(ItemAdded(item, before))
         self._notify(ItemDone(item, before))
+        self._read_ahead()
 
     def item(self, item_id: str) -> Item:
         """The item.
@@ -181,6 +187,7 @@ class Conversation:
         """
         self._history.delete(item_id)
         self._notify(ItemDeleted(item_id))
+        self._read_ahead()
 
     def truncate_item(self, item_id: str, audio_end_ms: int) -> None:
         """Cuts a spoken item to what the client says was heard.
@@ -190,6 +197,7 @@ class Conversation:
         """
         self._history.get(item_id)
         self._speaking.truncate(item_id, audio_end_ms)
+        self._read_ahead()
 
     def create_response(self, options: ResponseOptions | None = None) -> None:
         """Answers what is in the history, or says given words.
@@ -210,6 +218,7 @@ class Conversation:
     def clear_output(self) -> None:
         """Falls silent; the history is cut to what was heard."""
         self._speaking.stop("client_cancelled")
+        self._read_ahead()
 
     def commit_input(self) -> None:
         """The caller's turn is over.
@@ -236,11 +245,13 @@ class Conversation:
         for item_id in self._history.clear():
             self._notify(ItemDeleted(item_id))
         self._notify(ConversationReset())
+        self._read_ahead()
 
     # What the caller's floor tells
 
     def turn_started(self, turn: Turn) -> None:
         self._drop_draft()
+        self._settled_words = ""
         if self._session.turn_detection is not None:
             self._notify(SpeechStarted(turn.item_id, turn.start_ms))
 
@@ -256,6 +267,8 @@ class Conversation:
 
     def turn_words(self, turn: Turn, delta: str) -> None:
         self._notify(TranscriptDelta(turn.item_id, delta))
+        self._settled_words += delta
+        self._read_ahead(Item(turn.item_id, "user", (Part("input_audio", self._settled_words),)))
 
     def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
         detection = self._session.turn_detection
@@ -309,6 +322,16 @@ class Conversation:
         """Falls silent for good; what was to be answered and was not heard yet is due again."""
         for turn in self._speaking.stop("turn_detected"):
             self._due.setdefault(turn.item_id, turn)
+        self._read_ahead()
+
+    def _reply_made(self) -> None:
+        self._answer_what_is_due()
+        self._read_ahead()
+
+    def _read_ahead(self, *guess: Item) -> None:
+        """Lets the LLM read what is new while it has time: the answer then begins that much sooner."""
+        if self._tasks is not None and not self._closed.is_set() and self._draft is None:
+            self._speaking.read_ahead(self._tasks, self._session, guess)
 
     def _answer_what_is_due(self) -> None:
         """Answers the caller's turns that wait for it, once nobody speaks and nothing is still transcribed.

@@ -1,10 +1,7 @@
-"""The conversation so far: items in order, and the messages that an LLM is shown of them."""
+"""The conversation so far: items in order."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from media.engines.protocols import ChatMessage
 from media.errors import CallerError
 from media.items import Item
 
@@ -92,30 +89,3 @@ class History:
         gone = tuple(self._items)
         self._items = {}
         return gone
-
-
-def prompt(instructions: str, items: tuple[Item, ...], max_chars: int) -> tuple[ChatMessage, ...]:
-    """The messages for the LLM: the persona, then the newest items that fit in `max_chars`.
-
-    Chat templates want the roles to alternate, beginning with the user's: consecutive messages of one role
-    are joined. Old items go in halves of the budget, not one by one: the prefix that a cache holds then
-    changes rarely. The last item is always there, its end at least.
-    """
-    said = [ChatMessage(item.role, item.text) for item in items if item.text.strip()]
-    if said and len(said[-1].text) > max_chars:
-        said[-1] = replace(said[-1], text=said[-1].text[-max_chars:])
-    surplus = sum(len(message.text) for message in said) - max_chars
-    if surplus > 0:
-        step = max(1, max_chars // 2)
-        to_drop = min(-(-surplus // step) * step, surplus + max_chars - len(said[-1].text))
-        while len(said) > 1 and to_drop > 0:
-            to_drop -= len(said.pop(0).text)
-    while len(said) > 1 and said[0].role == "assistant" and surplus > 0:
-        said.pop(0)
-    merged: list[ChatMessage] = []
-    for message in said:
-        if merged and merged[-1].role == message.role:
-            merged[-1] = replace(message, text=f"{merged[-1].text} {message.text}")
-        else:
-            merged.append(message)
-    return (ChatMessage("system", instructions), *merged)

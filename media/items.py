@@ -53,10 +53,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a response cost, in the LLM's tokens."""
+    """What a response cost, in the LLM's tokens. Of the input, `cached_tokens` had been read before."""
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

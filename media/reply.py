@@ -33,10 +33,11 @@ class Writing:
     max_output_tokens: int
     temperature: float
     streaming: StreamingSettings
+    conversation: str = ""
 
     @property
     def request(self) -> LlmRequest:
-        return LlmRequest(self.messages, self.max_output_tokens, self.temperature)
+        return LlmRequest(self.messages, self.max_output_tokens, self.temperature, self.conversation)
 
     def shorter(self) -> Writing | None:
         """The same without the older half of the conversation; None where only its last message is left."""
@@ -59,6 +60,8 @@ class Reply:
         """Makes it."""
         self.draft: Draft | None = None
         """What was made of it before it was asked for."""
+        self.shortened = False
+        """Whether the LLM could not be shown all of the conversation that was meant for it."""
         self.cut = False
         """Whether the client or the caller ended it before its end."""
         self._turn = turn
@@ -137,7 +140,7 @@ class Reply:
             async for delta in words:
                 if delta.finish is not None:
                     cut_off = delta.finish == "length"
-                    usage = Usage(delta.input_tokens, delta.output_tokens)
+                    usage = Usage(delta.input_tokens, delta.output_tokens, delta.cached_tokens)
                     self.response = replace(self.response, usage=usage)
                 if not self.spoken:
                     self._append(delta.text, notify)
@@ -184,6 +187,7 @@ class Reply:
                 if begun or (shorter is None and (tried_again or not error.retryable)):
                     raise
                 tried_again = tried_again or shorter is None
+                self.shortened = self.shortened or shorter is not None
                 writing = shorter or writing
 
     async def _speak(

@@ -45,10 +45,12 @@ from media.events import (
     ResponseDone,
     TurnMeasured,
 )
-from media.history import History, prompt
-from media.items import Item, ItemStatus, ResponseOptions, StatusReason
+from media.history import History
+from media.items import Item, ItemStatus, ResponseOptions, StatusReason, new_id
 from media.latency import measure
 from media.playout import AudioSettings, Playout
+from media.prompt_window import PromptWindow
+from media.read_ahead import ReadAhead
 from media.reply import Reply, Writing, voice_language
 from media.section import Section
 from media.session import SessionConfig
@@ -69,7 +71,7 @@ class WritingSettings(Section):
     """A reply ends there, at its last whole clause."""
     temperature: float = Field(0.3, ge=0, le=2)
     """0 says the likeliest word each time."""
-    history_chars: int = Field(6000, ge=200)
+    history_chars: int = Field(3000, ge=200)
     """How much of the conversation the LLM is shown, in characters (about four a token)."""
 
 
@@ -94,6 +96,9 @@ class Speaking:
         self._made = made
         self._floor = AgentFloor()
         self.playout = Playout(audio, self._sound_began, self._sound_ended)
+        self._conversation = new_id("conv")
+        self._shown = PromptWindow(writing.history_chars)
+        self._read_ahead = ReadAhead(engines.llm)
         self._replies: dict[str, Reply] = {}
         self._making: Reply | None = None
         self._held_since_s = 0.0
@@ -106,11 +111,30 @@ class Speaking:
 
     def draft(self, tasks: asyncio.TaskGroup, session: SessionConfig, items: tuple[Item, ...]) -> Draft:
         """Begins the answer to a history that may come about, unheard and untold."""
+        self._read_ahead.drop()
         writing = self._writing_for(session, ResponseOptions(), items)
         language = voice_language(self._engines.tts, session.voice)
         draft = Draft(writing.request, session, language, self._streaming, self._engines)
         draft.start(tasks)
         return draft
+
+    def read_ahead(
+        self, tasks: asyncio.TaskGroup, session: SessionConfig, guess: tuple[Item, ...] = ()
+    ) -> None:
+        """Has the LLM read what was said so far, and what seems to be said just now, while it has time.
+
+        Does nothing while a response is made.
+        """
+        if self._floor.state in MAKING:
+            return
+        if not guess:
+            self._shown.compact(self._history.items)
+        items = (*self._history.items, *guess)
+        self._read_ahead.begin(tasks, self._writing_for(session, ResponseOptions(), items).request)
+
+    def read_no_further(self) -> None:
+        """Ends what `read_ahead` began."""
+        self._read_ahead.drop()
 
     def ask(
         self,
@@ -223,10 +247,11 @@ class Speaking:
         self, session: SessionConfig, options: ResponseOptions, items: tuple[Item, ...]
     ) -> Writing:
         return Writing(
-            prompt(options.instructions or session.instructions, items, self._writing.history_chars),
+            self._shown.messages(options.instructions or session.instructions, items),
             options.max_output_tokens or session.max_output_tokens or self._writing.max_output_tokens,
             self._writing.temperature,
             self._streaming,
+            self._conversation,
         )
 
     def _start(
@@ -237,6 +262,7 @@ class Speaking:
         turn: Turn | None,
         draft: Draft | None,
     ) -> None:
+        self._read_ahead.drop()
         reply = Reply(options, session, turn)
         writing = self._writing_for(session, options, self._history.items)
         if draft is not None and draft.request == writing.request:
@@ -267,6 +293,8 @@ class Speaking:
             await reply.make(writing, engines, self.playout, lambda event: self._relay(reply, event))
         except* VoxtralKokoroError as group:
             error = _first(group)
+        if reply.shortened:
+            self._shown.tighten()
         if reply is not self._making:
             return
         if error is not None:

@@ -255,7 +255,6 @@ def _llm(config: Config, store: ModelStore) -> LlmEngine:
             return LlamaCpp(
                 store.path(config.llm.name) / "SmolLM2-135M-Instruct.Q4_1.gguf",
                 threads=_spinning_threads_of(config.llm.threads, config),
-                prompt_threads=threads_of(config.llm.threads, config),
                 context_tokens=config.llm.context_tokens,
                 parallel=config.llm.parallel,
             )

@@ -12,6 +12,7 @@ from media.items import Item, Modality, Part, Response, ResponseOptions, Usage, 
 from media.session import SessionConfig, TurnDetection
 from signaling.realtime_objects import (
     MIN_SPEED,
+    InputTokenDetails,
     ItemFromClient,
     PartFromClient,
     ResponseAudio,
@@ -234,6 +235,7 @@ def _usage_to_wire(usage: Usage | None) -> WireUsage | None:
         total_tokens=usage.input_tokens + usage.output_tokens,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
+        input_token_details=InputTokenDetails(cached_tokens=usage.cached_tokens),
     )
 
 

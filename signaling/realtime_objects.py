@@ -229,10 +229,15 @@ class StatusDetails(ToClient):
     error: StatusError | None = None
 
 
+class InputTokenDetails(ToClient):
+    cached_tokens: int
+
+
 class WireUsage(ToClient):
     total_tokens: int
     input_tokens: int
     output_tokens: int
+    input_token_details: InputTokenDetails
 
 
 class ResponseAudioOutput(ToClient):

@@ -143,9 +143,15 @@ class ScriptedLlm(ScriptedEngine):
     first_s: float = 0.05
     word_s: float = 0.01
     requests: list[LlmRequest] = field(default_factory=list)
+    read_ahead: list[LlmRequest] = field(default_factory=list)
+    """Those that asked for no words."""
     open_requests: int = 0
 
     async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+        if request.max_tokens == 0:
+            self.read_ahead.append(request)
+            yield LlmDelta("", "length")
+            return
         self.requests.append(request)
         script = self.replies[min(len(self.requests), len(self.replies)) - 1]
         self.open_requests += 1

@@ -5,28 +5,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import xllamacpp
 
 from media.engines.inference import InferenceThreads, Outlet
+from media.engines.llama_slots import Slots
 from media.engines.model_files import damaged, require_files
 from media.engines.priority import new_threads_give_way
 from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest
 from media.engines.signal_handlers import kept_signal_handlers
 from media.errors import EngineError
 
-_PROMPT_BATCH_TOKENS = 32
-"""Prompts are read in steps of so many tokens (some 0.3 s on one core). Between steps the other conversations
+_PROMPT_BATCH_TOKENS = 16
+"""Prompts are read in steps of so many tokens (some 0.2 s on one core). Between steps the other conversations
 get their next token, and an abandoned prompt is dropped; longer steps are hardly faster on a CPU."""
 
-_PROMPT_CACHE_MIB = 64
-"""Of prompts that lost their slot to another conversation (about 23 KiB a token for SmolLM2-135M)."""
+_NO_PROMPT_CACHE = 0
+"""Outside the slots: each conversation has its own, and would not look anywhere else."""
 
 _NICENESS = 10
 """A reply is written faster than it is spoken: once its first clause is there, whoever speaks it, or hears
@@ -41,10 +44,11 @@ class LlamaCpp:
     Args:
         model: a GGUF file with a chat template.
         threads: for all replies together. Threads wait for each other within every token, spinning: give
-            them cores that are free. On two busy cores one thread makes 75 tokens a second, two make 3.
-        prompt_threads: for reading prompts, when whoever asks is silent and waits; None: as many.
+            them cores that are free. On two busy cores one thread makes 75 tokens a second, two make 3, and
+            read three a second of a prompt.
         context_tokens: the longest conversation, its reply included.
-        parallel: replies under way at once; further ones wait.
+        parallel: replies under way at once, and conversations whose prompt stays read; further ones wait, and
+            take turns.
     """
 
     def __init__(
@@ -54,17 +58,19 @@ class LlamaCpp:
         threads: int,
         context_tokens: int,
         parallel: int,
-        prompt_threads: int | None = None,
     ) -> None:
         self._model = model
         self._threads = threads
-        self._prompt_threads = prompt_threads or threads
         self._context_tokens = context_tokens
         self._parallel = parallel
+        self._slots = Slots(parallel)
         # These threads only wait: llama.cpp computes on its own.
         self._inference = InferenceThreads("llama.cpp", threads=parallel)
         self._server: xllamacpp.Server | None = None
         self._closing = False
+        self._replies = 0
+        self._no_replies = asyncio.Event()
+        self._no_replies.set()
 
     @property
     def name(self) -> str:
@@ -89,7 +95,8 @@ class LlamaCpp:
         self._server = None
 
     async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
-        """Streams the reply. Closing the generator ends the generation at its next token.
+        """Streams the reply. Closing the generator ends the generation at its next token, and keeps what was
+        read of the prompt.
 
         Raises:
             EngineError: `context_full` where the conversation is longer than the context; or llama.cpp
@@ -98,12 +105,37 @@ class LlamaCpp:
         server = self._server
         if server is None:
             raise EngineError(f"The engine {self.name} is not started.")
-        deltas: AsyncGenerator[LlmDelta, None] = self._inference.stream(
-            lambda outlet: self._generate(server, request, outlet)
-        )
-        async with contextlib.aclosing(deltas):
-            async for delta in deltas:
-                yield delta
+        if request.max_tokens == 0:
+            yield await self._read(server, request)
+            return
+        with self._slots.of(request.conversation) as slot, self._replying():
+            generate = partial(self._generate, server, request, slot)
+            deltas: AsyncGenerator[LlmDelta, None] = self._inference.stream(generate)
+            async with contextlib.aclosing(deltas):
+                async for delta in deltas:
+                    yield delta
+
+    async def _read(self, server: xllamacpp.Server, request: LlmRequest) -> LlmDelta:
+        """Reads ahead, whenever no reply is under way: beside one it would slow each of its tokens."""
+        while True:
+            await self._no_replies.wait()
+            with self._slots.of(request.conversation) as slot:
+                generate = partial(self._generate, server, request, slot)
+                deltas: AsyncGenerator[LlmDelta, None] = self._inference.stream(generate)
+                async with contextlib.aclosing(deltas):
+                    async for delta in deltas:
+                        return delta
+
+    @contextlib.contextmanager
+    def _replying(self) -> Iterator[None]:
+        self._replies += 1
+        self._no_replies.clear()
+        try:
+            yield
+        finally:
+            self._replies -= 1
+            if not self._replies:
+                self._no_replies.set()
 
     def _load(self) -> xllamacpp.Server:
         require_files(self._model)
@@ -128,23 +160,31 @@ class LlamaCpp:
         parameters.n_parallel = self._parallel
         parameters.n_ctx = self._context_tokens * self._parallel
         parameters.n_batch = parameters.n_ubatch = max(_PROMPT_BATCH_TOKENS, self._parallel)
-        parameters.cache_ram_mib = _PROMPT_CACHE_MIB
+        parameters.cache_ram_mib = _NO_PROMPT_CACHE
+        # On a CPU the plain attention is a fifth faster than the fused one at 600 tokens.
+        parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         parameters.cpuparams.n_threads = self._threads
-        parameters.cpuparams_batch.n_threads = self._prompt_threads
+        parameters.cpuparams_batch.n_threads = self._threads
         for cpu in (parameters.cpuparams, parameters.cpuparams_batch):
             cpu.poll = 0
         return parameters
 
-    def _generate(self, server: xllamacpp.Server, request: LlmRequest, outlet: Outlet[LlmDelta]) -> None:
-        """On a thread of ours, to the reply's end or until the outlet is closed."""
+    def _generate(
+        self, server: xllamacpp.Server, request: LlmRequest, slot: int, outlet: Outlet[LlmDelta]
+    ) -> None:
+        """On a thread of ours, to the reply's end, until the outlet is closed, or a reply wants what is only
+        reading ahead to stop: then without a delta."""
         stream = _ReplyStream(outlet)
+        gives_way = False
 
         def receive(event: Mapping[str, Any]) -> bool:
+            nonlocal gives_way
             stream.receive(event)
-            return outlet.closed or self._closing
+            gives_way = request.max_tokens == 0 and self._replies > 0
+            return outlet.closed or self._closing or gives_way
 
-        server.handle_chat_completions(_payload(request), receive)
-        if not outlet.closed:
+        server.handle_chat_completions(_payload(request, slot), receive)
+        if not outlet.closed and not gives_way:
             stream.finish()
 
 
@@ -154,7 +194,7 @@ class _ReplyStream:
     def __init__(self, outlet: Outlet[LlmDelta]) -> None:
         self._outlet = outlet
         self._finish: Literal["stop", "length"] | None = None
-        self._usage: Mapping[str, int] = {}
+        self._usage: Mapping[str, Any] = {}
         self._error: Mapping[str, Any] | None = None
 
     def receive(self, event: Mapping[str, Any]) -> None:
@@ -183,15 +223,17 @@ class _ReplyStream:
                 self._finish,
                 input_tokens=self._usage.get("prompt_tokens", 0),
                 output_tokens=self._usage.get("completion_tokens", 0),
+                cached_tokens=self._usage.get("prompt_tokens_details", {}).get("cached_tokens", 0),
             )
         )
 
 
-def _payload(request: LlmRequest) -> dict[str, Any]:
+def _payload(request: LlmRequest, slot: int) -> dict[str, Any]:
     return {
         "messages": [{"role": message.role, "content": message.text} for message in request.messages],
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
+        "id_slot": slot,
         "cache_prompt": True,
         "stream": True,
         "stream_options": {"include_usage": True},

@@ -139,13 +139,16 @@ class LlmRequest:
 
     Attributes:
         messages: oldest first; the first is the system message. Its stable prefix is what caches hold.
-        max_tokens: the reply ends there, mid-sentence if need be.
+        max_tokens: the reply ends there, mid-sentence if need be. 0: the messages are only read ahead, so
+            that a reply to them and more begins sooner; an engine without a cache has nothing to do.
         temperature: 0 is greedy.
+        conversation: which one it is, for an engine that keeps what it has read of each; "" is none.
     """
 
     messages: tuple[ChatMessage, ...]
     max_tokens: int
     temperature: float
+    conversation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +160,14 @@ class LlmDelta:
         finish: None until the last delta, then why the reply ended.
         input_tokens: of the prompt; on the last delta, 0 where unknown.
         output_tokens: of the reply; on the last delta, 0 where unknown.
+        cached_tokens: of the prompt, those that had been read before; on the last delta, 0 where unknown.
     """
 
     text: str
     finish: Literal["stop", "length"] | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
 
 
 class LlmEngine(Engine, Protocol):

@@ -1,15 +1,13 @@
-"""The history's order and identity, and what an LLM is shown of it."""
+"""The history's order and identity, and what was heard of a clause."""
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
-from media.engines.protocols import ChatMessage, SpokenWord
+from media.engines.protocols import SpokenWord
 from media.errors import CallerError
 from media.heard import SpokenClause, heard_text
-from media.history import ROOT, History, prompt
+from media.history import ROOT, History
 from media.items import Item, Part, Role
 
 
@@ -57,35 +55,6 @@ def test_what_was_deleted_stays_deleted() -> None:
     assert history.items == ()
 
 
-def test_roles_alternate_in_the_prompt() -> None:
-    said = (
-        item("1", "I would like"),
-        item("2", "a table"),
-        item("3", "Sure.", "assistant"),
-        item("4", "Now."),
-    )
-    assert prompt("Be brief.", said, 1000) == (
-        ChatMessage("system", "Be brief."),
-        ChatMessage("user", "I would like a table"),
-        ChatMessage("assistant", "Sure."),
-        ChatMessage("user", "Now."),
-    )
-
-
-def test_a_long_conversation_keeps_its_end_and_a_stable_beginning() -> None:
-    said: list[Item] = []
-    beginnings = []
-    for turn in range(200):
-        said.append(item(f"u{turn}", f"question {turn:03} " + "x" * 80))
-        said.append(item(f"a{turn}", f"answer {turn:03} " + "y" * 80, "assistant"))
-        messages = prompt("Be brief.", tuple(said), 4000)
-        assert sum(len(message.text) for message in messages[1:]) <= 4000
-        assert messages[-1].text == said[-1].text
-        beginnings.append(messages[1].text)
-    changes = sum(a != b for a, b in itertools.pairwise(beginnings))
-    assert changes <= 200 * 190 / 2000 + 2
-
-
 WORDS = [SpokenWord(word, n * 0.5, (n + 1) * 0.5) for n, word in enumerate(["five", "dollars", "please"])]
 
 
@@ -121,16 +90,3 @@ def test_a_clause_that_is_still_made_is_not_heard_whole() -> None:
     assert clause.heard_text(1.3) == "Five"
     assert clause.heard_text(9.0) == "Five dollars"
     assert SpokenClause("Nothing yet.", 1.0, 2, [], 1.0).heard_text(1.0) == ""
-
-
-def test_a_message_beyond_the_budget_is_cut_and_does_not_stay() -> None:
-    said = [item("1", "x" * 20_000 + " end")]
-    assert prompt("Be brief.", tuple(said), 1000)[1].text.endswith("x end")
-    assert len(prompt("Be brief.", tuple(said), 1000)[1].text) == 1000
-    said += [item("2", "Are you there?"), item("3", "Hello?")]
-    assert prompt("Be brief.", tuple(said), 1000)[1:] == (ChatMessage("user", "Are you there? Hello?"),)
-
-
-def test_what_is_left_begins_with_the_caller() -> None:
-    said = (item("1", "a" * 600), item("2", "b" * 600, "assistant"), item("3", "c"))
-    assert [message.role for message in prompt("Be brief.", said, 1000)] == ["system", "user"]

@@ -69,7 +69,7 @@ def test_a_spoken_turn_in_the_documented_order() -> None:
         call.OutputTextDelta("resp_1", "item_a", "It is noon."),
         call.ItemDone(done, "item_u"),
         call.OutputItemDone("resp_1", done),
-        call.ResponseDone(replace(RESPONSE, status="completed", output=(done,), usage=Usage(12, 5))),
+        call.ResponseDone(replace(RESPONSE, status="completed", output=(done,), usage=Usage(12, 5, 9))),
         call.OutputBufferStopped("resp_1"),
     )
     assert types == [
@@ -104,7 +104,12 @@ def test_a_spoken_turn_in_the_documented_order() -> None:
     assert usage == {"type": "duration", "seconds": 1.38}
     response = by_type["response.done"]["response"]
     assert response["metadata"] == {"turn": "7"}
-    assert response["usage"] == {"total_tokens": 17, "input_tokens": 12, "output_tokens": 5}
+    assert response["usage"] == {
+        "total_tokens": 17,
+        "input_tokens": 12,
+        "output_tokens": 5,
+        "input_token_details": {"cached_tokens": 9},
+    }
     assert response["audio"]["output"]["voice"] == "af_heart"
     assert response["conversation_id"].startswith("conv_")
     assert "status_details" not in response

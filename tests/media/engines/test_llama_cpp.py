@@ -9,6 +9,7 @@ import shutil
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -158,3 +159,55 @@ def test_a_truncated_model_is_refused(models_dir: Path, tmp_path: Path, kept_byt
         file.truncate(kept_bytes)
     with pytest.raises(ModelMissing, match=r"model\.gguf is (empty|truncated or damaged): run `"):
         asyncio.run(LlamaCpp(model, threads=1, context_tokens=256, parallel=1).start())
+
+
+def test_a_conversation_is_read_once_whatever_others_say_in_between(llama: LlamaCpp) -> None:
+    async def main() -> None:
+        said = ["What is the capital of France?", "Paris.", "And of Spain?"]
+        mine = replace(request(*said, max_tokens=4), conversation="mine")
+        others = replace(request("Tell me about ships.", max_tokens=4), conversation="others")
+        await whole(llama, mine)
+        await whole(llama, others)
+        last = (await whole(llama, mine))[-1]
+        assert last.cached_tokens == last.input_tokens - 1
+
+        ahead = replace(request(*said, "Madrid."), conversation="mine", max_tokens=0)
+        assert [delta.text for delta in await whole(llama, ahead)] == [""]
+        asked = replace(request(*said, "Madrid.", "And of Italy?", max_tokens=4), conversation="mine")
+        last = (await whole(llama, asked))[-1]
+        assert last.input_tokens - last.cached_tokens < 20
+
+    asyncio.run(main())
+
+
+def test_reading_ahead_gives_way_to_a_reply_and_loses_nothing(llama: LlamaCpp) -> None:
+    async def main() -> None:
+        long = replace(request("word " * 350), conversation="reader", max_tokens=0)
+        reply = replace(request("What is the capital of France?", max_tokens=10), conversation="asker")
+        order: list[str] = []
+
+        async def follow(name: str, asked: LlmRequest) -> LlmDelta:
+            last = (await whole(llama, asked))[-1]
+            order.append(name)
+            return last
+
+        async with asyncio.TaskGroup() as group:
+            read = group.create_task(follow("read", long))
+            await asyncio.sleep(0.3)  # it is in the middle
+            group.create_task(follow("reply", reply))
+        assert order == ["reply", "read"]
+        assert 16 <= read.result().cached_tokens < read.result().input_tokens
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_reading_is_gone_on_with(llama: LlamaCpp) -> None:
+    async def main() -> None:
+        long = replace(request("word " * 300), conversation="patient", max_tokens=0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.7):
+                await whole(llama, long)
+        last = (await whole(llama, long))[-1]
+        assert 16 <= last.cached_tokens < last.input_tokens
+
+    asyncio.run(main())

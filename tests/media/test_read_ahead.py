@@ -1,0 +1,123 @@
+"""What the LLM reads while nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from media.clock import loop_time_s
+from media.conversation import ConversationSettings
+from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest
+from media.errors import EngineError
+from media.events import OutputBufferStarted, OutputBufferStopped, ResponseDone, TranscriptDelta
+from media.items import Item, Part
+from media.speaking import WritingSettings
+from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, speech
+from tests.virtual_call import virtual_call
+from tests.virtual_time import run
+
+
+def texts(request: LlmRequest) -> list[str]:
+    return [message.text for message in request.messages]
+
+
+def test_a_calls_beginning_is_read_while_it_is_greeted() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines()
+        async with virtual_call(engines, greeting="Hello!") as call:
+            await call.event(ResponseDone)
+            await call.event(OutputBufferStarted)
+        assert texts(engines.llm.read_ahead[-1]) == ["Be brief.", "Hello!"]
+        assert not engines.llm.requests
+
+    run(main())
+
+
+def test_after_a_turn_everything_but_the_next_words_was_read() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines(stt=ScriptedStt(says=("one two three", "four five six")))
+        async with virtual_call(engines) as call:
+            for turn in (1, 2):
+                await call.say(speech(1.6))
+                await call.listen()
+                await call.event(OutputBufferStopped, turn)
+        answer = texts(engines.llm.requests[-1])
+        read = [texts(ahead) for ahead in engines.llm.read_ahead]
+        assert answer == ["Be brief.", "one two three", "Hello there. How are you?", "four five six"]
+        assert answer[:-1] in read
+        assert [*answer[:-1], "four five"] in read
+        everything = (*engines.llm.requests, *engines.llm.read_ahead)
+        assert len({asked.conversation for asked in everything}) == 1
+
+    run(main())
+
+
+def test_what_is_cut_is_read_again_before_it_is_asked() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines(llm=ScriptedLlm(replies=("a " * 30 + "end.", "Yes.")))
+        async with virtual_call(engines) as call:
+            await call.say(speech(1.0))
+            await call.listen()
+            await call.event(OutputBufferStarted)
+            before = len(engines.llm.read_ahead)
+            call.conversation.clear_output()
+            await call.say(speech(0.02))
+            cut = engines.llm.read_ahead[before:]
+            heard = call.said()[-1][1]
+        assert [texts(asked)[-1] for asked in cut][-1] == (heard or "hello")
+
+    run(main())
+
+
+def test_a_full_conversation_is_compacted_after_the_answer_and_read_at_once() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines()
+        settings = ConversationSettings(writing=WritingSettings(history_chars=200))
+        async with virtual_call(engines, settings, modality="text") as call:
+            for turn in range(12):
+                part = Part("input_text", f"question {turn} of a dozen")
+                call.conversation.add_item(Item(f"item_{turn}", "user", (part,)))
+                call.conversation.create_response()
+                await call.event(ResponseDone, turn + 1)
+                await call.listen()
+        for asked in engines.llm.requests[1:]:
+            *read, question = asked.messages
+            assert question == ChatMessage("user", question.text)
+            assert tuple(read) in {ahead.messages for ahead in engines.llm.read_ahead}
+        assert len({texts(asked)[1] for asked in engines.llm.requests}) > 2
+
+    run(main())
+
+
+def test_a_call_ends_while_it_is_read() -> None:
+    class Busy(ScriptedLlm):
+        async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+            await asyncio.sleep(3600)
+            yield LlmDelta("", "length")
+
+    async def main() -> None:
+        async with virtual_call(ScriptedEngines(llm=Busy())) as call:
+            await call.say(speech(0.1))
+        assert loop_time_s() < 10
+
+    run(main())
+
+
+def test_an_engine_that_cannot_read_ahead_does_no_harm() -> None:
+    class Forgetful(ScriptedLlm):
+        async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+            if request.max_tokens == 0:
+                raise EngineError("no cache here")
+            async for delta in super().reply(request):
+                yield delta
+
+    async def main() -> None:
+        engines = ScriptedEngines(llm=Forgetful())
+        async with virtual_call(engines) as call:
+            await call.say(speech(1.0))
+            await call.listen()
+            await call.event(ResponseDone)
+            assert call.of(TranscriptDelta)
+        assert call.done_texts("assistant") == ["Hello there. How are you?"]
+
+    run(main())
