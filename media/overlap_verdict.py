@@ -10,6 +10,8 @@ from pydantic import Field
 
 from media.section import Section
 
+HINT_SHARE = 0.6
+"""Of the threshold for speech: from there on a window hints at it, on average one window sooner."""
 ENDED_S = 0.096
 """A sound that has been quiet for this long is over: it is judged by what there was of it."""
 CLICK_S = 0.064
@@ -48,22 +50,22 @@ class OverlapSound:
     """A sound so far.
 
     Attributes:
-        length_s: since its first window of speech.
+        length_s: since the first window that hinted at it.
         speech_s: how much of it was speech.
-        quiet_s: since its last window of speech.
+        quiet_s: since the last window that hinted at it.
+        counts: whether it was speech for long enough to count: nothing else can become a turn.
     """
 
     length_s: float = 0.0
     speech_s: float = 0.0
     quiet_s: float = 0.0
+    counts: bool = False
 
-    def add(self, window_s: float, *, speech: bool) -> None:
+    def add(self, window_s: float, *, speech: bool, hint: bool) -> None:
+        """One window more: whether it counts as speech, and whether it hints at some."""
         self.length_s += window_s
-        if speech:
-            self.speech_s += window_s
-            self.quiet_s = 0.0
-        else:
-            self.quiet_s += window_s
+        self.speech_s += window_s * speech
+        self.quiet_s = 0.0 if hint else self.quiet_s + window_s
 
     @property
     def ended(self) -> bool:
@@ -79,7 +81,7 @@ class OverlapSound:
 def verdict(
     sound: OverlapSound, interruption: float | None, settings: InterruptionSettings, *, tolerated: bool
 ) -> Verdict:
-    """What a sound is taken for. It is speech for certain, or it could only be harmless.
+    """What a sound is taken for.
 
     Args:
         sound: so far.
@@ -87,6 +89,8 @@ def verdict(
         settings: when to decide, and for what.
         tolerated: it was found harmless before, and goes on.
     """
+    if not sound.counts:
+        return _harmless_if(tolerated or sound.ended or sound.length_s >= settings.decide_s)
     if interruption is None:
         long_enough = sound.speech_s >= settings.after_s
         return Verdict.INTERRUPTION if long_enough else _harmless_if(sound.ended)

@@ -31,7 +31,7 @@ from media.overlap_floor import (
     StopVoice,
     Unopposed,
 )
-from media.overlap_verdict import InterruptionSettings, OverlapSound, Verdict, verdict
+from media.overlap_verdict import HINT_SHARE, InterruptionSettings, OverlapSound, Verdict, verdict
 from media.speaking import Speaking
 
 WINDOW_S = VAD_WINDOW_SAMPLES / SPEECH_RATE_HZ
@@ -83,7 +83,7 @@ class Yielding:
         self._recent: deque[tuple[Audio, float]] = deque(maxlen=KEPT_WINDOWS)
         """The last windows, each with its P(speech)."""
         self._since_onset = 0
-        """How many of them came since the sound in question began."""
+        """How many of them came since the sound in question was speech for the first time."""
         self._sound = OverlapSound()
         self._interrupts = True
 
@@ -102,13 +102,12 @@ class Yielding:
         """
         self._recent.append((window, probability))
         self._interrupts = interrupts
-        speech = probability >= self._listening.threshold
+        hint = self._hints(probability)
         if self.state is OverlapState.CLEAR:
-            if speech and self._speaking.audible and not self._listening.speaking:
+            if hint and self._speaking.audible and not self._listening.speaking:
                 self._suspect()
             return
-        self._since_onset += 1
-        self._sound.add(WINDOW_S, speech=speech)
+        self._add(probability)
         if self.state is OverlapState.TOLERATED and self._sound.faded:
             self._feed(SoundFaded(loop_time_s()))
         elif self.state is OverlapState.SUSPECTED and not self._speaking.audible:
@@ -134,22 +133,27 @@ class Yielding:
             self._feed(Dismissed(loop_time_s()))
 
     def _suspect(self) -> None:
-        """The onset is where the run of windows began that the assistant's first sound may have come into."""
-        threshold = self._listening.threshold
-        run = takewhile(lambda heard: heard[1] >= threshold, reversed(self._recent))
-        self._since_onset = sum(1 for _ in run)
-        seconds = self._since_onset * WINDOW_S
-        self._sound = OverlapSound(length_s=seconds, speech_s=seconds)
+        """It began where the run of windows did that the assistant's first sound may have come into."""
+        run = takewhile(self._hints, (probability for _, probability in reversed(self._recent)))
+        self._sound, self._since_onset = OverlapSound(), 0
+        for probability in reversed(list(run)):
+            self._add(probability)
         self._feed(SoundHinted(loop_time_s()))
+
+    def _hints(self, probability: float) -> bool:
+        return probability >= HINT_SHARE * self._listening.threshold
+
+    def _add(self, probability: float) -> None:
+        speech = probability >= self._listening.threshold
+        self._sound.add(WINDOW_S, speech=speech, hint=self._hints(probability))
+        if speech or self._since_onset:
+            self._since_onset += 1
 
     def _decide(self) -> None:
         tolerated = self.state is OverlapState.TOLERATED
-        found = verdict(self._sound, self._interruption(), self._settings, tolerated=tolerated)
-        if found is Verdict.INTERRUPTION and not self._listening.noticed:
-            # Too short for speech that counts: there is no turn to be opened.
-            found = Verdict.HARMLESS if self._sound.ended else Verdict.UNDECIDED
-            if self._sound.length_s >= self._settings.decide_s:
-                found = Verdict.HARMLESS
+        self._sound.counts = self._listening.noticed
+        interruption = self._interruption() if self._sound.counts else None
+        found = verdict(self._sound, interruption, self._settings, tolerated=tolerated)
         match found:
             case Verdict.UNDECIDED:
                 pass

@@ -95,11 +95,11 @@ WINDOW_S = 0.032
 
 
 def sound(speech_windows: int, quiet_windows: int = 0) -> OverlapSound:
-    made = OverlapSound()
+    made = OverlapSound(counts=speech_windows >= 3)
     for _ in range(speech_windows):
-        made.add(WINDOW_S, speech=True)
+        made.add(WINDOW_S, speech=True, hint=True)
     for _ in range(quiet_windows):
-        made.add(WINDOW_S, speech=False)
+        made.add(WINDOW_S, speech=False, hint=False)
     return made
 
 
@@ -116,8 +116,10 @@ def sound(speech_windows: int, quiet_windows: int = 0) -> OverlapSound:
         (sound(4, 2), 0.7, Verdict.UNDECIDED),
         (sound(4, 3), 0.7, Verdict.INTERRUPTION),
         (sound(4, 3), 0.3, Verdict.HARMLESS),
-        (sound(1, 1), 0.3, Verdict.UNDECIDED),
-        (sound(1, 2), 0.3, Verdict.HARMLESS),
+        (sound(2), 0.9, Verdict.UNDECIDED),
+        (sound(2), 0.1, Verdict.UNDECIDED),
+        (sound(1, 1), 0.9, Verdict.UNDECIDED),
+        (sound(1, 2), 0.9, Verdict.HARMLESS),
     ],
 )
 def test_a_sound_is_decided_when_it_is_sure_or_over_or_time(
