@@ -1,8 +1,8 @@
 """How late sound is, all the time: a noise is sent, and found again in what arrives.
 
-The noise never repeats itself, so that three packets of it tell where in the signal they come from: at the lag of
-the highest normalised cross-correlation. What was concealed or distorted correlates with nothing, and is left
-out.
+The noise never repeats itself, so that three packets of it tell where in the signal they come from: at the
+lag of the highest normalised cross-correlation. What was concealed or distorted correlates with nothing, and
+is left out.
 """
 
 from __future__ import annotations

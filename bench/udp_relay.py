@@ -1,8 +1,8 @@
 """A bad network between two peers on one machine: a UDP relay that loses, delays, reorders and drops.
 
-It is a NAT: each address that sends to its front gets a socket of its own towards the target, and what comes back
-there leaves from the front. Each direction has an impairment, which may change at any time, and a seeded source
-of chance, so that the same packets meet the same fate each time.
+It is a NAT: each address that sends to its front gets a socket of its own towards the target, and what comes
+back there leaves from the front. Each direction has an impairment, which may change at any time, and a seeded
+source of chance, so that the same packets meet the same fate each time.
 """
 
 from __future__ import annotations
