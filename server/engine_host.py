@@ -58,8 +58,9 @@ def main(build: Callable[[Config], HostedEngines]) -> None:
 
 
 async def _serve(connection: socket.socket, config: Config, build: Callable[[Config], HostedEngines]) -> None:
+    from media.engines.channel import Channel
     from media.engines.host import EngineHost
-    from media.engines.wire import Channel, Failure, Hello, Refused
+    from media.engines.wire import Failure, Hello, Refused
     from media.errors import VoxtralKokoroError
 
     inbox: asyncio.Queue[ToEngines | None] = asyncio.Queue()

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Self, assert_never, get_args
 
 from media.clock import thread_time_s
+from media.engines.channel import Channel
 from media.engines.link import Connection, EngineLink, EngineProcessDied
 from media.engines.protocols import Engines, VadEngine
 from media.engines.remote import RemoteLlm, RemoteStt, RemoteTts, RemoteTurnEnd
 from media.engines.wire import (
-    Channel,
     Done,
     Failed,
     FromEngines,
@@ -45,6 +45,9 @@ _log = logging.getLogger(__name__)
 REMOTE_ROLES: tuple[RemoteRole, ...] = get_args(RemoteRole)
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
+
+_SOCKET_BUFFER_BYTES = 1 << 20
+"""So that what a turn's end is judged by (8 s, 256 KB) goes in one piece; the kernel may give less."""
 
 _BUILD_LIMIT_S = 60.0
 """Its libraries are imported within this time, on a slow disk too."""
@@ -189,6 +192,8 @@ class _Incarnation:
     def __init__(self, config: Config, module: str) -> None:
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
+        for end in (self._socket, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
         with theirs, tempfile.TemporaryFile() as configuration:
             pickle.dump(config, configuration)
             configuration.seek(0)

@@ -20,6 +20,7 @@ PORTS = {
     "media.engines.inference",
     "media.engines.model_files",
     "media.engines.wire",
+    "media.engines.channel",
     "media.engines.link",
     "media.engines.remote",
     "media.engines.host",

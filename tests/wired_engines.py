@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from media.engines.channel import Channel
 from media.engines.host import EngineHost, HostedEngines
 from media.engines.link import Connection, EngineLink
 from media.engines.protocols import Engines
 from media.engines.remote import RemoteLlm, RemoteStt, RemoteTts, RemoteTurnEnd
-from media.engines.wire import Channel, ToEngines
+from media.engines.wire import ToEngines
 from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt
 
 ROLES = ("turn_end", "stt", "llm", "tts")

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias
 
+from media.engines.channel import Channel
 from media.engines.wire import (
     Cancel,
-    Channel,
     Done,
     EngineFacts,
     Failed,

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from media.audio import SPEECH_RATE_HZ, Audio
+from media.engines.channel import Channel, Unframer, frame
 from media.engines.protocols import ChatMessage, LlmRequest, SpeechChunk, SpokenWord, SttOptions
 from media.engines.wire import (
     AbortSession,
-    Channel,
     Failed,
     Failure,
     Item,
@@ -22,8 +22,6 @@ from media.engines.wire import (
     PushAudio,
     Reply,
     Request,
-    Unframer,
-    frame,
 )
 from media.errors import (
     CallerError,
