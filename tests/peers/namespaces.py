@@ -15,10 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 SERVER = "10.77.0.2"
 PUBLIC = "203.0.113.10"
@@ -111,23 +108,23 @@ def networks() -> Iterator[Networks]:
     """The three, connected. They are gone when the block ends."""
     with ExitStack() as stack:
         server, router, caller = (
-            stack.enter_context(namespace(name)) for name in ("server", "router", "caller")
+            stack.enter_context(namespace(purpose)) for purpose in ("server", "router", "caller")
         )
-        for inside, outside in ((server, "to_server"), (caller, "to_caller")):
-            _ip("-n", router, "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", inside)
+        for name, link in ((server, "to_server"), (caller, "to_caller")):
+            _ip("-n", router, "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name)
         _address(server, "eth0", f"{SERVER}/24")
         _address(router, "to_server", "10.77.0.1/24")
         _address(router, "to_caller", "203.0.113.1/24", f"{PUBLIC}/24")
         _address(caller, "eth0", "203.0.113.50/24")
         _ip("-n", server, "route", "add", "default", "via", "10.77.0.1")
         _ip("-n", caller, "route", "add", "default", "via", "203.0.113.1")
-        _run("ip", "netns", "exec", router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        _run(*inside(router), "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
         yield Networks(server, router, caller)
 
 
-def python_in(name: str, *arguments: str) -> list[str]:
-    """The command that runs this interpreter inside a namespace."""
-    return ["ip", "netns", "exec", name, sys.executable, *arguments]
+def inside(name: str) -> tuple[str, ...]:
+    """The beginning of a command that runs the rest of it inside a namespace."""
+    return ("ip", "netns", "exec", name)
 
 
 @contextmanager
@@ -153,7 +150,7 @@ def _ip(*arguments: str) -> None:
 
 
 def _nft(name: str, rules: str) -> None:
-    _run("ip", "netns", "exec", name, "nft", "-f", "-", text=rules)
+    _run(*inside(name), "nft", "-f", "-", text=rules)
 
 
 def _run(*command: str, text: str = "") -> None:

@@ -13,13 +13,14 @@ import psutil
 import pytest
 from aioice import stun
 from pydantic import ValidationError
-from scripted_call import ScriptedConversation, serving
 
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate
 from media.errors import ConfigError
 from signaling.caller import Caller, CallerOptions, CallRefused
 from signaling.ice import LOOPBACK, gathering_for
 from signaling.settings import IceSettings
+from tests.free_ports import free_ports
+from tests.signaling.scripted_call import ScriptedConversation, serving
 
 ONLY_OWN_ADDRESSES = CallerOptions(ice_servers=())
 
@@ -30,21 +31,6 @@ def run(main: Callable[[], Coroutine[Any, Any, None]], limit_s: float = 30) -> N
             await main()
 
     asyncio.run(limited())
-
-
-def free_ports(count: int) -> range:
-    """Neighbouring UDP ports that nobody has now."""
-    for first in range(42_000, 60_000, 97):
-        ports = range(first, first + count)
-        with ExitStack() as bound:
-            try:
-                for port in ports:
-                    sock = bound.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                    sock.bind(("0.0.0.0", port))
-            except OSError:
-                continue
-            return ports
-    raise AssertionError("no free ports")
 
 
 @contextmanager

@@ -1,0 +1,21 @@
+"""UDP ports that a test may configure."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+
+
+def free_ports(count: int) -> range:
+    """Neighbouring UDP ports that nobody has now."""
+    for first in range(42_000, 60_000, 97):
+        ports = range(first, first + count)
+        with ExitStack() as bound:
+            try:
+                for port in ports:
+                    sock = bound.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                    sock.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+            return ports
+    raise AssertionError("no free ports")
