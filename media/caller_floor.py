@@ -1,8 +1,7 @@
 """The caller's floor: is the caller speaking, pausing, or done?
 
-Whether a pause ends the turn is decided here: the more complete the turn sounds, the shorter the pause that
-ends it, from `incomplete_wait_s` down to `complete_wait_s`. Both count from the last speech, not from when
-its end was noticed.
+How long a pause may last is weighed elsewhere (`media/endpointing.py`) and told with the events; it counts
+from the last speech, not from when its end was noticed. Here is what follows from it.
 """
 
 from __future__ import annotations
@@ -20,31 +19,13 @@ from media.section import Section
 class TurnTakingSettings(Section):
     """`turn_taking` in `config.yaml`: when a turn is over."""
 
-    complete_wait_s: float = Field(0.32, ge=0, le=5)
-    """A pause after which a turn that sounds complete is over, from the end of speech."""
-    incomplete_wait_s: float = Field(1.6, ge=0, le=10)
-    """The same for a turn that sounds quite unfinished."""
-    complete_threshold: float = Field(0.8, gt=0, le=1)
-    """P(complete) from which a turn sounds complete; below it the wait grows in proportion."""
+    patience_s: float = Field(0.35, gt=0, le=3)
+    """The pause that ends a turn which surely is complete, from the end of speech. One that surely is not is
+    given seven times as long."""
     answer_early: bool = True
     """Begin the answer while it is not sure yet that the turn is over; it is heard only when it is."""
     silence_s: float = Field(0.5, ge=0, le=10)
     """The pause that ends a turn where silence alone decides (`server_vad`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a pause may last, for one turn.
-
-    Attributes:
-        complete_wait_s: where the turn sounds complete.
-        incomplete_wait_s: where it sounds quite unfinished.
-        complete_threshold: P(complete) from which it sounds complete, above 0; None: silence alone decides.
-    """
-
-    complete_wait_s: float
-    incomplete_wait_s: float
-    complete_threshold: float | None
 
 
 class CallerState(Enum):
@@ -62,18 +43,24 @@ class VoiceStarted:
 
 @dataclass(frozen=True, slots=True)
 class VoicePaused:
-    """The first hint of a pause. `speech_end_s` is when the last speech was heard."""
+    """The first hint of a pause.
+
+    Attributes:
+        speech_end_s: when the last speech was heard.
+        wait_s: how long the pause may last from then, until more is known.
+    """
 
     at_s: float
     speech_end_s: float
+    wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class TurnJudged:
-    """What the turn-end engine thinks of the pause."""
+class PauseWeighed:
+    """More is known of the pause: it may last for `wait_s` from the last speech."""
 
     at_s: float
-    probability: float
+    wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +84,7 @@ class Cleared:
     at_s: float
 
 
-CallerEvent: TypeAlias = VoiceStarted | VoicePaused | TurnJudged | PauseElapsed | Committed | Cleared
+CallerEvent: TypeAlias = VoiceStarted | VoicePaused | PauseWeighed | PauseElapsed | Committed | Cleared
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +133,7 @@ TABLE: Table[CallerState] = {
     (CallerState.SPEAKING, Committed): CallerState.LISTENING,
     (CallerState.SPEAKING, Cleared): CallerState.LISTENING,
     (CallerState.PAUSING, VoiceStarted): CallerState.SPEAKING,
-    (CallerState.PAUSING, TurnJudged): CallerState.PAUSING,
+    (CallerState.PAUSING, PauseWeighed): CallerState.PAUSING,
     (CallerState.PAUSING, PauseElapsed): CallerState.LISTENING,
     (CallerState.PAUSING, Committed): CallerState.LISTENING,
     (CallerState.PAUSING, Cleared): CallerState.LISTENING,
@@ -154,11 +141,10 @@ TABLE: Table[CallerState] = {
 
 
 class CallerFloor:
-    """The machine. `patience` holds for the pauses that begin after it was set."""
+    """The machine."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self) -> None:
         self.state = CallerState.LISTENING
-        self.patience = patience
         self._speech_end_s = 0.0
 
     def feed(self, event: CallerEvent) -> tuple[CallerCommand, ...]:
@@ -175,9 +161,9 @@ class CallerFloor:
                 return (DisarmTimer(), ResumeTurn()) if paused else (OpenTurn(),)
             case VoicePaused():
                 self._speech_end_s = event.speech_end_s
-                return (WeighPause(), ArmTimer(self._deadline_s(self._unjudged_wait_s())))
-            case TurnJudged():
-                return (ArmTimer(self._deadline_s(self._judged_wait_s(event.probability))),)
+                return (WeighPause(), ArmTimer(event.speech_end_s + event.wait_s))
+            case PauseWeighed():
+                return (ArmTimer(self._speech_end_s + event.wait_s),)
             case PauseElapsed():
                 return (EndTurn(),)
             case Committed():
@@ -188,19 +174,3 @@ class CallerFloor:
                 return (DisarmTimer(), DropTurn()) if paused else (DropTurn(),)
             case _:
                 assert_never(event)
-
-    def _deadline_s(self, wait_s: float) -> float:
-        return self._speech_end_s + wait_s
-
-    def _unjudged_wait_s(self) -> float:
-        """Until a verdict comes, a turn that will be judged counts as unfinished."""
-        if self.patience.complete_threshold is None:
-            return self.patience.complete_wait_s
-        return self.patience.incomplete_wait_s
-
-    def _judged_wait_s(self, probability: float) -> float:
-        patience = self.patience
-        if patience.complete_threshold is None:
-            return patience.complete_wait_s
-        doubt = max(0.0, 1.0 - probability / patience.complete_threshold)
-        return patience.complete_wait_s + doubt * (patience.incomplete_wait_s - patience.complete_wait_s)

@@ -36,6 +36,8 @@ from media.overlap_verdict import InterruptionSettings
 from media.playout import AudioSettings, Playout
 from media.section import Section
 from media.session import SessionConfig
+from media.silence import SilenceSettings
+from media.silence_watch import SilenceWatch
 from media.speaking import Speaking, WritingSettings
 from media.turn import Turn
 from media.vad_gate import VadSettings
@@ -51,6 +53,7 @@ class ConversationSettings(Section):
     vad: VadSettings = VadSettings()
     turn_taking: TurnTakingSettings = TurnTakingSettings()
     interruption: InterruptionSettings = InterruptionSettings()
+    silence: SilenceSettings = SilenceSettings()
     streaming: StreamingSettings = StreamingSettings()
     writing: WritingSettings = WritingSettings()
 
@@ -75,7 +78,7 @@ class Conversation:
         overlap_judge: OverlapJudge | None = None,
     ) -> None:
         self._engines = engines
-        self._notify = notify
+        self._told = notify
         self._interrupt_after_s = settings.interruption.after_s
         self._history = History()
         self._due: dict[str, Turn] = {}
@@ -95,11 +98,14 @@ class Conversation:
             settings.streaming,
             settings.writing,
             self._history,
-            notify,
+            self._notify,
             made=self._reply_made,
         )
         self._yielding = Yielding(
             settings.interruption, overlap_judge, self._listening, self._speaking, stop=self._give_way
+        )
+        self._silence = SilenceWatch(
+            settings.silence, self._is_quiet, self._ask_into_the_silence, hang_up=self.close
         )
         self._tasks: asyncio.TaskGroup | None = None
         self._closed = asyncio.Event()
@@ -130,7 +136,9 @@ class Conversation:
                 if self._session.greeting and not self._history.items:
                     self.create_response(ResponseOptions(spoken_text=self._session.greeting))
                 self._read_ahead()
+                self._silence.look()
                 await self._closed.wait()
+                self._silence.stop()
                 listening.cancel()
                 self._drop_draft()
                 self._speaking.stop("client_cancelled")
@@ -159,6 +167,7 @@ class Conversation:
             self._yielding.dismiss()
         self._listening.configure(session)
         self._read_ahead()
+        self._silence.look()
 
     def add_item(self, item: Item, previous_item_id: str | None = None) -> None:
         """Enters a message that was typed, or restored. It is not answered by itself.
@@ -312,6 +321,7 @@ class Conversation:
     def turn_dropped(self, turn: Turn) -> None:
         log.debug("a turn was cleared", extra={"item_id": turn.item_id})
         self._answer_what_is_due()
+        self._silence.look()
 
     @property
     def _interruptible(self) -> bool:
@@ -327,6 +337,7 @@ class Conversation:
     def _reply_made(self) -> None:
         self._answer_what_is_due()
         self._read_ahead()
+        self._silence.look()
 
     def _read_ahead(self, *guess: Item) -> None:
         """Lets the LLM read what is new while it has time: the answer then begins that much sooner."""
@@ -349,6 +360,25 @@ class Conversation:
             and self._speaking.state not in MAKING
         ):
             self._respond(ResponseOptions(), list(self._due.values())[-1])
+
+    def _is_quiet(self) -> bool:
+        """Nobody speaks and nothing is to be answered, in a call whose turns we take care of."""
+        return (
+            self._tasks is not None
+            and not self._closed.is_set()
+            and self._session.turn_detection is not None
+            and not self._due
+            and not self._transcribing()
+            and not self._listening.speaking
+            and self._speaking.state is AgentState.IDLE
+        )
+
+    def _ask_into_the_silence(self, question: str) -> None:
+        self.create_response(ResponseOptions(spoken_text=question))
+
+    def _notify(self, event: CallEvent) -> None:
+        self._told(event)
+        self._silence.note(event)
 
     def _transcribing(self) -> bool:
         """Whether something that the caller said has no words yet."""

@@ -8,12 +8,13 @@ the draft has made; if the caller goes on, the draft is dropped without a trace.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from media.clauses import ClauseSplitter, StreamingSettings
+from media.clock import loop_time_s
 from media.engines.protocols import (
     Engines,
     LlmDelta,
@@ -25,6 +26,7 @@ from media.engines.protocols import (
     Voice,
 )
 from media.errors import VoxtralKokoroError
+from media.events import DraftSettled
 from media.session import SessionConfig
 from media.speakable import speakable
 
@@ -72,6 +74,7 @@ class Draft:
         language: of the session's voice.
         streaming: how replies are cut into clauses.
         engines: the real ones.
+        settled: told once what became of it.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Draft:
         language: str,
         streaming: StreamingSettings,
         engines: Engines,
+        settled: Callable[[DraftSettled], None],
     ) -> None:
         self.request = request
         self._session = session
@@ -92,6 +96,9 @@ class Draft:
         self._clause: TtsRequest | None = None
         self._sound: _Tape[SpeechChunk] = _Tape()
         self._task: asyncio.Task[None] | None = None
+        self._tell_settled: Callable[[DraftSettled], None] | None = settled
+        self._begun_s = loop_time_s()
+        self._made_s: float | None = None
 
     @property
     def engines(self) -> Engines:
@@ -101,12 +108,28 @@ class Draft:
         )
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
+        self._begun_s = loop_time_s()
         self._task = tasks.create_task(self._make(), name="draft")
+        self._task.add_done_callback(self._note_made)
+
+    def use(self) -> None:
+        """It is the answer: a reply takes it over."""
+        self._settle(used=True)
 
     def drop(self) -> None:
-        """Makes no more. May be called twice."""
+        """Makes no more. May be called twice, and after `use`."""
+        self._settle(used=False)
         if self._task is not None:
             self._task.cancel()
+
+    def _settle(self, *, used: bool) -> None:
+        tell, self._tell_settled = self._tell_settled, None
+        if tell is not None:
+            until_s = loop_time_s() if self._made_s is None else self._made_s
+            tell(DraftSettled(used, until_s - self._begun_s))
+
+    def _note_made(self, _: asyncio.Task[None]) -> None:
+        self._made_s = loop_time_s()
 
     def words_for(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None] | None:
         """The drafted reply, if this is what was asked. Once: whoever asks again wants another."""

@@ -181,6 +181,19 @@ class TurnMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftSettled:
+    """What became of an answer that was begun before the turn was known to be over.
+
+    Attributes:
+        used: it was the answer; else the caller went on, or something else was asked.
+        engine_s: how long engines worked on it until then: gained where it was used, in vain where not.
+    """
+
+    used: bool
+    engine_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class CallFault:
     """Something of ours or the engines' failed. The call goes on."""
 
@@ -212,5 +225,6 @@ CallEvent: TypeAlias = (
     | OutputBufferStopped
     | OutputBufferCleared
     | TurnMeasured
+    | DraftSettled
     | CallFault
 )

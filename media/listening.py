@@ -23,16 +23,16 @@ from media.caller_floor import (
     DropTurn,
     EndTurn,
     OpenTurn,
-    Patience,
     PauseElapsed,
+    PauseWeighed,
     ResumeTurn,
-    TurnJudged,
     TurnTakingSettings,
     VoicePaused,
     VoiceStarted,
     WeighPause,
 )
 from media.clock import loop_time_s
+from media.endpointing import JUDGE_AGAIN_S, Endpointer
 from media.engines.protocols import VAD_WINDOW_SAMPLES, Engines, SttOptions, Transcript
 from media.errors import CallerError, EngineError
 from media.inbox import AudioInbox
@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 STALL_S = 0.5
 """Audio that stops coming for this long ends speech: the track was muted, or the network is gone."""
 
-EAGERNESS_FACTOR = {"low": 2.0, "medium": 1.0, "auto": 1.0, "high": 0.5}
-"""How `semantic_vad`'s eagerness stretches the wait for a turn that sounds unfinished."""
+EAGERNESS_FACTOR = {"low": 1.6, "medium": 1.0, "auto": 1.0, "high": 0.6}
+"""By what `semantic_vad`'s eagerness multiplies the patience."""
 
 
 class Listening:
@@ -70,7 +70,8 @@ class Listening:
         self._listener = listener
         self._vad = engines.vad.open()
         self._gate = VadGate(vad)
-        self._floor = CallerFloor(self._patience())
+        self._floor = CallerFloor()
+        self._endpointer = Endpointer(self._patience_s())
         self._turn: Turn | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -83,6 +84,8 @@ class Listening:
         """What the caller's floor is still to be told."""
         self._held_back = False
         self._speech_start_sample = 0
+        self._speech_end_sample: int | None = None
+        """Of the last speech that ended by itself."""
 
     @property
     def speaking(self) -> bool:
@@ -121,7 +124,7 @@ class Listening:
         """Takes over changed settings; they hold from the next pause on."""
         was_manual, self._session = self._session.turn_detection is None, session
         detection = session.turn_detection
-        self._floor.patience = self._patience()
+        self._endpointer.patience_s = self._patience_s()
         self._gate.threshold = (detection and detection.threshold) or self._vad_settings.threshold
         if was_manual != (detection is None):
             self.clear()
@@ -162,14 +165,17 @@ class Listening:
             self._turn.times.speech_end_s = loop_time_s()
             self._turn.end_ms = _milliseconds(self._gate.samples)
         self._feed(Committed(loop_time_s()))
-        self._changes.clear()
-        self._gate.reset()
+        self._reset_gate()
 
     def clear(self) -> None:
         """Throws away what was said since the last turn."""
         self._feed(Cleared(loop_time_s()))
+        self._reset_gate()
+
+    def _reset_gate(self) -> None:
         self._changes.clear()
         self._gate.reset()
+        self._speech_end_sample = None
 
     # Hearing
 
@@ -227,13 +233,18 @@ class Listening:
         match change:
             case GateStarted():
                 self._speech_start_sample = change.start_sample
+                if self._speech_end_sample is not None:
+                    silence_samples = change.start_sample - self._speech_end_sample
+                    self._endpointer.resumed(silence_samples / SPEECH_RATE_HZ)
                 self._feed(VoiceStarted(now_s))
             case GatePaused():
                 speech_end_s = now_s - silent_s - (self._gate.samples - change.end_sample) / SPEECH_RATE_HZ
                 if self._turn is not None:
                     self._turn.times.speech_end_s = speech_end_s
                     self._turn.end_ms = _milliseconds(change.end_sample)
-                self._feed(VoicePaused(now_s, speech_end_s))
+                self._speech_end_sample = change.end_sample
+                self._endpointer.paused()
+                self._feed(VoicePaused(now_s, speech_end_s, self._wait_s()))
             case _:
                 assert_never(change)
 
@@ -251,18 +262,23 @@ class Listening:
 
     # The floor
 
-    def _patience(self) -> Patience:
-        settings, detection = self._turn_taking, self._session.turn_detection
-        if detection is None or detection.kind == "server_vad":
-            silence_s = settings.silence_s
-            if detection is not None and detection.silence_s is not None:
-                silence_s = detection.silence_s
-            return Patience(silence_s, silence_s, None)
-        return Patience(
-            settings.complete_wait_s,
-            settings.incomplete_wait_s * EAGERNESS_FACTOR[detection.eagerness],
-            settings.complete_threshold,
-        )
+    def _silence_s(self) -> float | None:
+        """The pause that ends a turn where silence alone decides; None where a pause is weighed."""
+        detection = self._session.turn_detection
+        if detection is not None and detection.kind == "semantic_vad":
+            return None
+        if detection is None or detection.silence_s is None:
+            return self._turn_taking.silence_s
+        return detection.silence_s
+
+    def _patience_s(self) -> float:
+        detection = self._session.turn_detection
+        return self._turn_taking.patience_s * EAGERNESS_FACTOR[detection.eagerness if detection else "auto"]
+
+    def _wait_s(self) -> float:
+        """How long the present pause may last, as far as is known."""
+        silence_s = self._silence_s()
+        return self._endpointer.wait_s if silence_s is None else silence_s
 
     def _feed(self, event: CallerEvent) -> None:
         for command in self._floor.feed(event):
@@ -320,7 +336,7 @@ class Listening:
         assert self._turn is not None
         turn = self._turn
         turn.transcribing = self._group.create_task(self._transcribe(turn), name=f"transcribe {turn.item_id}")
-        if self._floor.patience.complete_threshold is not None:
+        if self._silence_s() is None:
             turn.judging = self._group.create_task(self._judge(turn), name=f"judge {turn.item_id}")
 
     def _void_pause(self) -> None:
@@ -370,20 +386,35 @@ class Listening:
         try:
             transcript = await turn.session.flush()
         except EngineError as error:
+            self._said(turn, Transcript("", 0.0))
             return error
         turn.times.stt_end_s = loop_time_s()
+        self._said(turn, transcript)
         if turn is self._turn:
             self._listener.turn_guessed(turn, transcript)
         return transcript
 
     async def _judge(self, turn: Turn) -> None:
-        try:
-            probability = await self._engines.turn_end.judge(turn.recent())
-        except EngineError as error:
-            log.warning("turn-end verdict failed", extra={"error": str(error)})
-            return
-        if turn is self._turn and self._floor.state is CallerState.PAUSING:
-            self._feed(TurnJudged(loop_time_s(), probability))
+        """Asks at the pause's first hint whether the turn is over, and again while the pause lasts."""
+        for at_s in (0.0, *JUDGE_AGAIN_S):
+            await asyncio.sleep(turn.times.speech_end_s + at_s - loop_time_s())
+            try:
+                probability = await self._engines.turn_end.judge(turn.recent())
+            except EngineError as error:
+                log.warning("turn-end verdict failed", extra={"error": str(error)})
+                return
+            if self._weighs(turn):
+                self._endpointer.sounded(probability)
+                self._feed(PauseWeighed(loop_time_s(), self._wait_s()))
+
+    def _said(self, turn: Turn, transcript: Transcript) -> None:
+        if self._weighs(turn):
+            self._endpointer.said(transcript.text, transcript.language or self._session.language)
+            self._feed(PauseWeighed(loop_time_s(), self._wait_s()))
+
+    def _weighs(self, turn: Turn) -> bool:
+        """Whether a pause of this turn still lasts."""
+        return turn is self._turn and self._floor.state is CallerState.PAUSING
 
     async def _finish(self, turn: Turn) -> None:
         try:

@@ -114,7 +114,7 @@ class Speaking:
         self._read_ahead.drop()
         writing = self._writing_for(session, ResponseOptions(), items)
         language = voice_language(self._engines.tts, session.voice)
-        draft = Draft(writing.request, session, language, self._streaming, self._engines)
+        draft = Draft(writing.request, session, language, self._streaming, self._engines, self._notify)
         draft.start(tasks)
         return draft
 
@@ -266,6 +266,7 @@ class Speaking:
         reply = Reply(options, session, turn)
         writing = self._writing_for(session, options, self._history.items)
         if draft is not None and draft.request == writing.request:
+            draft.use()
             reply.draft = draft
         elif draft is not None:
             draft.drop()

@@ -17,6 +17,7 @@ from media.overlap_verdict import InterruptionSettings
 from media.playout import AudioSettings
 from media.section import Section
 from media.session import SessionConfig
+from media.silence import SilenceSettings
 from media.vad_gate import VadSettings
 from server.config_errors import explained
 from server.config_sources import Source, read_environment, read_file
@@ -64,6 +65,7 @@ class Config(Section):
     vad: VadSettings = VadSettings()
     turn_taking: TurnEndSettings = TurnEndSettings()
     interruption: InterruptionSettings = InterruptionSettings()
+    silence: SilenceSettings = SilenceSettings()
     streaming: StreamingSettings = StreamingSettings()
     speech_to_speech: SpeechToSpeechSettings = SpeechToSpeechSettings()
     performance: PerformanceSettings = PerformanceSettings()
@@ -78,6 +80,7 @@ class Config(Section):
             vad=self.vad,
             turn_taking=self.turn_taking,
             interruption=self.interruption,
+            silence=self.silence,
             streaming=self.streaming,
             writing=self.llm,
         )

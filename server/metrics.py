@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from media.events import (
     CallEvent,
     CallFault,
+    DraftSettled,
     InputCommitted,
     ItemTruncated,
     OutputAudioDelta,
@@ -53,6 +54,8 @@ class Metrics:
         self._interruptions = 0
         self._heard_s = 0.0
         self._spoken_s = 0.0
+        self._drafts = {"used": 0, "dropped": 0}
+        self._draft_s = {"used": 0.0, "dropped": 0.0}
         self._engine_process_restarts = 0
         self._recent_turns = RecentEvents()
         self._latency = {measure: LatencyWindow(latency_window_turns) for measure in MEASURES}
@@ -102,6 +105,12 @@ class Metrics:
                     self._error(response.error_code or "engine_error")
             case TurnMeasured(latency=latency):
                 self._measure(latency)
+            case DraftSettled(used=used, engine_s=engine_s):
+                fate = "used" if used else "dropped"
+                self._drafts[fate] += 1
+                self._draft_s[fate] += engine_s
+                self._prometheus.drafts.labels(fate).inc()
+                self._prometheus.draft_s.labels(fate).inc(engine_s)
             case CallFault(code=code):
                 self._error(code)
             case _:
@@ -115,6 +124,7 @@ class Metrics:
         """`/speech-to-speech/metrics`. Rates are between 0 and 1, null before the first turn."""
         ended = sum(self._responses.values()) + self._transcripts_failed
         failed = self._responses["failed"] + self._transcripts_failed
+        begun_early = sum(self._drafts.values())
         return {
             "calls": {
                 "active": calls_active,
@@ -130,6 +140,12 @@ class Metrics:
                 "transcriptions_failed": self._transcripts_failed,
                 "success_rate": round(1 - failed / ended, 4) if ended else None,
                 "error_rate": round(failed / ended, 4) if ended else None,
+            },
+            "answers_begun_early": {
+                **self._drafts,
+                "used_share": round(self._drafts["used"] / begun_early, 4) if begun_early else None,
+                "gained_s": round(self._draft_s["used"], 3),
+                "in_vain_s": round(self._draft_s["dropped"], 3),
             },
             "engine_process": {"restarts": self._engine_process_restarts},
             "errors": dict(sorted(self._errors.items())),
@@ -166,6 +182,18 @@ class _PrometheusMetrics:
         self.registry = CollectorRegistry()
         self.calls = Counter(
             "voxtral_kokoro_calls", "Calls by what became of them.", ["outcome"], registry=self.registry
+        )
+        self.drafts = Counter(
+            "voxtral_kokoro_early_answers",
+            "Answers that were begun before the turn was over, by what became of them.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.draft_s = Counter(
+            "voxtral_kokoro_early_answer_seconds",
+            "How long engines had worked on them by then: gained where used, in vain where dropped.",
+            ["outcome"],
+            registry=self.registry,
         )
         self.calls_active = Gauge(
             "voxtral_kokoro_calls_active", "Calls that hold a slot.", registry=self.registry

@@ -84,7 +84,9 @@ def _advice(measure: MeasureName, latency: dict[MeasureName, LatencySummary | No
         case "voice_to_voice":
             return _whole_turn_advice(latency)
         case "endpoint":
-            return "Shorten the wait after a turn that sounds complete (turn_taking.complete_wait_s)."
+            return (
+                "Shorten the pause that ends a turn (turn_taking.patience_s); more turns will be cut short."
+            )
         case "playout":
             return "The event loop is late: lower server.max_calls, or performance.threads."
         case _:

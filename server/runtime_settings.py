@@ -20,8 +20,9 @@ CHANGEABLE: Mapping[str, frozenset[str]] = {
     "audio": frozenset({"output_gain_db"}),
     "spectrogram": frozenset({"fft_size", "smoothing", "floor_db", "ceiling_db", "frequency_max_hz"}),
     "vad": frozenset({"threshold", "release", "start_ms", "pause_ms", "padding_ms"}),
-    "turn_taking": frozenset({"complete_wait_s", "incomplete_wait_s", "silence_s", "complete_threshold"}),
+    "turn_taking": frozenset({"patience_s", "silence_s"}),
     "interruption": frozenset({"sensitivity", "decide_s", "tolerate_s", "after_s", "echo_guard"}),
+    "silence": frozenset({"ask_after_s", "questions", "hang_up"}),
     "speech_to_speech": frozenset({"instructions", "greeting"}),
     "logging": frozenset({"level"}),
 }

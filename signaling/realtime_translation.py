@@ -94,6 +94,8 @@ class Translator:
                 yield wire.OutputBufferStoppedEvent(response_id=event.response_id)
             case call.OutputBufferCleared():
                 yield wire.OutputBufferClearedEvent(response_id=event.response_id)
+            case call.DraftSettled():
+                pass
             case call.TurnMeasured():
                 if TURN_LATENCY in state.include:
                     yield _latency_event(event.latency)

@@ -69,7 +69,7 @@ class LevelVad(ScriptedEngine):
 class ScriptedTurnEnd(ScriptedEngine):
     """Gives its verdicts one after the other, the last one for ever."""
 
-    verdicts: Sequence[float] = (0.9,)
+    verdicts: Sequence[float] = (0.98,)
     takes_s: float = 0.03
     judged: list[float] = field(default_factory=list)
     """How long each turn was that was judged, in seconds."""

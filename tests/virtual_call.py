@@ -28,6 +28,8 @@ class VirtualCall:
     """The call under test, its events with their times, and the level of each frame that went out."""
 
     conversation: Conversation
+    running: asyncio.Task[None] | None = None
+    """It ends when the call does."""
     events: list[tuple[float, CallEvent]] = field(default_factory=list)
     levels: list[tuple[float, float]] = field(default_factory=list)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -108,7 +110,7 @@ async def virtual_call(
 
     async with asyncio.TaskGroup() as tasks:
         hearing = tasks.create_task(hear())
-        running = tasks.create_task(conversation.run())
+        running = call.running = tasks.create_task(conversation.run())
         await asyncio.sleep(0)
         yield call
         conversation.close()

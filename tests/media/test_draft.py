@@ -7,7 +7,7 @@ import pytest
 from media.caller_floor import TurnTakingSettings
 from media.conversation import ConversationSettings
 from media.errors import EngineError
-from media.events import OutputBufferStarted, ResponseCreated, ResponseDone, SpeechStopped
+from media.events import DraftSettled, OutputBufferStarted, ResponseCreated, ResponseDone, SpeechStopped
 from tests import virtual_time
 from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTurnEnd, quiet, speech
 from tests.virtual_call import virtual_call
@@ -38,6 +38,9 @@ def test_the_answer_is_there_when_the_turn_is_over() -> None:
             assert call.said() == [("user", "hello"), ("assistant", "Hello there. How are you?")]
             assert len(engines.llm.requests) == 1
             assert engines.tts.spoken == ["Hello there.", "How are you?"]
+            (settled,) = call.of(DraftSettled)
+            assert settled.used
+            assert 0.4 < settled.engine_s < 1.5
 
     virtual_time.run(main())
 
@@ -61,6 +64,10 @@ def test_who_goes_on_speaking_never_hears_of_it() -> None:
             assert [event.response.status for event in call.of(ResponseDone)] == ["completed"]
             assert call.said()[-1] == ("assistant", "To the whole.")
             assert len(engines.llm.requests) == 2
+            in_vain, gained = call.of(DraftSettled)
+            assert not in_vain.used
+            assert in_vain.engine_s > 0.4
+            assert gained.used
 
     virtual_time.run(main())
 

@@ -37,9 +37,9 @@ def test_an_empty_reply_is_not_asked_for_again() -> None:
 
 def test_a_turn_that_ends_before_the_one_before_is_transcribed_is_answered_with_it() -> None:
     async def main() -> None:
-        engines = ScriptedEngines(stt=ScriptedStt(says=("first", "second"), takes_s=1.5))
+        engines = ScriptedEngines(stt=ScriptedStt(says=("first", "second"), takes_s=3.0))
         async with virtual_call(engines) as call:
-            await call.say(quiet(0.3), speech(0.6), quiet(0.6), speech(0.6), quiet(5.0))
+            await call.say(quiet(0.3), speech(0.6), quiet(2.6), speech(0.6), quiet(8.0))
             assert call.said()[:2] == [("user", "first"), ("user", "second")]
             assert [request.messages[-1].text for request in engines.llm.requests] == ["first second"]
 
@@ -103,7 +103,7 @@ def test_so_it_is_where_that_reply_is_cancelled() -> None:
             stt=ScriptedStt(says=("first", "second")), llm=ScriptedLlm(replies=("One.", "Two."), first_s=3.0)
         )
         async with virtual_call(engines, turn_detection=NEVER_INTERRUPTED) as call:
-            await call.say(quiet(0.3), speech(0.6), quiet(0.6), speech(0.6), quiet(0.6))
+            await call.say(quiet(0.3), speech(0.6), quiet(0.6), speech(0.6), quiet(0.9))
             assert len(call.of(TranscriptCompleted)) == 2
             call.conversation.cancel_response()
             await call.event(OutputBufferStopped)

@@ -36,10 +36,9 @@ from media.caller_floor import (
     DropTurn,
     EndTurn,
     OpenTurn,
-    Patience,
     PauseElapsed,
+    PauseWeighed,
     ResumeTurn,
-    TurnJudged,
     VoicePaused,
     VoiceStarted,
     WeighPause,
@@ -47,21 +46,16 @@ from media.caller_floor import (
 from media.floor_table import IllegalEvent, mermaid
 from media.items import ResponseOptions
 
-SEMANTIC = Patience(complete_wait_s=0.3, incomplete_wait_s=2.0, complete_threshold=0.5)
-SILENCE_ONLY = Patience(complete_wait_s=0.5, incomplete_wait_s=0.5, complete_threshold=None)
-
 VOICE_STARTED = VoiceStarted(10.0)
-VOICE_PAUSED = VoicePaused(10.0, speech_end_s=9.8)
-JUDGED_COMPLETE = TurnJudged(10.1, 0.5)
-JUDGED_INCOMPLETE = TurnJudged(10.1, 0.125)
+VOICE_PAUSED = VoicePaused(10.0, speech_end_s=9.8, wait_s=2.0)
+PAUSE_WEIGHED = PauseWeighed(10.1, wait_s=0.3)
 PAUSE_ELAPSED = PauseElapsed(10.1)
 COMMITTED = Committed(10.1)
 CLEARED = Cleared(10.1)
 CALLER_EVENTS: tuple[CallerEvent, ...] = (
     VOICE_STARTED,
     VOICE_PAUSED,
-    JUDGED_COMPLETE,
-    JUDGED_INCOMPLETE,
+    PAUSE_WEIGHED,
     PAUSE_ELAPSED,
     COMMITTED,
     CLEARED,
@@ -80,8 +74,7 @@ CALLER_CELLS: dict[tuple[CallerState, CallerEvent], tuple[CallerState, tuple[Cal
     (CallerState.SPEAKING, COMMITTED): (CallerState.LISTENING, (EndTurn(),)),
     (CallerState.SPEAKING, CLEARED): (CallerState.LISTENING, (DropTurn(),)),
     (CallerState.PAUSING, VOICE_STARTED): (CallerState.SPEAKING, (DisarmTimer(), ResumeTurn())),
-    (CallerState.PAUSING, JUDGED_COMPLETE): (CallerState.PAUSING, (ArmTimer(9.8 + 0.3),)),
-    (CallerState.PAUSING, JUDGED_INCOMPLETE): (CallerState.PAUSING, (ArmTimer(9.8 + 1.575),)),
+    (CallerState.PAUSING, PAUSE_WEIGHED): (CallerState.PAUSING, (ArmTimer(9.8 + 0.3),)),
     (CallerState.PAUSING, PAUSE_ELAPSED): (CallerState.LISTENING, (EndTurn(),)),
     (CallerState.PAUSING, COMMITTED): (CallerState.LISTENING, (DisarmTimer(), EndTurn())),
     (CallerState.PAUSING, CLEARED): (CallerState.LISTENING, (DisarmTimer(), DropTurn())),
@@ -132,7 +125,7 @@ AGENT_CELLS: dict[tuple[AgentState, AgentEvent], tuple[AgentState, tuple[AgentCo
     ("state", "event"), list(itertools.product(CallerState, CALLER_EVENTS)), ids=lambda value: str(value)
 )
 def test_caller_cell(state: CallerState, event: CallerEvent) -> None:
-    floor = CallerFloor(SEMANTIC)
+    floor = CallerFloor()
     for step in CALLER_PATHS[state]:
         floor.feed(step)
     assert floor.state is state
@@ -169,12 +162,6 @@ def test_the_cells_tested_are_the_tables() -> None:
     assert {(state, type(event)) for state, event in AGENT_CELLS} == set(agent_floor.TABLE)
     assert {type(event) for event in CALLER_EVENTS} == set(get_args(CallerEvent))
     assert {type(event) for event in AGENT_EVENTS} == set(get_args(AgentEvent))
-
-
-def test_silence_alone_decides_without_a_threshold() -> None:
-    floor = CallerFloor(SILENCE_ONLY)
-    floor.feed(VOICE_STARTED)
-    assert floor.feed(VOICE_PAUSED) == (WeighPause(), ArmTimer(9.8 + 0.5))
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def test_the_whole_wait_names_its_longest_stage() -> None:
     assert isinstance(advice, list)
     whole = next(entry for entry in advice if entry["stage"] == "voice_to_voice")
     assert whole["what_to_do"].startswith("Most of the wait is endpoint: 900 ms on average.")
-    assert "turn_taking.complete_wait_s" in whole["what_to_do"]
+    assert "turn_taking.patience_s" in whole["what_to_do"]
 
 
 def test_few_turns_are_said_to_be_few() -> None:

@@ -1,0 +1,83 @@
+"""The shell around the silence machine: looks at a conversation, holds the timer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import assert_never
+
+from media.clock import loop_time_s
+from media.events import CallEvent, ItemDone
+from media.silence import (
+    ArmTimer,
+    Ask,
+    CallerSaid,
+    DisarmTimer,
+    HangUp,
+    Quieted,
+    Silence,
+    SilenceElapsed,
+    SilenceEvent,
+    SilenceSettings,
+    SilenceState,
+    Stirred,
+)
+
+
+class SilenceWatch:
+    """Notices that nobody says anything.
+
+    Args:
+        settings: how long, and what then.
+        quiet: whether neither side speaks and nothing is being answered, asked at every `look`.
+        ask: says a question; the call runs and is quiet.
+        hang_up: ends the call.
+    """
+
+    def __init__(
+        self,
+        settings: SilenceSettings,
+        quiet: Callable[[], bool],
+        ask: Callable[[str], None],
+        hang_up: Callable[[], None],
+    ) -> None:
+        self._silence = Silence(settings)
+        self._quiet = quiet
+        self._ask = ask
+        self._hang_up = hang_up
+        self._timer: asyncio.TimerHandle | None = None
+
+    def note(self, event: CallEvent) -> None:
+        """Something was told of the conversation."""
+        if isinstance(event, ItemDone) and event.item.role == "user" and event.item.text:
+            self._feed(CallerSaid())
+        self.look()
+
+    def look(self) -> None:
+        """Something may have changed."""
+        quiet, was_quiet = self._quiet(), self._silence.state is not SilenceState.LIVELY
+        if quiet and not was_quiet:
+            self._feed(Quieted(loop_time_s()))
+        elif was_quiet and not quiet:
+            self._feed(Stirred())
+
+    def stop(self) -> None:
+        """Watches no more. May be called twice."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _feed(self, event: SilenceEvent) -> None:
+        for command in self._silence.feed(event):
+            match command:
+                case ArmTimer():
+                    loop = asyncio.get_running_loop()
+                    self._timer = loop.call_at(command.deadline_s, self._feed, SilenceElapsed())
+                case DisarmTimer():
+                    self.stop()
+                case Ask():
+                    self._ask(command.question)
+                case HangUp():
+                    self._hang_up()
+                case _:
+                    assert_never(command)
