@@ -1,36 +1,44 @@
 """How long people wait for an answer: real WebRTC, real speech, measured at the caller.
 
-    python bench/voice_to_voice.py [--clips 20] [--speech FOLDER] [--url URL] [--json FILE]
+    python bench/voice_to_voice.py [--clips 20] [--calls 1,2,4] [--pipecat] [--speech FOLDER] [--json FILE]
 
 Latency runs from the last sample of speech that leaves the caller to the arrival of the first audible packet
-(a 20 ms frame above −45 dBFS, three of five frames active). Each clip is a call of its own.
+(a 20 ms frame above −45 dBFS, three of five frames active). Each clip is a call of its own. With `--calls`,
+so many callers call at once, each saying one clip after the other. With `--pipecat`, Pipecat answers the same
+clips afterwards with the same models on the same machine, once as its documentation sets it up and once
+tuned; the first time, it is installed in an environment of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import statistics
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.calibration import Machine, calibrate  # noqa: E402
+from bench.calibration import calibrate  # noqa: E402
 from bench.clips import Clip, evenly, recorded, synthesised  # noqa: E402
-from bench.server_process import RunningServer, server  # noqa: E402
+from bench.pipecat_peer import pipecat  # noqa: E402
+from bench.report import Spread, machine_line, markdown, spread, whole, write_json  # noqa: E402
+from bench.server_process import server  # noqa: E402
 from media.audio import concatenate, silence  # noqa: E402
 from media.clock import loop_time_s  # noqa: E402
 from signaling.caller import Caller, CallerOptions  # noqa: E402
 
 ANSWER_LIMIT_S = 15.0
 STAGES = ("endpoint", "stt", "llm", "tts", "playout")
-TARGET_P50_MS = 1500.0
+OURS = "Voxtral-Kokoro"
+TARGET_P50_MS = 500.0
+TARGET_P95_MS = 800.0
+TARGET_SHARE_OF_PIPECAT = 0.2
+
+Call = Callable[[], AbstractAsyncContextManager[Caller]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +46,19 @@ class Turn:
     """One call's one turn.
 
     Attributes:
+        system: who answered.
+        calls: how many there were at once.
         clip: its name.
         has_pause: whether the speaker pauses inside it.
         latency_ms: None where no answer came.
         cut_in: the answer began before the speaker had ended.
         connect_ms: until the call stood.
-        stages: duration in ms by name, as the server tells them.
-        transcript: what the server heard.
+        stages: duration in ms by name, as our server tells them.
+        transcript: what our server heard.
     """
 
+    system: str
+    calls: int
     clip: str
     has_pause: bool
     latency_ms: float | None
@@ -56,19 +68,36 @@ class Turn:
     transcript: str = ""
 
 
-def percentile(values: Sequence[float], percent: float) -> float:
-    """By linear interpolation between the two nearest."""
-    ordered = sorted(values)
-    position = (len(ordered) - 1) * percent / 100
-    low = int(position)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The figures of a system at a number of calls at once. All in ms.
+
+    Attributes:
+        system: who answered.
+        calls: at once.
+        turns: that were said.
+        answered: after the speaker's end.
+        cut_in: answered before it.
+        all: voice to voice, of all clips that were answered.
+        natural: of those without a pause inside: a request as people make it.
+        connect: until the call stood.
+        stages: by name.
+    """
+
+    system: str
+    calls: int
+    turns: int
+    answered: int
+    cut_in: int
+    all: Spread | None
+    natural: Spread | None
+    connect: Spread | None
+    stages: Mapping[str, Spread | None]
 
 
-async def one_turn(url: str, clip: Clip) -> Turn:
+async def one_turn(system: str, calls: int, call: Call, clip: Clip) -> Turn:
     """Calls, says the clip, waits for the answer, hangs up."""
-    options = CallerOptions(session={"greeting": ""})
-    async with Caller(url, options) as caller:
+    async with call() as caller:
         assert caller.setup is not None
         await asyncio.sleep(0.3)
         begun_s = loop_time_s()
@@ -89,6 +118,8 @@ async def one_turn(url: str, clip: Clip) -> Turn:
             if received.type == "conversation.item.input_audio_transcription.completed":
                 transcript = f"{transcript} {received.event['transcript']}".strip()
         return Turn(
+            system,
+            calls,
             clip.name,
             clip.has_pause,
             round((answer.at_s - speech_end_s) * 1000, 1) if answer else None,
@@ -99,69 +130,89 @@ async def one_turn(url: str, clip: Clip) -> Turn:
         )
 
 
-async def measure(url: str, clips: Sequence[Clip]) -> list[Turn]:
-    turns = []
-    for clip in clips:
-        turn = await one_turn(url, clip)
-        turns.append(turn)
-        shown = "cut in" if turn.cut_in else f"{turn.latency_ms} ms" if turn.latency_ms else "no answer"
-        print(f"  {shown:>10}  {clip.name}  “{turn.transcript[:60]}”", flush=True)
+async def measure(system: str, call: Call, clips: Sequence[Clip], calls: int = 1) -> list[Turn]:
+    """Says every clip once, `calls` of them at a time."""
+    turns: list[Turn] = []
+    waiting = iter(clips)
+
+    async def callers_line(clips_of_all: Iterator[Clip]) -> None:
+        for clip in clips_of_all:
+            turn = await one_turn(system, calls, call, clip)
+            turns.append(turn)
+            shown = "cut in" if turn.cut_in else f"{turn.latency_ms} ms" if turn.latency_ms else "no answer"
+            print(f"  {shown:>10}  {clip.name}  “{turn.transcript[:60]}”", flush=True)
+
+    print(f"{system}, {calls} at once, {len(clips)} clips", flush=True)
+    async with asyncio.TaskGroup() as lines:
+        for number in range(calls):
+            lines.create_task(callers_line(waiting), name=f"line {number}")
     return turns
 
 
-def summary(turns: Sequence[Turn]) -> dict[str, object]:
-    """The figures of a run."""
+def figures_of(turns: Sequence[Turn]) -> Figures:
+    """The figures of turns that one system answered at one number of calls."""
     answered = [turn for turn in turns if turn.latency_ms is not None]
-    fluent = [turn.latency_ms for turn in answered if not turn.has_pause and turn.latency_ms is not None]
-    latencies = [turn.latency_ms for turn in answered if turn.latency_ms is not None]
-    stages = {
-        name: _spread([turn.stages[name] for turn in answered if name in turn.stages]) for name in STAGES
-    }
-    return {
-        "turns": len(turns),
-        "answered": len(answered),
-        "cut_in": sum(turn.cut_in for turn in turns),
-        "voice_to_voice_ms": _spread(latencies),
-        "voice_to_voice_without_pauses_ms": _spread(fluent),
-        "connect_ms": _spread([turn.connect_ms for turn in turns]),
-        "stages_ms": stages,
-    }
+    return Figures(
+        turns[0].system,
+        turns[0].calls,
+        len(turns),
+        len(answered),
+        sum(turn.cut_in for turn in turns),
+        spread(turn.latency_ms for turn in answered),
+        spread(turn.latency_ms for turn in answered if not turn.has_pause),
+        spread(turn.connect_ms for turn in turns),
+        {name: spread(turn.stages.get(name) for turn in answered) for name in STAGES},
+    )
 
 
-def _spread(values: Sequence[float]) -> dict[str, float] | None:
-    if not values:
-        return None
-    return {
-        "p50": round(statistics.median(values), 1),
-        "p95": round(percentile(values, 95), 1),
-        "max": round(max(values), 1),
-    }
+def table(runs: Sequence[Figures]) -> str:
+    """The figures for people: a column for each run."""
 
+    def row(label: str, spread_of: Callable[[Figures], Spread | None], figure: str) -> list[str]:
+        spreads = (spread_of(run) for run in runs)
+        return [label, *(whole(None if known is None else getattr(known, figure)) for known in spreads)]
 
-def table(figures: dict[str, object], machine: Machine, running: RunningServer | None) -> str:
-    """The figures for people, as Markdown."""
-    rows = ["| figure (ms) | p50 | p95 | max |", "|---|---:|---:|---:|"]
+    def count(label: str, of: Callable[[Figures], int]) -> list[str]:
+        return [label, *(str(of(run)) for run in runs)]
 
-    def row(label: str, spread: object) -> None:
-        if isinstance(spread, dict):
-            rows.append(f"| {label} | {spread['p50']:.0f} | {spread['p95']:.0f} | {spread['max']:.0f} |")
-
-    row("**voice to voice**", figures["voice_to_voice_ms"])
-    row("voice to voice, clips without a pause", figures["voice_to_voice_without_pauses_ms"])
-    stages = figures["stages_ms"]
-    assert isinstance(stages, dict)
-    for name in STAGES:
-        row(f"of it: {name}", stages[name])
-    row("connecting", figures["connect_ms"])
-    rows += [
-        "",
-        f"{figures['turns']} turns, {figures['answered']} answered, {figures['cut_in']} cut in on. "
-        f"{machine.cpu}, {machine.cores} cores; calibration: matmul {machine.matmul_ms} ms, "
-        f"Python {machine.python_ms} ms; load before {machine.load}.",
+    names = [run.system if run.calls == 1 else f"{run.system}, {run.calls} calls at once" for run in runs]
+    rows = [
+        row("**natural requests, p50**", lambda run: run.natural, "p50"),
+        row("**natural requests, p95**", lambda run: run.natural, "p95"),
+        row("natural requests, max", lambda run: run.natural, "max"),
+        row("with those that pause inside, p50", lambda run: run.all, "p50"),
+        row("with those that pause inside, p95", lambda run: run.all, "p95"),
+        row("with those that pause inside, max", lambda run: run.all, "max"),
+        row("connecting, p50", lambda run: run.connect, "p50"),
+        count("clips", lambda run: run.turns),
+        count("answered after the speaker's end", lambda run: run.answered),
+        count("cut in on", lambda run: run.cut_in),
     ]
-    if running is not None:
-        rows.append(f"Ready after {running.ready_s} s; resident {running.resident_mb():.0f} MB.")
-    return "\n".join(rows)
+    return markdown(["voice to voice (ms)", *names], rows)
+
+
+def stages_table(run: Figures) -> str:
+    """Where our own time goes."""
+    known = [(name, of) for name, of in run.stages.items() if of is not None]
+    rows = [[name, whole(of.p50), whole(of.p95), whole(of.max)] for name, of in known]
+    return markdown([f"{run.system}: stage (ms)", "p50", "p95", "max"], rows)
+
+
+def bars(ours: Figures, peers: Sequence[Figures]) -> list[tuple[str, bool]]:
+    """What was to be reached, and whether it was."""
+    natural = ours.natural
+    if natural is None:
+        return [("natural requests are answered", False)]
+    reached = [
+        (f"p50 of natural requests ≤ {TARGET_P50_MS:.0f} ms", natural.p50 <= TARGET_P50_MS),
+        (f"p95 of natural requests ≤ {TARGET_P95_MS:.0f} ms", natural.p95 <= TARGET_P95_MS),
+    ]
+    for peer in peers:
+        if peer.natural is not None:
+            share = natural.p50 / peer.natural.p50
+            label = f"p50 at most a fifth of {peer.system}'s ({share:.2f} of it)"
+            reached.append((label, share <= TARGET_SHARE_OF_PIPECAT))
+    return reached
 
 
 def clips_for(folder: Path, limit: int) -> list[Clip]:
@@ -175,42 +226,60 @@ def clips_for(folder: Path, limit: int) -> list[Clip]:
     return evenly(asyncio.run(synthesised(build_engines(load_config(None, {})).tts)), limit)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    machine = calibrate()
-    clips = clips_for(arguments.speech, arguments.clips)
+def measure_ours(arguments: argparse.Namespace, clips: Sequence[Clip]) -> list[list[Turn]]:
+    """One run for each number of calls at once, on one server."""
+    options = CallerOptions(session={"greeting": ""})
+    levels = [int(level) for level in arguments.calls.split(",")]
     with ExitStack() as stack:
-        running = None if arguments.url else stack.enter_context(server())
+        # One more: a call that hung up holds its slot for a moment, while the next one begins.
+        limit = {"VOXTRAL_KOKORO__SERVER__MAX_CALLS": str(max(levels) + 1)}
+        running = None if arguments.url else stack.enter_context(server(limit))
         url = running.url if running else arguments.url
-        print(f"{len(clips)} calls to {url}", flush=True)
-        turns = asyncio.run(measure(url, clips))
-        figures = summary(turns)
-        print(table(figures, machine, running))
-        if arguments.json:
-            document = {
-                "machine": machine.as_dict(),
-                "figures": figures,
-                "turns": [asdict(turn) for turn in turns],
-            }
-            arguments.json.write_text(json.dumps(document, indent=1))
-    spread = figures["voice_to_voice_ms"]
-    all_answered = all(turn.latency_ms is not None or turn.cut_in for turn in turns)
-    return 0 if all_answered and isinstance(spread, dict) and spread["p50"] < TARGET_P50_MS else 1
+        runs = [asyncio.run(measure(OURS, lambda: Caller(url, options), clips, level)) for level in levels]
+        if running is not None:
+            print(f"Ready after {running.ready_s} s; resident {running.resident_mb():.0f} MB.")
+    return runs
+
+
+def measure_pipecat(clips: Sequence[Clip]) -> list[list[Turn]]:
+    """One run as documented, one tuned."""
+    runs = []
+    for name, tuned in (("Pipecat", False), ("Pipecat, tuned", True)):
+        with pipecat(tuned=tuned) as peer:
+            runs.append(asyncio.run(measure(name, peer.call, clips)))
+    return runs
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clips", type=int, default=20, help="how many calls (20)")
+    parser.add_argument("--clips", type=int, default=20, help="how many clips (20)")
+    parser.add_argument("--calls", default="1", help="how many calls at once, one run each: 1,2,4")
+    parser.add_argument("--pipecat", action="store_true", help="let Pipecat answer too; takes minutes")
     parser.add_argument(
         "--speech",
         type=Path,
         default=ROOT.parent / "shared" / "speech",
         help="folder of recordings with a manifest.jsonl; without one, callers are synthesised",
     )
-    parser.add_argument("--url", help="a server that runs already; by default one is started")
+    parser.add_argument("--url", help="a server of ours that runs already; by default one is started")
     parser.add_argument("--json", type=Path, help="write every turn here too")
-    return run(parser.parse_args())
+    arguments = parser.parse_args()
+    machine = calibrate()
+    clips = clips_for(arguments.speech, arguments.clips)
+    ours = measure_ours(arguments, clips)
+    peers = measure_pipecat(clips) if arguments.pipecat else []
+    runs = [figures_of(turns) for turns in (*ours, *peers)]
+    reached = bars(runs[0], runs[len(ours) :])
+    print(table(runs), stages_table(runs[0]), machine_line(machine), sep="\n\n")
+    for label, met in reached:
+        print(f"{'met' if met else 'NOT MET'}: {label}")
+    if arguments.json:
+        figures = {"runs": [asdict(run) for run in runs], "bars": dict(reached)}
+        write_json(arguments.json, machine, figures, [turn for turns in (*ours, *peers) for turn in turns])
+    everybody_answered = all(turn.latency_ms is not None or turn.cut_in for turns in ours for turn in turns)
+    return 0 if everybody_answered and all(met for _, met in reached) else 1
 
 
 if __name__ == "__main__":
