@@ -52,10 +52,10 @@ READ_ALOUD_WEIGHT = 0.2
 
 AIM_P50_S, AIM_P95_S = 0.43, 0.75
 
-LOWEST = (-4.0, -3.6, -3.2, -2.9)
+LOWEST = (-4.0, -3.5, -3.2, -3.0)
 CORNERS = ((-2.8, 2.0), (-2.8, 2.3), (-2.5, 2.0), (-2.5, 2.2), (-2.5, 2.5), (-2.2, 2.2))
 SURE = (1.5, 2.5, 3.5)
-MARGINS = (1.3, 1.7, 2.1)
+MARGINS = (1.5, 2.0, 2.5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def test_a_turn_that_sounds_open_is_not() -> None:
     replay = Replayer(ScriptedWitnesses(0.01), Delays()).replay(recording, TurnTakingSettings())
     counted = outcome(recording, replay)
     assert counted.cut == 0
-    assert counted.wait_ms == pytest.approx(2400, abs=70)
+    assert counted.wait_ms == pytest.approx(2475, abs=70)
 
 
 def test_the_words_come_when_they_are_said_to() -> None:
