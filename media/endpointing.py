@@ -64,8 +64,9 @@ _HABIT_FADES_OVER = 0.6
 """What is left of it after a shorter pause, and after the end of a turn."""
 
 _REGRET_S = 2.0
-"""Who goes on this soon after their turn was taken to be over, and hears no reply to its end, had not
-finished it."""
+_REGRET_LIMIT = 3.0
+"""Who goes on this soon after their turn was taken to be over, and hears no reply to its end, had probably
+not finished it, or else interrupts: it stretches waits, but not as far as what is certain."""
 
 
 class Endpointer:
@@ -125,11 +126,17 @@ class Endpointer:
         """The caller speaks again, after a silence of this length: in the same turn, or in a later one."""
         if pause_s < _SHORTEST_LEARNT_S:
             return
-        if not self._answered and pause_s <= self.wait_s + _REGRET_S:
-            most_s = _HABIT_LIMIT * self.patience_s / self._weighing.habit_margin
-            self._habit_s = max(_HABIT_FADES * self._habit_s, min(pause_s, most_s))
+        if pause_s <= self.wait_s:
+            self._learn(pause_s, _HABIT_LIMIT)
+        elif pause_s <= self.wait_s + _REGRET_S and not self._answered:
+            self._learn(pause_s, _REGRET_LIMIT)
         else:
             self._habit_s *= _HABIT_FADES_OVER
+
+    def _learn(self, pause_s: float, limit: float) -> None:
+        """Lets a pause within a turn stretch waits up to `limit`."""
+        most_s = limit * self.patience_s / self._weighing.habit_margin
+        self._habit_s = max(_HABIT_FADES * self._habit_s, min(pause_s, most_s))
 
     @property
     def _sound(self) -> float:

@@ -134,6 +134,20 @@ def test_a_pause_that_sounds_unfinished_does_not_end_the_turn() -> None:
     virtual_time.run(main())
 
 
+def test_who_was_cut_short_is_given_longer_and_who_answers_a_reply_is_not() -> None:
+    async def main(reply: str) -> float:
+        engines = ScriptedEngines(llm=ScriptedLlm(replies=(reply,)))
+        async with virtual_call(engines) as call:
+            await call.say(quiet(0.3), speech(0.8), quiet(1.5), speech(0.8))
+            speech_end_s = asyncio.get_running_loop().time()
+            await call.say(quiet(2.5))
+            assert len(call.of(SpeechStopped)) == 2
+            return call.at_s(SpeechStopped, 1) - speech_end_s
+
+    assert virtual_time.run(main("Yes.")) == pytest.approx(0.33, abs=0.05), "the reply was over by then"
+    assert virtual_time.run(main(LONG_REPLY)) == pytest.approx(0.99, abs=0.05)
+
+
 def test_an_unfinished_turn_is_given_up_on_in_the_end() -> None:
     async def main() -> None:
         engines = ScriptedEngines(turn_end=ScriptedTurnEnd(verdicts=(0.0,)))

@@ -171,7 +171,7 @@ def test_who_was_cut_short_and_went_on_is_given_longer() -> None:
     judge(endpointer, 0.99)
     endpointer.resumed(1.2)
     judge(endpointer, 0.99)
-    assert endpointer.wait_s > 1.2
+    assert endpointer.wait_s == pytest.approx(3 * PATIENCE_S), "it may have been an interruption"
 
 
 def test_articulation_is_no_pause() -> None:
@@ -204,7 +204,7 @@ def test_who_heard_the_reply_to_its_end_did_not_pause_however_soon_they_answer()
     assert endpointer.habit_s == 0
     judge(endpointer, 0.99)
     endpointer.resumed(1.2)
-    assert endpointer.habit_s > 0.9, "of a later pause, that says nothing"
+    assert endpointer.habit_s > 0.4, "of a later pause, that says nothing"
 
 
 def test_a_habit_that_is_not_shown_again_fades_within_a_few_turns() -> None:
