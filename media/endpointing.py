@@ -43,7 +43,7 @@ class Weighing:
     habit_margin: float
 
 
-FITTED = Weighing(waits=((-3.0, LONGEST), (-2.8, 2.2), (2.5, 1.0)), habit_margin=2.0)
+FITTED = Weighing(waits=((-3.2, LONGEST), (-2.8, 2.2), (2.5, 1.0)), habit_margin=2.0)
 """Ends of requests that people make lie above -2.8, nearly all of them, and so do pauses that are soon over.
 Below lie the pauses in which somebody looks for words: there is little to lose there, and much to spoil."""
 
