@@ -405,9 +405,11 @@ class Listening:
             self._feed(PauseWeighed(loop_time_s(), self._wait_s()))
 
     async def _judge(self, turn: Turn) -> None:
-        """Asks at the pause's first hint whether the turn is over, and again while the pause lasts."""
+        """Asks at the pause's first hint whether the turn is over, and again while that is not sure."""
         for at_s in (0.0, *JUDGE_AGAIN_S):
             await asyncio.sleep(turn.times.speech_end_s + at_s - loop_time_s())
+            if self._endpointer.is_sure:
+                return
             try:
                 probability = await self._engines.turn_end.judge(turn.recent())
             except EngineError as error:
