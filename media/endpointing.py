@@ -24,10 +24,10 @@ JUDGE_AGAIN_S = (0.25, 0.4, 0.6, 0.9, 1.3)
 """When the turn-end engine is asked again, from the last speech. Its verdicts on one pause scatter by 1 in
 log-odds, whichever windows of silence it hears: their mean is what counts."""
 
-LONGEST = 7.0
+LONGEST = 8.0
 """The wait where the turn surely goes on, in patiences."""
 
-_WAITS = ((-3.2, LONGEST), (-2.5, 1.85), (2.0, 1.0))
+_WAITS = ((-3.2, LONGEST), (-2.5, 2.2), (2.5, 1.0))
 """Log-odds that the turn is over, and the wait for it in patiences; between them it changes by ratios.
 
 Ends of requests that people make lie above -2.5, nearly all of them, and so do pauses that are soon over.
@@ -40,11 +40,11 @@ _CERTAIN = 0.995
 _SURE = 3.0
 """Log-odds from which the engine need not be asked again: P = 0.95."""
 
-_SHORTEST_LEARNT_S = 0.2
+_SHORTEST_LEARNT_S = 0.25
 """A shorter silence is articulation."""
 
-_HABIT_MARGIN = 1.5
-_HABIT_LIMIT = 4.0
+_HABIT_MARGIN = 1.7
+_HABIT_LIMIT = 5.0
 """A caller's habit, with its margin, stretches waits by its ratio to the patience, at most by so much."""
 
 _HABIT_FADES = 0.85
