@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.turn_taking_recordings import Recording
-from bench.turn_taking_replay import Delays, Models, Replay
+from bench.turn_taking_replay import Delays, Replay, Witnesses
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.engines.protocols import VAD_WINDOW_SAMPLES
 from media.vad_gate import GatePaused, GateStarted, VadGate, VadSettings
@@ -25,7 +25,6 @@ class _Pause:
     """A silence of a recording.
 
     Attributes:
-        turn_s: where the first speech after the recording's beginning, or after the turn's end, lies.
         start_s: where it begins.
         end_s: where speech goes on; None for the last one.
     """
@@ -34,14 +33,14 @@ class _Pause:
     end_s: float | None
 
 
-def timer(models: Models, recording: Recording, silence_s: float) -> Replay:
+def timer(models: Witnesses, recording: Recording, silence_s: float) -> Replay:
     """Every pause that lasts for `silence_s` ends a turn."""
     pauses = _pauses(models.speech(recording.audio), VadSettings())
     ends = (pause.start_s + silence_s for pause in pauses if _lasts(pause, silence_s))
     return Replay(tuple(ends))
 
 
-def smart_turn(models: Models, recording: Recording, delays: Delays) -> Replay:
+def smart_turn(models: Witnesses, recording: Recording, delays: Delays) -> Replay:
     """Smart Turn alone, as Pipecat 1.14 has it.
 
     The VAD stops after 0.2 s of silence; the turn is judged, once. If it is complete, it is over then; if

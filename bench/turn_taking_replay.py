@@ -12,7 +12,7 @@ import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from bench.turn_taking_recordings import Recording
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate
@@ -20,6 +20,7 @@ from media.caller_floor import TurnTakingSettings
 from media.clock import loop_time_s
 from media.engines.protocols import (
     VAD_WINDOW_SAMPLES,
+    Engines,
     SttOptions,
     Transcript,
 )
@@ -52,6 +53,23 @@ class Delays:
     transcribe_s: float = 0.15
 
 
+class Witnesses(Protocol):
+    """What engines say of sounds. The same each time."""
+
+    @property
+    def engines(self) -> Engines:
+        """For those that are never asked: the language model, the voice."""
+
+    def speech(self, audio: Audio) -> tuple[float, ...]:
+        """P(speech) of each window of a recording from its beginning."""
+
+    def verdict(self, turn: Audio) -> float:
+        """P(the turn is complete)."""
+
+    def transcript(self, turn: Audio, language: str | None) -> Transcript:
+        """What is said in it."""
+
+
 class Models:
     """The real engines on a thread and a loop of their own, and all that they have said so far.
 
@@ -59,10 +77,14 @@ class Models:
     """
 
     def __init__(self, config: Config) -> None:
-        self.engines = build_engines(config)
+        self._built = build_engines(config)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="models")
         self._said: dict[tuple[str, bytes, str | None], object] = {}
+
+    @property
+    def engines(self) -> Engines:
+        return self._built
 
     def __enter__(self) -> Models:
         self._thread.start()
@@ -78,8 +100,6 @@ class Models:
         self._loop.close()
 
     def speech(self, audio: Audio) -> tuple[float, ...]:
-        """P(speech) of each window of a recording from its beginning."""
-
         async def listen() -> tuple[float, ...]:
             stream = self.engines.vad.open()
             windows = audio.samples[: len(audio) // VAD_WINDOW_SAMPLES * VAD_WINDOW_SAMPLES]
@@ -89,16 +109,12 @@ class Models:
         return self._once(tuple, audio, None, listen)
 
     def verdict(self, turn: Audio) -> float:
-        """P(the turn is complete)."""
-
         async def judge() -> float:
             return await self.engines.turn_end.judge(turn)
 
         return self._once(float, turn, None, judge)
 
     def transcript(self, turn: Audio, language: str | None) -> Transcript:
-        """What is said in it."""
-
         async def transcribe() -> Transcript:
             session = self.engines.stt.open(SttOptions(language=language, partials=False))
             await session.push(turn)
@@ -143,7 +159,7 @@ class Replayer:
         delays: how long they take.
     """
 
-    def __init__(self, models: Models, delays: Delays) -> None:
+    def __init__(self, models: Witnesses, delays: Delays) -> None:
         self._models = models
         self._delays = delays
 
@@ -201,7 +217,7 @@ class _Vad(_Replayed):
 
 
 class _TurnEnd(_Replayed):
-    def __init__(self, models: Models, takes_s: float) -> None:
+    def __init__(self, models: Witnesses, takes_s: float) -> None:
         self._models = models
         self._takes_s = takes_s
 
@@ -213,7 +229,7 @@ class _TurnEnd(_Replayed):
 class _Stt(_Replayed):
     languages = ()
 
-    def __init__(self, models: Models, takes_s: float) -> None:
+    def __init__(self, models: Witnesses, takes_s: float) -> None:
         self._models = models
         self._takes_s = takes_s
 
@@ -222,7 +238,7 @@ class _Stt(_Replayed):
 
 
 class _SttSession:
-    def __init__(self, models: Models, takes_s: float, language: str | None) -> None:
+    def __init__(self, models: Witnesses, takes_s: float, language: str | None) -> None:
         self._models = models
         self._takes_s = takes_s
         self._language = language

@@ -17,6 +17,7 @@ draws the curve along which `patience_s` moves.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from media.unfinished import finished_log_odds
 
@@ -27,12 +28,24 @@ log-odds, whichever windows of silence it hears: their mean is what counts."""
 LONGEST = 8.0
 """The wait where the turn surely goes on, in patiences."""
 
-_WAITS = ((-3.2, LONGEST), (-2.5, 2.2), (2.5, 1.0))
-"""Log-odds that the turn is over, and the wait for it in patiences; between them it changes by ratios.
 
-Ends of requests that people make lie above -2.5, nearly all of them, and so do pauses that are soon over.
-Below lie the pauses in which somebody looks for words: there is little to lose there, and much to spoil.
-"""
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """What `bench/turn_taking_fit.py` fits.
+
+    Attributes:
+        waits: log-odds that the turn is over, rising, and the wait for it in patiences; between them it
+            changes by ratios.
+        habit_margin: the wait that a caller's habit calls for, in habits, where the turn surely is over.
+    """
+
+    waits: tuple[tuple[float, float], ...]
+    habit_margin: float
+
+
+FITTED = Weighing(waits=((-3.2, LONGEST), (-2.5, 2.2), (2.5, 1.0)), habit_margin=1.7)
+"""Ends of requests that people make lie above -2.5, nearly all of them, and so do pauses that are soon over.
+Below lie the pauses in which somebody looks for words: there is little to lose there, and much to spoil."""
 
 _CERTAIN = 0.995
 """The engine's verdicts count up to here: beyond it they differ by nothing that was ever measured."""
@@ -43,7 +56,6 @@ _SURE = 3.0
 _SHORTEST_LEARNT_S = 0.25
 """A shorter silence is articulation."""
 
-_HABIT_MARGIN = 1.7
 _HABIT_LIMIT = 5.0
 """A caller's habit, with its margin, stretches waits by its ratio to the patience, at most by so much."""
 
@@ -61,10 +73,12 @@ class Endpointer:
 
     Args:
         patience_s: the wait where a turn surely is over; the one setting. It may be changed at any time.
+        weighing: what it is fitted to.
     """
 
-    def __init__(self, patience_s: float) -> None:
+    def __init__(self, patience_s: float, weighing: Weighing = FITTED) -> None:
         self.patience_s = patience_s
+        self._weighing = weighing
         self._verdicts: list[float] = []
         self._words: float | None = None
         self._habit_s = 0.0
@@ -85,7 +99,7 @@ class Endpointer:
         longest_s = LONGEST * self.patience_s
         if self._words is None or not self._verdicts:
             return longest_s
-        return min(longest_s, self.patience_s * _patiences(self._sound + self._words) * self._stretch)
+        return min(longest_s, self.patience_s * self._patiences * self._stretch)
 
     def paused(self) -> None:
         """Another pause began: nothing is known of it yet."""
@@ -106,7 +120,7 @@ class Endpointer:
         if pause_s < _SHORTEST_LEARNT_S:
             return
         if pause_s <= self.wait_s + _REGRET_S:
-            most_s = _HABIT_LIMIT * self.patience_s / _HABIT_MARGIN
+            most_s = _HABIT_LIMIT * self.patience_s / self._weighing.habit_margin
             self._habit_s = max(_HABIT_FADES * self._habit_s, min(pause_s, most_s))
         else:
             self._habit_s *= _HABIT_FADES_OVER
@@ -116,19 +130,22 @@ class Endpointer:
         return sum(self._verdicts) / len(self._verdicts)
 
     @property
+    def _patiences(self) -> float:
+        """The wait that the witnesses call for, in patiences."""
+        assert self._words is not None
+        log_odds = self._sound + self._words
+        (low, wait), *others = self._weighing.waits
+        if log_odds <= low:
+            return wait
+        for high, wait_there in others:
+            if log_odds < high:
+                share = (log_odds - low) / (high - low)
+                return math.exp((1 - share) * math.log(wait) + share * math.log(wait_there))
+            low, wait = high, wait_there
+        return wait
+
+    @property
     def _stretch(self) -> float:
         """By how much the caller's habit prolongs every wait."""
-        return min(_HABIT_LIMIT, max(1.0, _HABIT_MARGIN * self._habit_s / self.patience_s))
-
-
-def _patiences(log_odds: float) -> float:
-    """The wait that log-odds deserve, in patiences."""
-    (low, wait), *others = _WAITS
-    if log_odds <= low:
-        return wait
-    for high, wait_there in others:
-        if log_odds < high:
-            share = (log_odds - low) / (high - low)
-            return math.exp((1 - share) * math.log(wait) + share * math.log(wait_there))
-        low, wait = high, wait_there
-    return wait
+        needed = self._weighing.habit_margin * self._habit_s / self.patience_s
+        return min(_HABIT_LIMIT, max(1.0, needed))
