@@ -2,12 +2,13 @@
 
     python bench/long_call.py [--turns 200] [--typed-between 1] [--speech FOLDER] [--json FILE]
 
-A server with its real engines, one caller over real WebRTC. Short questions are spoken, and between two of them
-some are typed, so that the conversation soon is longer than what the LLM is shown, and is compacted many times.
-An answer is broken off once it has been heard for a second, as callers do. All is measured at the caller:
-
+A server with its real engines, one caller over real WebRTC. Short questions are spoken, and between two of
+them some are typed, so that the conversation soon is longer than what the LLM is shown, and is compacted
+many times. An answer is broken off once it has been heard for a second, as callers do. All is measured at
+the caller:
 - answered: from the last sample of speech that left (or the text) to the first audible packet;
-- noticed: from the first sound that left to the event that says so: the inbound way's delay, and 96 ms of speech;
+- noticed: from the first sound that left to the event that says so: the inbound way's delay, and 96 ms of
+  speech;
 - memory: resident, of the server's processes together.
 
 The first turn warms up. Turns 2 to 20 are compared with as many at the end.
