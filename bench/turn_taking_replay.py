@@ -288,6 +288,9 @@ class _Listener:
 
     def voice_heard(self, speech_s: float) -> None: ...
 
+    def is_own_voice(self, window: Audio, probability: float) -> bool:
+        return False
+
     def window_heard(self, window: Audio, probability: float) -> None: ...
 
     def audio_stalled(self) -> None: ...

@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import assert_never
 
-import numpy as np
-
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.caller_floor import (
     ArmTimer,
@@ -35,16 +33,13 @@ from media.clock import loop_time_s
 from media.endpointing import JUDGE_AGAIN_S, Endpointer
 from media.engines.protocols import VAD_WINDOW_SAMPLES, Engines, SttOptions, Transcript
 from media.errors import CallerError, EngineError
-from media.inbox import AudioInbox
+from media.inbox import STALL_S, AudioInbox
 from media.items import new_id
 from media.session import SessionConfig
 from media.turn import Turn, TurnListener
 from media.vad_gate import GatePaused, GateStarted, VadGate, VadSettings
 
 log = logging.getLogger(__name__)
-
-STALL_S = 0.5
-"""Audio that stops coming for this long ends speech: the track was muted, or the network is gone."""
 
 EAGERNESS_FACTOR = {"low": 1.6, "medium": 1.0, "auto": 1.0, "high": 0.6}
 """By what `semantic_vad`'s eagerness multiplies the patience."""
@@ -150,6 +145,7 @@ class Listening:
                         await self._hear(window)
         finally:
             self._tasks = None
+            self._inbox.close()
             self._disarm()
             turn, self._turn = self._turn, None
             if turn is not None:
@@ -185,18 +181,8 @@ class Listening:
 
     async def _windows(self) -> AsyncIterator[Audio | None]:
         """The caller's audio in windows; None each time that it stalls."""
-        rest = np.zeros(0, dtype=np.int16)
         while True:
-            try:
-                async with asyncio.timeout(STALL_S):
-                    audio = await self._inbox.get()
-            except TimeoutError:
-                yield None
-                continue
-            rest = np.concatenate([rest, audio.as_int16()])
-            while len(rest) >= VAD_WINDOW_SAMPLES:
-                yield Audio(rest[:VAD_WINDOW_SAMPLES], SPEECH_RATE_HZ)
-                rest = rest[VAD_WINDOW_SAMPLES:]
+            yield await self._inbox.window()
 
     async def _hear(self, window: Audio) -> None:
         if self._turn is None:
@@ -212,9 +198,12 @@ class Listening:
                 self._feed(VoiceStarted(loop_time_s()))
             return
         probability = await self._vad.push(window)
+        if self._listener.is_own_voice(window, probability):
+            probability = 0.0
         self._note(self._gate.push(probability))
         self._listener.window_heard(window, probability)
         await self._tell_changes()
+        self._follow_fading()
         if self._gate.speaking and self.speaking:
             self._listener.voice_heard((self._gate.samples - self._speech_start_sample) / SPEECH_RATE_HZ)
 
@@ -248,9 +237,21 @@ class Listening:
                     self._turn.end_ms = _milliseconds(change.end_sample)
                 self._speech_end_sample = change.end_sample
                 self._endpointer.paused()
+                if self._turn is not None and self._turn.guess is not None:
+                    self._said(self._turn.guess)
                 self._feed(VoicePaused(now_s, speech_end_s, self._wait_s()))
             case _:
                 assert_never(change)
+
+    def _follow_fading(self) -> None:
+        """Transcribes as soon as the caller seems to stop, some 0.1 s before a pause is suspected."""
+        turn = self._turn
+        if turn is None or self._floor.state is not CallerState.SPEAKING:
+            return
+        if self._gate.fading and turn.transcribing is None and not turn.held:
+            self._begin_transcribing(turn)
+        elif not self._gate.fading and turn.transcribing is not None:
+            self._void_pause()
 
     async def _keep(self, turn: Turn, window: Audio) -> None:
         turn.remember(window)
@@ -339,9 +340,13 @@ class Listening:
     def _weigh_pause(self) -> None:
         assert self._turn is not None
         turn = self._turn
-        turn.transcribing = self._group.create_task(self._transcribe(turn), name=f"transcribe {turn.item_id}")
+        if turn.transcribing is None:
+            self._begin_transcribing(turn)
         if self._silence_s() is None:
             turn.judging = self._group.create_task(self._judge(turn), name=f"judge {turn.item_id}")
+
+    def _begin_transcribing(self, turn: Turn) -> None:
+        turn.transcribing = self._group.create_task(self._transcribe(turn), name=f"transcribe {turn.item_id}")
 
     def _void_pause(self) -> None:
         if self._turn is None:
@@ -349,7 +354,7 @@ class Listening:
         for task in (self._turn.transcribing, self._turn.judging):
             if task is not None:
                 task.cancel()
-        self._turn.transcribing = self._turn.judging = None
+        self._turn.transcribing = self._turn.judging = self._turn.guess = None
         self._listener.turn_resumed(self._turn)
 
     def _end_turn(self) -> None:
@@ -390,13 +395,20 @@ class Listening:
         try:
             transcript = await turn.session.flush()
         except EngineError as error:
-            self._said(turn, Transcript("", 0.0))
+            self._guessed(turn, Transcript("", 0.0))
             return error
         turn.times.stt_end_s = loop_time_s()
-        self._said(turn, transcript)
+        self._guessed(turn, transcript)
         if turn is self._turn:
             self._listener.turn_guessed(turn, transcript)
         return transcript
+
+    def _guessed(self, turn: Turn, transcript: Transcript) -> None:
+        """The turn's words are there, before or after a pause is suspected."""
+        turn.guess = transcript
+        if self._weighs(turn):
+            self._said(transcript)
+            self._feed(PauseWeighed(loop_time_s(), self._wait_s()))
 
     async def _judge(self, turn: Turn) -> None:
         """Asks at the pause's first hint whether the turn is over, and again while that is not sure."""
@@ -413,10 +425,8 @@ class Listening:
                 self._endpointer.sounded(probability)
                 self._feed(PauseWeighed(loop_time_s(), self._wait_s()))
 
-    def _said(self, turn: Turn, transcript: Transcript) -> None:
-        if self._weighs(turn):
-            self._endpointer.said(transcript.text, transcript.language or self._session.language)
-            self._feed(PauseWeighed(loop_time_s(), self._wait_s()))
+    def _said(self, transcript: Transcript) -> None:
+        self._endpointer.said(transcript.text, transcript.language or self._session.language)
 
     def _weighs(self, turn: Turn) -> bool:
         """Whether a pause of this turn still lasts."""

@@ -51,6 +51,8 @@ from tests.virtual_call import virtual_call
 
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 LONG_REPLY = " ".join(f"Sentence number {number} is here." for number in NUMBERS)
+UNORDERED = ("TranscriptDelta", "TurnMeasured", "DraftSettled")
+"""What may be told at any point of a turn."""
 
 
 def typed(text: str, item_id: str = "item_typed") -> Item:
@@ -63,8 +65,7 @@ def test_a_turn_is_answered_in_the_documented_order() -> None:
         async with virtual_call(engines) as call:
             await call.say(quiet(0.5), speech(1.0), quiet(0.5))
             await call.event(OutputBufferStopped)
-            beside = ("TranscriptDelta", "TurnMeasured", "DraftSettled")
-            order = [name for name in call.names() if name not in beside]
+            order = [name for name in call.names() if name not in UNORDERED]
             collapsed = [name for at, name in enumerate(order) if at == 0 or order[at - 1] != name]
             assert collapsed[:10] == [
                 kind.__name__

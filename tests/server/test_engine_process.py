@@ -75,7 +75,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def test_the_engines_work_in_a_process_that_gives_way() -> None:
     async def test(server: Server, process: EngineProcess, engines: Engines) -> None:
         assert await reply(engines) == "Hello there. How are you?"
-        assert await engines.turn_end.judge(speech(1.0)) == 0.9
+        assert await engines.turn_end.judge(speech(1.0)) == 0.98
         child = psutil.Process(pid_of(process))
         assert engines.llm.name == f"scripted, process {child.pid}"
         assert child.nice() == min(19, os.nice(0) + 5)
