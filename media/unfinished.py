@@ -37,8 +37,11 @@ _CLOSING = re.compile(
 _LAST_WORD = re.compile(r"[\w']+(?=\W*$)")
 
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+(?:[.:]\d+)?|zero|oh|one|two|three|four|five|six|seven|eight|nine)"
-_DICTATED = re.compile(rf"\b{_NUMBER}(?:\W+{_NUMBER}){{2,}}\W*$", re.IGNORECASE)
-"""Three numbers or more in a row: a telephone number, a code. It sounds complete after each group."""
+_DICTATED = re.compile(
+    rf"(?:\b{_NUMBER}(?:\W+{_NUMBER}){{2,}}|(?<![\d.:,])0\d+|(?<![\d.:,])\d{{6,}})\W*$", re.IGNORECASE
+)
+"""Three numbers or more in a row, one that begins with a nought, one of six digits: a telephone number, a code.
+It sounds complete after each group."""
 
 _AGAINST = -3.0
 _DICTATING = -9.0

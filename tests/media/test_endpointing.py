@@ -104,6 +104,9 @@ def test_one_setting_scales_every_wait(patience_s: float) -> None:
         "The number is 5 5 5 0 1",
         "1 0 0 1",
         "five oh two",
+        "1 0001",
+        "0171",
+        "My number is 5550123",
     ],
 )
 def test_words_that_are_open_are_waited_for(text: str) -> None:
@@ -119,6 +122,10 @@ def test_words_that_are_open_are_waited_for(text: str) -> None:
         "It was in 1999",
         "At 2:30",
         "I paid 1,000",
+        "It costs 2.05",
+        "At 9:05",
+        "About 1,250,000",
+        "10 30",
         "Five five",
         "Today",
     ],
