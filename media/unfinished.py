@@ -36,12 +36,13 @@ _CLOSING = re.compile(
 
 _LAST_WORD = re.compile(r"[\w']+(?=\W*$)")
 
-_NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+(?:[.:]\d+)?|zero|oh|one|two|three|four|five|six|seven|eight|nine)"
+_AMOUNT = re.compile(r"\d{1,3}(?:,\d{3})+(?!\d)")
+_NUMBER = r"(?:\d+(?:[.:]\d+)?|zero|oh|one|two|three|four|five|six|seven|eight|nine)"
 _DICTATED = re.compile(
     rf"(?:\b{_NUMBER}(?:\W+{_NUMBER}){{2,}}|(?<![\d.:,])0\d+|(?<![\d.:,])\d{{6,}})\W*$", re.IGNORECASE
 )
-"""Three numbers or more in a row, one that begins with a nought, one of six digits: a telephone number, a code.
-It sounds complete after each group."""
+"""Three numbers or more in a row, one that begins with a nought, one of six digits: a telephone number, a
+code. It sounds complete after each group. An amount like 1,250,000 is none of these."""
 
 _AGAINST = -3.0
 _DICTATING = -9.0
@@ -57,7 +58,7 @@ def finished_log_odds(text: str, language: str | None) -> float:
         language: its BCP-47 primary tag, or None where that is unknown.
     """
     text = text.strip()
-    if _DICTATED.search(text):
+    if _DICTATED.search(_AMOUNT.sub("amount", text)):
         return _DICTATING
     log_odds = _AGAINST if text.endswith(_OPEN_MARKS) else 0.0
     if language != "en":
