@@ -211,6 +211,7 @@ class Listening:
         self._note(self._gate.push(probability))
         self._listener.window_heard(window, probability)
         await self._tell_changes()
+        self._follow_fading()
         if self._gate.speaking and self.speaking:
             self._listener.voice_heard((self._gate.samples - self._speech_start_sample) / SPEECH_RATE_HZ)
 
@@ -244,9 +245,21 @@ class Listening:
                     self._turn.end_ms = _milliseconds(change.end_sample)
                 self._speech_end_sample = change.end_sample
                 self._endpointer.paused()
+                if self._turn is not None and self._turn.guess is not None:
+                    self._said(self._turn.guess)
                 self._feed(VoicePaused(now_s, speech_end_s, self._wait_s()))
             case _:
                 assert_never(change)
+
+    def _follow_fading(self) -> None:
+        """Transcribes as soon as the caller seems to stop, some 0.1 s before a pause is suspected."""
+        turn = self._turn
+        if turn is None or self._floor.state is not CallerState.SPEAKING:
+            return
+        if self._gate.fading and turn.transcribing is None and not turn.held:
+            self._begin_transcribing(turn)
+        elif not self._gate.fading and turn.transcribing is not None:
+            self._void_pause()
 
     async def _keep(self, turn: Turn, window: Audio) -> None:
         turn.remember(window)
@@ -335,9 +348,13 @@ class Listening:
     def _weigh_pause(self) -> None:
         assert self._turn is not None
         turn = self._turn
-        turn.transcribing = self._group.create_task(self._transcribe(turn), name=f"transcribe {turn.item_id}")
+        if turn.transcribing is None:
+            self._begin_transcribing(turn)
         if self._silence_s() is None:
             turn.judging = self._group.create_task(self._judge(turn), name=f"judge {turn.item_id}")
+
+    def _begin_transcribing(self, turn: Turn) -> None:
+        turn.transcribing = self._group.create_task(self._transcribe(turn), name=f"transcribe {turn.item_id}")
 
     def _void_pause(self) -> None:
         if self._turn is None:
@@ -345,7 +362,7 @@ class Listening:
         for task in (self._turn.transcribing, self._turn.judging):
             if task is not None:
                 task.cancel()
-        self._turn.transcribing = self._turn.judging = None
+        self._turn.transcribing = self._turn.judging = self._turn.guess = None
         self._listener.turn_resumed(self._turn)
 
     def _end_turn(self) -> None:
@@ -386,13 +403,20 @@ class Listening:
         try:
             transcript = await turn.session.flush()
         except EngineError as error:
-            self._said(turn, Transcript("", 0.0))
+            self._guessed(turn, Transcript("", 0.0))
             return error
         turn.times.stt_end_s = loop_time_s()
-        self._said(turn, transcript)
+        self._guessed(turn, transcript)
         if turn is self._turn:
             self._listener.turn_guessed(turn, transcript)
         return transcript
+
+    def _guessed(self, turn: Turn, transcript: Transcript) -> None:
+        """The turn's words are there, before or after a pause is suspected."""
+        turn.guess = transcript
+        if self._weighs(turn):
+            self._said(transcript)
+            self._feed(PauseWeighed(loop_time_s(), self._wait_s()))
 
     async def _judge(self, turn: Turn) -> None:
         """Asks at the pause's first hint whether the turn is over, and again while the pause lasts."""
@@ -407,10 +431,8 @@ class Listening:
                 self._endpointer.sounded(probability)
                 self._feed(PauseWeighed(loop_time_s(), self._wait_s()))
 
-    def _said(self, turn: Turn, transcript: Transcript) -> None:
-        if self._weighs(turn):
-            self._endpointer.said(transcript.text, transcript.language or self._session.language)
-            self._feed(PauseWeighed(loop_time_s(), self._wait_s()))
+    def _said(self, transcript: Transcript) -> None:
+        self._endpointer.said(transcript.text, transcript.language or self._session.language)
 
     def _weighs(self, turn: Turn) -> bool:
         """Whether a pause of this turn still lasts."""

@@ -30,7 +30,8 @@ class Turn:
         end_ms: where its last speech lies.
         held: audio that is not with the transcription yet: what came before the start was noticed, and what
             came in the present pause, which joins the turn only if the turn goes on.
-        transcribing: the transcription that a pause began.
+        transcribing: the transcription that a pause began, or the first sign of one.
+        guess: its result; void, as the transcription is, where the turn goes on.
         judging: the turn-end verdict that a pause began.
     """
 
@@ -42,6 +43,7 @@ class Turn:
     times: TurnTimes = field(default_factory=TurnTimes)
     words: StableWords = field(default_factory=StableWords)
     transcribing: asyncio.Task[Transcript | EngineError] | None = None
+    guess: Transcript | None = None
     judging: asyncio.Task[None] | None = None
     _recent: deque[Audio] = field(default_factory=deque)
     _recent_s: float = 0.0

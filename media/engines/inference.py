@@ -100,6 +100,11 @@ class InferenceThreads:
         """Nothing runs and nothing waits."""
         return not self._unfinished
 
+    def presses(self, urgency: Urgency) -> bool:
+        """Whether work waits that is at least as urgent: what is less so, and runs, might give way."""
+        with self._lock:
+            return bool(self._waiting) and self._waiting[0][0] <= urgency
+
     async def run(self, work: Callable[[], T], *, urgency: Urgency = Urgency.NOW) -> T:
         """Runs `work` on a thread and returns what it returns.
 

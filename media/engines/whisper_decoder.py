@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,14 @@ class Decoded:
 
     text: str
     language: str
+
+
+class Unwanted(Exception):
+    """Nobody wants the transcript any more."""
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +128,12 @@ class WhisperDecoder:
         self._model.unload_model()
 
     def transcribe(
-        self, samples: npt.NDArray[np.float32], *, language: str | None = None, prompt: str = ""
+        self,
+        samples: npt.NDArray[np.float32],
+        *,
+        language: str | None = None,
+        prompt: str = "",
+        wanted: Callable[[], bool] = _always,
     ) -> Decoded:
         """The words in a piece of speech.
 
@@ -127,23 +141,36 @@ class WhisperDecoder:
             samples: 16 kHz, at most 30 s.
             language: one of `languages`; None to detect it.
             prompt: what was said before, or names that may come: Whisper writes on in its style.
+            wanted: asked between two steps of the work (each takes 30 to 100 ms) whether it should go on.
+
+        Raises:
+            Unwanted: it should not.
         """
         if loudest_dbfs(samples) < _SILENT_DBFS:
             return Decoded("", language or self.languages[0])
         duration_s = len(samples) / SPEECH_RATE_HZ
         window_s = min(FULL_WINDOW_S, max(_SHORTEST_WINDOW_S, duration_s + _TRAILING_SILENCE_S))
         encoded = self._encode(samples, window_s)
+        _check(wanted)
         language = language or self._detect(encoded)
         attempt = self._generate(encoded, language, duration_s, prompt)
         if not attempt.sound:
-            attempt = self._again(samples, language, duration_s)
+            attempt = self._again(samples, language, duration_s, wanted)
         return Decoded(attempt.text if attempt.speech else "", language)
 
-    def _again(self, samples: npt.NDArray[np.float32], language: str, duration_s: float) -> _Attempt:
+    def _again(
+        self,
+        samples: npt.NDArray[np.float32],
+        language: str,
+        duration_s: float,
+        wanted: Callable[[], bool],
+    ) -> _Attempt:
         """In the full window, unprompted, if need be with ever more chance; else the likeliest, cut short."""
+        _check(wanted)
         encoded = self._encode(samples, FULL_WINDOW_S)
         attempts: list[_Attempt] = []
         for temperature in (0.0, *_FALLBACK_TEMPERATURES):
+            _check(wanted)
             attempts.append(self._generate(encoded, language, duration_s, "", temperature))
             if attempts[-1].sound:
                 return attempts[-1]
@@ -198,6 +225,11 @@ class WhisperDecoder:
             no_speech_prob=result.no_speech_prob,
             complete=len(start) + len(said) < limit,
         )
+
+
+def _check(wanted: Callable[[], bool]) -> None:
+    if not wanted():
+        raise Unwanted
 
 
 def loudest_dbfs(samples: npt.NDArray[np.float32]) -> float:

@@ -8,8 +8,10 @@ good, up to the quietest point, and leaves the buffer: a flush has only the tail
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import itertools
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,7 @@ from media.audio import SPEECH_RATE_HZ, Audio
 from media.clock import thread_time_s
 from media.engines.inference import InferenceThreads, Urgency
 from media.engines.protocols import SttOptions, Transcript
-from media.engines.whisper_decoder import WhisperDecoder, loudest_dbfs
+from media.engines.whisper_decoder import Unwanted, WhisperDecoder, loudest_dbfs
 from media.errors import EngineError
 
 _LONGEST_TAIL_S = 24.0
@@ -77,6 +79,9 @@ class WhisperSession:
         self._partial_cost_s = 0.0
         self._aborted = False
         self._changed = asyncio.Event()
+        self._flush_numbers = itertools.count()
+        self._flushes: set[int] = set()
+        """Those that somebody waits for."""
 
     async def push(self, audio: Audio) -> None:
         """More of the turn.
@@ -96,19 +101,16 @@ class WhisperSession:
         The work between two pauses of a long speech is done here, in the background of the speech, also for
         a session that asked for no partials.
         """
-        heard = 0
         text = ""
         while not self._aborted:
             self._changed.clear()
             if self._tail_is_long:
                 await self._inference.run(self._commit, urgency=Urgency.SOON)
                 continue
-            wait_s = max(self._partial_interval_s, _PARTIALS_SHARE * self._partial_cost_s)
-            if not self._options.partials or self._samples - heard < wait_s * SPEECH_RATE_HZ:
+            if not self._options.partials or not self._partial_is_due:
                 await self._changed.wait()
                 continue
             done = await self._inference.run(self._transcribe_timed, urgency=Urgency.IDLE)
-            heard = done.samples
             if done.transcript.text != text and not self._aborted:
                 text = done.transcript.text
                 yield done.transcript
@@ -125,8 +127,13 @@ class WhisperSession:
             self._tail_is_long and not self._aborted
         ):  # piece by piece, so that other calls' flushes come between
             await self._inference.run(self._commit)
-        if self._last.samples < self._samples:
-            await self._inference.run(self._transcribe)
+        if self._new_samples:
+            number = next(self._flush_numbers)
+            self._flushes.add(number)
+            try:
+                await self._inference.run(partial(self._transcribe, lambda: number in self._flushes))
+            finally:
+                self._flushes.discard(number)
         return self._last.transcript
 
     async def abort(self) -> None:
@@ -138,16 +145,29 @@ class WhisperSession:
     def _tail_is_long(self) -> bool:
         return self._samples - self._committed_samples > _LONGEST_TAIL_S * SPEECH_RATE_HZ
 
+    @property
+    def _partial_is_due(self) -> bool:
+        interval_s = max(self._partial_interval_s, _PARTIALS_SHARE * self._partial_cost_s)
+        return self._new_samples >= interval_s * SPEECH_RATE_HZ
+
+    @property
+    def _new_samples(self) -> int:
+        """What the last transcript does not cover."""
+        return self._samples - self._last.samples
+
     # What follows runs on the engine's thread.
 
     def _transcribe_timed(self) -> _Done:
+        """For a partial, which gives way to a flush, of this call or another."""
+        if not self._partial_is_due:  # a flush has come before it
+            return self._last
         start_s = thread_time_s()
-        done = self._transcribe()
+        done = self._transcribe(lambda: not self._inference.presses(Urgency.NOW))
         self._partial_cost_s = thread_time_s() - start_s
         return done
 
-    def _transcribe(self) -> _Done:
-        """Everything that was pushed before now."""
+    def _transcribe(self, wanted: Callable[[], bool]) -> _Done:
+        """Everything that was pushed before now; what there was already, where it is not wanted any more."""
         if self._aborted:
             return self._last
         tail = self._tail()
@@ -158,7 +178,12 @@ class WhisperSession:
             last = self._last.transcript
             self._last = _Done(Transcript(last.text, audio_s, last.language), samples)
             return self._last
-        decoded = self._decoder.transcribe(tail, language=self._language, prompt=self._prompt())
+        try:
+            decoded = self._decoder.transcribe(
+                tail, language=self._language, prompt=self._prompt(), wanted=wanted
+            )
+        except Unwanted:
+            return self._last
         text = _join([*self._committed, decoded.text], decoded.language)
         self._last = _Done(Transcript(text, audio_s, decoded.language), samples)
         return self._last

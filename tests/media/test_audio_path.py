@@ -121,6 +121,16 @@ def test_a_click_and_a_dip_change_nothing() -> None:
     assert gate_changes(dips) == [(2, GateStarted(0))]
 
 
+def test_a_first_window_without_speech_is_a_fade() -> None:
+    gate = VadGate(VadSettings(start_ms=32))
+    fading = []
+    for probability in (0.0, 0.9, 0.9, 0.3, 0.9, 0.3, 0.3, 0.0, 0.0, 0.0):
+        gate.push(probability)
+        fading.append(gate.fading)
+    # From the fourth such window on it is a pause.
+    assert fading == [False, False, False, True, False, True, True, True, False, False]
+
+
 def test_forcing_a_pause() -> None:
     gate = VadGate(VadSettings(start_ms=32))
     assert gate.force_pause() is None

@@ -36,6 +36,25 @@ def test_the_most_urgent_work_runs_first() -> None:
     assert asyncio.run(main()) == ["flush", "segment", "partial"]
 
 
+def test_work_that_runs_can_see_what_presses() -> None:
+    async def main() -> list[bool]:
+        threads = InferenceThreads("engine")
+        gate = threading.Event()
+        presses = threads.presses
+        seen: list[bool] = [presses(Urgency.NOW)]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(threads.run(gate.wait))
+            await asyncio.sleep(0)
+            group.create_task(threads.run(lambda: None, urgency=Urgency.SOON))
+            await asyncio.sleep(0)
+            seen += [presses(Urgency.NOW), presses(Urgency.SOON), presses(Urgency.IDLE)]
+            gate.set()
+        await threads.close()
+        return [*seen, presses(Urgency.IDLE)]
+
+    assert asyncio.run(asyncio.wait_for(main(), 10)) == [False, False, True, True, False]
+
+
 def test_work_runs_on_a_named_thread_and_returns() -> None:
     async def main() -> str:
         threads = InferenceThreads("whisper")

@@ -14,7 +14,7 @@ import pytest
 from media.audio import Audio, concatenate, silence
 from media.engines.protocols import SttOptions, Transcript
 from media.engines.whisper import Whisper
-from media.engines.whisper_decoder import cut_repetition
+from media.engines.whisper_decoder import Unwanted, cut_repetition
 from media.engines.whisper_session import WhisperSession, quietest_cut
 from media.errors import EngineError, ModelMissing
 from tests.media.engines.speech import QUESTION, STORY
@@ -102,6 +102,38 @@ def test_a_cancelled_flush_can_be_asked_again(whisper: Whisper, question: Audio)
 
 
 @pytest.mark.timeout(400)
+def test_what_nobody_wants_any_more_stops_between_two_steps(whisper: Whisper, question: Audio) -> None:
+    decoder = whisper.open(ENGLISH)._decoder
+    asked: list[bool] = []
+
+    def wanted() -> bool:
+        asked.append(True)
+        return False
+
+    with pytest.raises(Unwanted):
+        decoder.transcribe(question.as_float32(), wanted=wanted)
+    assert len(asked) == 1, "after the encoder, before the decoder"
+
+
+def test_a_flush_goes_before_the_partial_that_runs(whisper: Whisper, question: Audio) -> None:
+    async def main() -> None:
+        session = whisper.open(ENGLISH)
+        partials: list[Transcript] = []
+        async with asyncio.TaskGroup() as group:
+            group.create_task(follow(session, partials, asyncio.Event()))
+            await session.push(question)
+            await asyncio.sleep(0.01)  # the partial is in its encoder
+            final = await session.flush()
+            assert not partials, "it was given up, or had come before"
+            await session.push(question.slice_s(0, 0.2))
+            await asyncio.sleep(0.3)
+            assert len(partials) <= 1
+            await session.abort()
+        assert word_error_rate(QUESTION, final.text) < 0.1
+
+    asyncio.run(main())
+
+
 def test_speech_beyond_the_window_is_transcribed_whole(whisper: Whisper, models_dir: Path) -> None:
     told = [spoken(models_dir, part) for part in STORY]
     speech = concatenate([heard for part in told for heard in (part, silence(0.4, 16_000))], 16_000)
