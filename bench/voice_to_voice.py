@@ -31,7 +31,7 @@ from media.audio import concatenate, silence  # noqa: E402
 from media.clock import loop_time_s  # noqa: E402
 from signaling.caller import Caller, CallerOptions  # noqa: E402
 
-ANSWER_LIMIT_S = 15.0
+ANSWER_LIMIT_S = 20.0
 STAGES = ("endpoint", "stt", "llm", "tts", "playout")
 OURS = "Voxtral-Kokoro"
 TARGET_P50_MS = 500.0

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncGenerator
 
-from media.audio import Audio
+import numpy as np
+
+from media.audio import SPEECH_RATE_HZ, Audio
+from media.engines.protocols import VAD_WINDOW_SAMPLES
 
 
 class AudioInbox:
@@ -43,3 +47,18 @@ class AudioInbox:
         audio = self._queue.popleft()
         self._queued_s -= audio.duration_s
         return audio
+
+    async def windows(self, stall_s: float) -> AsyncGenerator[Audio | None, None]:
+        """The audio in windows for voice activity; None each time that none has come for so long."""
+        rest = np.zeros(0, dtype=np.int16)
+        while True:
+            try:
+                async with asyncio.timeout(stall_s):
+                    audio = await self.get()
+            except TimeoutError:
+                yield None
+                continue
+            rest = np.concatenate([rest, audio.as_int16()])
+            while len(rest) >= VAD_WINDOW_SAMPLES:
+                yield Audio(rest[:VAD_WINDOW_SAMPLES], SPEECH_RATE_HZ)
+                rest = rest[VAD_WINDOW_SAMPLES:]

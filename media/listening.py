@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
 from typing import assert_never
-
-import numpy as np
 
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.caller_floor import (
@@ -137,7 +134,7 @@ class Listening:
         """
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                async for window in self._windows():
+                async for window in self._inbox.windows(STALL_S):
                     if window is None:
                         self._note(self._gate.force_pause())
                         self._listener.audio_stalled()
@@ -178,21 +175,6 @@ class Listening:
         self._speech_end_sample = None
 
     # Hearing
-
-    async def _windows(self) -> AsyncIterator[Audio | None]:
-        """The caller's audio in windows; None each time that it stalls."""
-        rest = np.zeros(0, dtype=np.int16)
-        while True:
-            try:
-                async with asyncio.timeout(STALL_S):
-                    audio = await self._inbox.get()
-            except TimeoutError:
-                yield None
-                continue
-            rest = np.concatenate([rest, audio.as_int16()])
-            while len(rest) >= VAD_WINDOW_SAMPLES:
-                yield Audio(rest[:VAD_WINDOW_SAMPLES], SPEECH_RATE_HZ)
-                rest = rest[VAD_WINDOW_SAMPLES:]
 
     async def _hear(self, window: Audio) -> None:
         if self._turn is None:
