@@ -11,7 +11,9 @@ from media.agent_floor import MAKING, AgentState
 from media.audio import Audio
 from media.caller_floor import TurnTakingSettings
 from media.clauses import StreamingSettings
+from media.clock import loop_time_s
 from media.draft import Draft
+from media.echo_guard import EchoGuard
 from media.engines.protocols import Engines, Transcript
 from media.errors import CallerError, EngineError
 from media.events import (
@@ -85,8 +87,6 @@ class Conversation:
         """Turns with words that no prompt has held yet, or whose reply was stopped unheard; by item."""
         self._answer_early = settings.turn_taking.answer_early
         self._draft: Draft | None = None
-        self._settled_words = ""
-        """Of the turn that the caller is speaking."""
         self._session = self._checked(session)
         self._inbox = AudioInbox(settings.audio.input_backlog_s)
         self._listening = Listening(
@@ -104,6 +104,9 @@ class Conversation:
         self._yielding = Yielding(
             settings.interruption, overlap_judge, self._listening, self._speaking, stop=self._give_way
         )
+        self._echo_guard = EchoGuard() if settings.interruption.echo_guard == "auto" else None
+        if self._echo_guard is not None:
+            self.playout.sent_to = self._echo_guard.send
         self._silence = SilenceWatch(
             settings.silence, self._is_quiet, self._ask_into_the_silence, hang_up=self.close
         )
@@ -260,7 +263,6 @@ class Conversation:
 
     def turn_started(self, turn: Turn) -> None:
         self._drop_draft()
-        self._settled_words = ""
         if self._session.turn_detection is not None:
             self._notify(SpeechStarted(turn.item_id, turn.start_ms))
 
@@ -268,16 +270,22 @@ class Conversation:
         if self._interruptible and speech_s >= self._interrupt_after_s:
             self._give_way()
 
+    def is_own_voice(self, window: Audio, probability: float) -> bool:
+        if self._echo_guard is None:
+            return False
+        return self._echo_guard.hear(window, loop_time_s(), loud=self._yielding.hints(probability))
+
     def window_heard(self, window: Audio, probability: float) -> None:
         self._yielding.hear(window, probability, interrupts=self._interruptible)
 
     def audio_stalled(self) -> None:
         self._yielding.stall()
 
-    def turn_words(self, turn: Turn, delta: str) -> None:
-        self._notify(TranscriptDelta(turn.item_id, delta))
-        self._settled_words += delta
-        self._read_ahead(Item(turn.item_id, "user", (Part("input_audio", self._settled_words),)))
+    def turn_words(self, turn: Turn, delta: str, text: str) -> None:
+        if delta:
+            self._notify(TranscriptDelta(turn.item_id, delta))
+        # The latest words, settled or not: settled ones may begin with what was misheard at first.
+        self._read_ahead(Item(turn.item_id, "user", (Part("input_audio", text),)))
 
     def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
         detection = self._session.turn_detection

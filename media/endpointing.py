@@ -1,46 +1,71 @@
 """How long may this pause last before the turn is over? Sans-IO, and without a clock.
 
 Two witnesses speak on every pause: the turn-end engine, which hears how the turn sounds, and the words that
-were said. The first is asked again while the pause lasts. Together they give the log-odds that the turn is
-over, and these the wait: the surer, the shorter, from the patience that is set up to `LONGEST` times as long.
-It counts from the last speech. No turn is over before both have spoken: no answer comes before the words.
+were said. The first is asked again while the pause lasts, until it is sure. Together they give the log-odds
+that the turn is over, and these the wait: the surer, the shorter, from the patience that is set up to
+`LONGEST` times as long. It counts from the last speech. No turn is over before both have spoken: no answer
+comes before the words.
 
-The caller's own pauses are learnt. Somebody who pauses for 0.8 s between two clauses, or was cut short and
-went on, is given longer from then on, however complete a turn sounds; where no such pause comes, it fades.
+The caller's own pauses are learnt. Somebody who has paused within a turn is likely to do it again: all waits
+stretch with the pauses that they have shown, however complete a turn sounds, and more so after they were
+taken to be done and went on. Where no such pause comes, it fades.
 
-The figures are fitted to real recordings by hand, few and round on purpose: `bench/turn_taking.py` measures
-them, and draws the curve along which `patience_s` moves.
+The figures are fitted to real recordings, few and round on purpose: `bench/turn_taking.py` measures them, and
+draws the curve along which `patience_s` moves.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from media.unfinished import finished_log_odds
 
-JUDGE_AGAIN_S = (0.5, 0.8, 1.3)
-"""When the turn-end engine is asked again, from the last speech: more silence makes it surer."""
+JUDGE_AGAIN_S = (0.25, 0.4, 0.6, 0.9, 1.3)
+"""When the turn-end engine is asked again, from the last speech. Its verdicts on one pause scatter by 1 in
+log-odds, whichever windows of silence it hears: their mean is what counts."""
 
-LONGEST = 7.0
+LONGEST = 8.0
 """The wait where the turn surely goes on, in patiences."""
 
-_SURE_OVER = 3.5
-_SURE_NOT_OVER = -3.0
-"""Log-odds between which the wait changes: about P = 0.97 and 0.05."""
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """What `bench/turn_taking_fit.py` fits.
+
+    Attributes:
+        waits: log-odds that the turn is over, rising, and the wait for it in patiences; between them it
+            changes by ratios.
+        habit_margin: the wait that a caller's habit calls for, in habits, where the turn surely is over.
+    """
+
+    waits: tuple[tuple[float, float], ...]
+    habit_margin: float
+
+
+FITTED = Weighing(waits=((-3.2, LONGEST), (-2.5, 2.2), (2.5, 1.0)), habit_margin=1.7)
+"""Ends of requests that people make lie above -2.5, nearly all of them, and so do pauses that are soon over.
+Below lie the pauses in which somebody looks for words: there is little to lose there, and much to spoil."""
 
 _CERTAIN = 0.995
 """The engine's verdicts count up to here: beyond it they differ by nothing that was ever measured."""
 
-_SHORTEST_LEARNT_S = 0.2
+_SURE = 3.0
+"""Log-odds from which the engine need not be asked again: P = 0.95."""
+
+_SHORTEST_LEARNT_S = 0.25
 """A shorter silence is articulation."""
 
-_HABIT_MARGIN = 1.25
-_HABIT_FADES = 0.85
-_HABIT_LIMIT = 4.0
-"""A caller's habit makes the shortest wait at most so many patiences."""
+_HABIT_LIMIT = 5.0
+"""A caller's habit, with its margin, stretches waits by its ratio to the patience, at most by so much."""
 
-_REGRET_S = 1.0
-"""Who goes on this soon after their turn was taken to be over had not finished it."""
+_HABIT_FADES = 0.85
+_HABIT_FADES_OVER = 0.6
+"""What is left of it after a shorter pause, and after the end of a turn."""
+
+_REGRET_S = 1.5
+"""Who goes on this soon after their turn was taken to be over had not finished it. Who answered the reply
+comes later: a reply needs half a second to begin, and a second to be understood."""
 
 
 class Endpointer:
@@ -48,10 +73,12 @@ class Endpointer:
 
     Args:
         patience_s: the wait where a turn surely is over; the one setting. It may be changed at any time.
+        weighing: what it is fitted to.
     """
 
-    def __init__(self, patience_s: float) -> None:
+    def __init__(self, patience_s: float, weighing: Weighing = FITTED) -> None:
         self.patience_s = patience_s
+        self._weighing = weighing
         self._verdicts: list[float] = []
         self._words: float | None = None
         self._habit_s = 0.0
@@ -62,14 +89,17 @@ class Endpointer:
         return self._habit_s
 
     @property
+    def is_sure(self) -> bool:
+        """Whether the turn-end engine need not be asked again in this pause."""
+        return bool(self._verdicts) and self._sound >= _SURE
+
+    @property
     def wait_s(self) -> float:
         """How long the present pause may last, on what is known so far."""
         longest_s = LONGEST * self.patience_s
         if self._words is None or not self._verdicts:
             return longest_s
-        log_odds = sum(self._verdicts) / len(self._verdicts) + self._words
-        doubt = min(1.0, max(0.0, (_SURE_OVER - log_odds) / (_SURE_OVER - _SURE_NOT_OVER)))
-        return math.exp((1 - doubt) * math.log(self._shortest_s()) + doubt * math.log(longest_s))
+        return min(longest_s, self.patience_s * self._patiences * self._stretch)
 
     def paused(self) -> None:
         """Another pause began: nothing is known of it yet."""
@@ -89,9 +119,33 @@ class Endpointer:
         """The caller speaks again, after a silence of this length: in the same turn, or in a later one."""
         if pause_s < _SHORTEST_LEARNT_S:
             return
-        self._habit_s *= _HABIT_FADES
         if pause_s <= self.wait_s + _REGRET_S:
-            self._habit_s = max(self._habit_s, pause_s)
+            most_s = _HABIT_LIMIT * self.patience_s / self._weighing.habit_margin
+            self._habit_s = max(_HABIT_FADES * self._habit_s, min(pause_s, most_s))
+        else:
+            self._habit_s *= _HABIT_FADES_OVER
 
-    def _shortest_s(self) -> float:
-        return max(self.patience_s, min(_HABIT_MARGIN * self._habit_s, _HABIT_LIMIT * self.patience_s))
+    @property
+    def _sound(self) -> float:
+        return sum(self._verdicts) / len(self._verdicts)
+
+    @property
+    def _patiences(self) -> float:
+        """The wait that the witnesses call for, in patiences."""
+        assert self._words is not None
+        log_odds = self._sound + self._words
+        (low, wait), *others = self._weighing.waits
+        if log_odds <= low:
+            return wait
+        for high, wait_there in others:
+            if log_odds < high:
+                share = (log_odds - low) / (high - low)
+                return math.exp((1 - share) * math.log(wait) + share * math.log(wait_there))
+            low, wait = high, wait_there
+        return wait
+
+    @property
+    def _stretch(self) -> float:
+        """By how much the caller's habit prolongs every wait."""
+        needed = self._weighing.habit_margin * self._habit_s / self.patience_s
+        return min(_HABIT_LIMIT, max(1.0, needed))

@@ -32,16 +32,13 @@ from media.clock import loop_time_s
 from media.endpointing import JUDGE_AGAIN_S, Endpointer
 from media.engines.protocols import VAD_WINDOW_SAMPLES, Engines, SttOptions, Transcript
 from media.errors import CallerError, EngineError
-from media.inbox import AudioInbox
+from media.inbox import STALL_S, AudioInbox
 from media.items import new_id
 from media.session import SessionConfig
 from media.turn import Turn, TurnListener
 from media.vad_gate import GatePaused, GateStarted, VadGate, VadSettings
 
 log = logging.getLogger(__name__)
-
-STALL_S = 0.5
-"""Audio that stops coming for this long ends speech: the track was muted, or the network is gone."""
 
 EAGERNESS_FACTOR = {"low": 1.6, "medium": 1.0, "auto": 1.0, "high": 0.6}
 """By what `semantic_vad`'s eagerness multiplies the patience."""
@@ -134,7 +131,8 @@ class Listening:
         """
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                async for window in self._inbox.windows(STALL_S):
+                while True:
+                    window = await self._inbox.window()
                     if window is None:
                         self._note(self._gate.force_pause())
                         self._listener.audio_stalled()
@@ -143,6 +141,7 @@ class Listening:
                         await self._hear(window)
         finally:
             self._tasks = None
+            self._inbox.close()
             self._disarm()
             turn, self._turn = self._turn, None
             if turn is not None:
@@ -190,6 +189,8 @@ class Listening:
                 self._feed(VoiceStarted(loop_time_s()))
             return
         probability = await self._vad.push(window)
+        if self._listener.is_own_voice(window, probability):
+            probability = 0.0
         self._note(self._gate.push(probability))
         self._listener.window_heard(window, probability)
         await self._tell_changes()
@@ -375,8 +376,8 @@ class Listening:
         """Lets the session work while the caller speaks, and tells the words that settle."""
         try:
             async for transcript in turn.session.partials():
-                if delta := turn.words.push(transcript.text):
-                    self._listener.turn_words(turn, delta)
+                delta = turn.words.push(transcript.text)
+                self._listener.turn_words(turn, delta, transcript.text)
         except EngineError as error:
             log.warning("interim transcription failed", extra={"error": str(error)})
 
@@ -401,9 +402,11 @@ class Listening:
             self._feed(PauseWeighed(loop_time_s(), self._wait_s()))
 
     async def _judge(self, turn: Turn) -> None:
-        """Asks at the pause's first hint whether the turn is over, and again while the pause lasts."""
+        """Asks at the pause's first hint whether the turn is over, and again while that is not sure."""
         for at_s in (0.0, *JUDGE_AGAIN_S):
             await asyncio.sleep(turn.times.speech_end_s + at_s - loop_time_s())
+            if self._endpointer.is_sure:
+                return
             try:
                 probability = await self._engines.turn_end.judge(turn.recent())
             except EngineError as error:

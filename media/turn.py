@@ -69,8 +69,8 @@ class TurnListener(Protocol):
     def turn_started(self, turn: Turn) -> None:
         """Somebody speaks."""
 
-    def turn_words(self, turn: Turn, delta: str) -> None:
-        """More words of it have settled."""
+    def turn_words(self, turn: Turn, delta: str, text: str) -> None:
+        """What it seems to say so far, and what of that has settled since the last time (`delta`)."""
 
     def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
         """What was said up to a pause that may be its end."""
@@ -92,6 +92,9 @@ class TurnListener(Protocol):
 
     def voice_heard(self, speech_s: float) -> None:
         """A turn's speech has gone on for this long without a pause. Comes with every window of it."""
+
+    def is_own_voice(self, window: Audio, probability: float) -> bool:
+        """Whether the next 32 ms, with their P(speech), are the assistant's own voice: no speech, then."""
 
     def window_heard(self, window: Audio, probability: float) -> None:
         """The next 32 ms and their P(speech). Whether they belong to a turn may still be held back."""

@@ -1,7 +1,11 @@
 """Do the words sound finished? What the last words of a turn say for and against its being over.
 
-The words are those of a transcript made at the pause. Its punctuation counts in every language; which words
-cannot end a sentence, and which ones close a conversation, is known for English alone.
+The words are those of a transcript made at the pause. Its punctuation and its numbers count in every
+language; which words cannot end a sentence, and which ones close a conversation, is known for English alone.
+
+What was tried and is not here: a full stop (the transcriber puts one after everything), the number of words
+(short requests and searches for words are alike), and the language model's P(the sentence ends here), which
+costs 60 ms and tells no more.
 """
 
 from __future__ import annotations
@@ -32,7 +36,12 @@ _CLOSING = re.compile(
 
 _LAST_WORD = re.compile(r"[\w']+(?=\W*$)")
 
-_AGAINST = -2.0
+_NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+(?:[.:]\d+)?|zero|oh|one|two|three|four|five|six|seven|eight|nine)"
+_DICTATED = re.compile(rf"\b{_NUMBER}(?:\W+{_NUMBER}){{2,}}\W*$", re.IGNORECASE)
+"""Three numbers or more in a row: a telephone number, a code. It sounds complete after each group."""
+
+_AGAINST = -3.0
+_DICTATING = -9.0
 _FOR = 3.0
 """Log-odds that the turn is over; the turn-end engine's span from -5 to 5."""
 
@@ -45,12 +54,14 @@ def finished_log_odds(text: str, language: str | None) -> float:
         language: its BCP-47 primary tag, or None where that is unknown.
     """
     text = text.strip()
+    if _DICTATED.search(text):
+        return _DICTATING
     log_odds = _AGAINST if text.endswith(_OPEN_MARKS) else 0.0
     if language != "en":
         return log_odds
     if _CLOSING.search(text):
         return log_odds + _FOR
     last = _LAST_WORD.search(text)
-    if last and (last[0].lower() in _HANGING or last[0].isdigit()):
+    if last and last[0].lower() in _HANGING:
         log_odds += _AGAINST
     return log_odds

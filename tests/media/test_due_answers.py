@@ -103,7 +103,7 @@ def test_so_it_is_where_that_reply_is_cancelled() -> None:
             stt=ScriptedStt(says=("first", "second")), llm=ScriptedLlm(replies=("One.", "Two."), first_s=3.0)
         )
         async with virtual_call(engines, turn_detection=NEVER_INTERRUPTED) as call:
-            await call.say(quiet(0.3), speech(0.6), quiet(0.6), speech(0.6), quiet(0.9))
+            await call.say(quiet(0.3), speech(0.6), quiet(0.6), speech(0.6), quiet(1.5))
             assert len(call.of(TranscriptCompleted)) == 2
             call.conversation.cancel_response()
             await call.event(OutputBufferStopped)
