@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import assert_never
 
-import numpy as np
-
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.caller_floor import (
     ArmTimer,
@@ -35,16 +33,13 @@ from media.clock import loop_time_s
 from media.endpointing import JUDGE_AGAIN_S, Endpointer
 from media.engines.protocols import VAD_WINDOW_SAMPLES, Engines, SttOptions, Transcript
 from media.errors import CallerError, EngineError
-from media.inbox import AudioInbox
+from media.inbox import STALL_S, AudioInbox
 from media.items import new_id
 from media.session import SessionConfig
 from media.turn import Turn, TurnListener
 from media.vad_gate import GatePaused, GateStarted, VadGate, VadSettings
 
 log = logging.getLogger(__name__)
-
-STALL_S = 0.5
-"""Audio that stops coming for this long ends speech: the track was muted, or the network is gone."""
 
 EAGERNESS_FACTOR = {"low": 1.6, "medium": 1.0, "auto": 1.0, "high": 0.6}
 """By what `semantic_vad`'s eagerness multiplies the patience."""
@@ -146,6 +141,7 @@ class Listening:
                         await self._hear(window)
         finally:
             self._tasks = None
+            self._inbox.close()
             self._disarm()
             turn, self._turn = self._turn, None
             if turn is not None:
@@ -181,18 +177,8 @@ class Listening:
 
     async def _windows(self) -> AsyncIterator[Audio | None]:
         """The caller's audio in windows; None each time that it stalls."""
-        rest = np.zeros(0, dtype=np.int16)
         while True:
-            try:
-                async with asyncio.timeout(STALL_S):
-                    audio = await self._inbox.get()
-            except TimeoutError:
-                yield None
-                continue
-            rest = np.concatenate([rest, audio.as_int16()])
-            while len(rest) >= VAD_WINDOW_SAMPLES:
-                yield Audio(rest[:VAD_WINDOW_SAMPLES], SPEECH_RATE_HZ)
-                rest = rest[VAD_WINDOW_SAMPLES:]
+            yield await self._inbox.window()
 
     async def _hear(self, window: Audio) -> None:
         if self._turn is None:

@@ -42,7 +42,7 @@ _REMEMBERED_GAPS: Final = 64
 
 
 class Packet(Protocol):
-    """What is read of an RTP packet: aiortc's has it."""
+    """What is read of an RTP packet: aiortc's has it, and ours."""
 
     ssrc: int
     sequence_number: int

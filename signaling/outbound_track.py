@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Final
 
+import numpy as np
 from aiortc import MediaStreamTrack
 from av import Packet
 from av.stream import Stream
@@ -12,6 +13,7 @@ from av.stream import Stream
 from media.audio import Audio
 from media.opus import RTP_RATE_HZ, OpusEncoder, pause_packet
 from signaling.call_host import VoiceOut
+from signaling.rtp_out import OutboundPacket
 
 TAIL_FRAMES: Final = 3
 """Silent frames that are still sent when sound ends, so that the listener's decoder ends in silence, too."""
@@ -32,6 +34,8 @@ class TalkspurtEncoder:
         self._encoder = encoder
         self._silent_frames = 0
         self._pause = b""
+        self.between_spurts = True
+        """Whether no sound was sent since the last spurt's end, if there was one."""
 
     @property
     def pausing(self) -> bool:
@@ -41,8 +45,11 @@ class TalkspurtEncoder:
     def push(self, frame: Audio) -> bytes:
         """The frame's packet."""
         samples = frame.as_int16()
-        self._silent_frames = 0 if samples.any() else self._silent_frames + 1
+        self._silent_frames = 0 if np.count_nonzero(samples) else self._silent_frames + 1
+        if not self._silent_frames:
+            self.between_spurts = False
         if self.pausing:
+            self.between_spurts = True
             return self._pause
         packet = self._encoder.encode(samples)
         self._pause = pause_packet(packet)
@@ -54,7 +61,7 @@ class OutboundTrack(MediaStreamTrack):
 
     In silence nothing is sent but a rare sign of life. RTP's time goes on meanwhile, and over gaps in the
     playout's positions (the machine stalled).
-    aiortc takes the packets as they are. (It sets the marker on each of them, not only a spurt's first.)
+    `next_packet` is for `signaling.rtp_out`; an aiortc that is another calls `recv`.
     """
 
     kind = "audio"
@@ -64,11 +71,19 @@ class OutboundTrack(MediaStreamTrack):
         self._voice = voice
         self._talkspurts = TalkspurtEncoder(encoder)
 
-    async def recv(self) -> Packet[Stream]:
+    async def next_packet(self) -> OutboundPacket:
         if self._talkspurts.pausing:
             await self._voice.until_sound(KEEP_ALIVE_S)
         frame, position_samples = await self._voice.next_frame()
-        packet = Packet(self._talkspurts.push(frame))
-        packet.pts = position_samples
+        silent_before = self._talkspurts.between_spurts
+        payload = self._talkspurts.push(frame)
+        begins = silent_before and not self._talkspurts.between_spurts
+        return OutboundPacket(payload, position_samples, begins)
+
+    async def recv(self) -> Packet[Stream]:
+        """The same for aiortc, which sets the marker on each packet, not only on a spurt's first."""
+        outbound = await self.next_packet()
+        packet = Packet(outbound.payload)
+        packet.pts = outbound.position_samples
         packet.time_base = _TIME_BASE
         return packet

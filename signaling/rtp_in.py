@@ -4,26 +4,33 @@ aiortc's own path has a jitter buffer of 80 ms, in which one lost packet leaves 
 of the call (aiortc issue 543), neither FEC nor concealment, and a decoder thread for each call. This replaces
 it through two methods of `RTCRtpReceiver`; reports to the sender (RTCP) go on.
 
-It is the only file, beside `signaling.ice`, that depends on aiortc's insides: tests/signaling/test_rtp_in.py
-fails loudly when they change, and where `can_take_packets` says no, the stock path is left.
+Each packet's way is short, too: it is decrypted and handed over where its datagram is received, without a
+queue and a task's turn between them. What is no Opus packet takes aiortc's way.
+
+With `signaling.rtp_out` and `signaling.ice` it is what depends on aiortc's insides: its test fails loudly
+when they change, and where `can_take_packets` says no, the stock path is left.
 """
 
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from aiortc import RTCRtpReceiver
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import StreamStatistics
-from aiortc.rtp import RtpPacket
+from aiortc.rtp import RtpPacket, is_rtcp
+from pylibsrtp import Error as SrtpError
 
 from media.clock import loop_time_s
 from media.errors import ServerFault
 from media.opus import RTP_RATE_HZ
+from media.reception import Packet
 
-PacketTaker = Callable[[RtpPacket, float], None]
+PacketTaker = Callable[[Packet, float], None]
 """Is given each packet and its arrival in loop time, on the loop."""
 
 PRIVATE_PARTS: Final = (
@@ -37,11 +44,37 @@ PRIVATE_PARTS: Final = (
     "_RTCRtpReceiver__started",
 )
 """What is used of a receiver's insides."""
+PRIVATE_PARTS_OF_DTLS: Final = (
+    "_rtp_router",
+    "_rx_srtp",
+    "_transport",
+    "_RTCDtlsTransport__rx_bytes",
+    "_RTCDtlsTransport__rx_packets",
+)
+"""What is used of its transport's."""
+
+_HEADER: Final = struct.Struct("!BBHLL")
+"""Version, padding, extension and number of sources; marker and payload type; sequence number; timestamp;
+source (RFC 3550, section 5.1)."""
+_VERSION_2 = range(0x80, 0xC0)
+
+
+@dataclass(slots=True)
+class OpusPacket:
+    """What is read of a packet: `media.reception.Packet`."""
+
+    ssrc: int
+    sequence_number: int
+    timestamp: int
+    payload: bytes
+    payload_type: int
 
 
 def can_take_packets(receiver: RTCRtpReceiver) -> bool:
     """Whether this aiortc is as it was when this was written, as far as an attribute's name tells."""
-    return all(hasattr(receiver, name) for name in PRIVATE_PARTS)
+    return all(hasattr(receiver, name) for name in PRIVATE_PARTS) and all(
+        hasattr(receiver.transport, name) for name in PRIVATE_PARTS_OF_DTLS
+    )
 
 
 def take_packets(receiver: RTCRtpReceiver, taker: PacketTaker) -> None:
@@ -59,14 +92,33 @@ def take_packets(receiver: RTCRtpReceiver, taker: PacketTaker) -> None:
     receiver._handle_rtp_packet = inlet.handle  # type: ignore[method-assign]
 
 
+def parse_rtp(datagram: bytes) -> OpusPacket | None:
+    """An RTP packet without its padding and its header's extension; None where it is none, or cut short."""
+    size = len(datagram)
+    if size < _HEADER.size or datagram[0] not in _VERSION_2:
+        return None
+    flags, marked_type, sequence_number, timestamp, ssrc = _HEADER.unpack_from(datagram)
+    start = _HEADER.size + 4 * (flags & 0x0F)
+    if flags & 0x10:
+        if size < start + 4:
+            return None
+        start += 4 + 4 * int.from_bytes(datagram[start + 2 : start + 4])
+    end = size - datagram[-1] if flags & 0x20 else size
+    if start > end or (end == size and flags & 0x20):
+        return None
+    return OpusPacket(ssrc, sequence_number, timestamp, datagram[start:end], marked_type & 0x7F)
+
+
 class _Inlet:
-    """Stands in for two methods of one receiver."""
+    """Stands in for two methods of one receiver, and for the way to them."""
 
     def __init__(self, receiver: RTCRtpReceiver, taker: PacketTaker) -> None:
         self._receiver = receiver
         self._taker = taker
         self._opus: set[int] = set()
         self._streams: dict[int, StreamStatistics] = receiver._RTCRtpReceiver__remote_streams  # type: ignore[attr-defined]
+        self._dtls: Any = None
+        self._take_others_way: Callable[[bytes, int], None] | None = None
 
     async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
         """As `RTCRtpReceiver.receive`, but for the thread."""
@@ -78,6 +130,7 @@ class _Inlet:
             if codec.payloadType is not None and codec.mimeType.lower() == "audio/opus":
                 self._opus.add(codec.payloadType)
         receiver.transport._register_rtp_receiver(receiver, parameters)
+        self._shorten_the_way()
         # The receiver owns this task, as it would its own, and ends it when it is stopped.
         reporting = asyncio.ensure_future(receiver._run_rtcp())  # noqa: TID251
         receiver._RTCRtpReceiver__rtcp_task = reporting  # type: ignore[attr-defined]
@@ -85,11 +138,47 @@ class _Inlet:
 
     async def handle(self, packet: RtpPacket, arrival_time_ms: int) -> None:
         """As `RTCRtpReceiver._handle_rtp_packet`, whose clock is not the loop's."""
-        if packet.payload_type not in self._opus or not self._receiver._enabled:
+        if packet.payload_type in self._opus:
+            self._take(packet)
+
+    def _shorten_the_way(self) -> None:
+        """From now on datagrams come here first: aioice's connection has one method that takes them all."""
+        self._dtls = self._receiver.transport
+        connection = self._dtls.transport._connection
+        self._take_others_way = connection.data_received
+        connection.data_received = self._datagram_came
+
+    def _datagram_came(self, datagram: bytes, component: int) -> None:
+        assert self._take_others_way is not None
+        if not datagram:
+            # Anybody can send nothing; aiortc would look at its first byte, and end the call.
+            return
+        dtls = self._dtls
+        if (
+            len(datagram) < _HEADER.size
+            or datagram[0] not in _VERSION_2
+            or is_rtcp(datagram)
+            or datagram[1] & 0x7F not in self._opus
+            or self._receiver not in dtls._rtp_router.receivers
+        ):
+            self._take_others_way(datagram, component)
+            return
+        dtls._RTCDtlsTransport__rx_bytes += len(datagram)
+        dtls._RTCDtlsTransport__rx_packets += 1
+        try:
+            packet = parse_rtp(dtls._rx_srtp.unprotect(datagram))
+        except SrtpError:
+            # Not from our peer, or come twice.
+            return
+        if packet is not None:
+            self._take(packet)
+
+    def _take(self, packet: Packet) -> None:
+        if not self._receiver._enabled:
             return
         statistics = self._streams.get(packet.ssrc)
         if statistics is None:
             # What is lost is reported from these; a sender adds FEC when it hears of losses.
             statistics = self._streams[packet.ssrc] = StreamStatistics(RTP_RATE_HZ)
-        statistics.add(packet)
+        statistics.add(packet)  # type: ignore[arg-type]  # it reads what `Packet` has
         self._taker(packet, loop_time_s())

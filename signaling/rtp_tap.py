@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aiortc.rtp import RtpPacket
-
 from media.audio import Audio
 from media.opus import RTP_RATE_HZ, opus_decoder
+from media.reception import Packet
 from signaling.heard import HeardFrame
 
 _HALF_WRAP = 1 << 31
@@ -31,7 +30,7 @@ class OpusTap:
         self.packets = 0
         """All that came."""
 
-    def __call__(self, packet: RtpPacket, at_s: float) -> None:
+    def __call__(self, packet: Packet, at_s: float) -> None:
         self.packets += 1
         if len(packet.payload) <= _PAUSE_BYTES:
             return

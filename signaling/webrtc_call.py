@@ -25,6 +25,7 @@ from signaling.ice import CHECK_INTERVAL_S, Gathering, free_sockets, gathered_as
 from signaling.outbound_track import OutboundTrack
 from signaling.peer_signals import ChannelClosed, ChannelOpened, Link, LinkChanged, MessageCame, PeerSignals
 from signaling.realtime_session import RealtimeSession
+from signaling.rtp_out import can_send_packets, send_packets
 from signaling.sdp import Offer, TrickledCandidate, finish_answer, parse_candidate
 from signaling.settings import IceSettings
 
@@ -169,7 +170,12 @@ class WebrtcCall:
             else:
                 transceiver.direction = "inactive"
         if audio is not None and self._offer.caller_listens:
-            peer.addTrack(OutboundTrack(self._session.conversation.playout, opus_encoder(self._opus)))
+            track = OutboundTrack(self._session.conversation.playout, opus_encoder(self._opus))
+            sender = peer.addTrack(track)
+            if can_send_packets(sender):
+                send_packets(sender, track)
+            else:
+                log.warning("this aiortc is not the one that was tested: voices cost more to send")
         if audio is not None and self._offer.caller_speaks:
             self._voice = CallerVoice(audio.receiver, self._session.conversation.hear)
         for transport in self._transports():

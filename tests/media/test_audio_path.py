@@ -83,21 +83,50 @@ def test_the_inbox_drops_the_oldest_and_counts_it() -> None:
         for level in range(10):
             inbox.put(Audio(np.full(320, level, np.int16), 16_000))
         assert inbox.dropped_s == pytest.approx(0.1)
-        first = await inbox.get()
-        assert first.samples[0] == 5
+        window = await inbox.window()
+        assert window is not None
+        assert list(np.unique(window.samples, return_counts=True)[0]) == [5, 6]
+        assert list(np.unique(window.samples, return_counts=True)[1]) == [320, 192]
+        inbox.close()
 
     virtual_time.run(main())
 
 
-def test_the_inbox_wakes_its_reader() -> None:
+def test_the_inbox_wakes_its_reader_once_a_window() -> None:
     async def main() -> None:
         inbox = AudioInbox(limit_s=1)
         async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(inbox.get())
-            await asyncio.sleep(1)
+            reading = tasks.create_task(inbox.window())
+            inbox.put(silence(0.02, 16_000))
+            await asyncio.sleep(0.1)
             assert not reading.done()
             inbox.put(silence(0.02, 16_000))
-        assert reading.result().duration_s == 0.02
+        window = reading.result()
+        assert window is not None
+        assert (window.duration_s, window.rate_hz) == (0.032, 16_000)
+        inbox.close()
+
+    virtual_time.run(main())
+
+
+def test_the_inbox_tells_each_half_second_that_nothing_comes() -> None:
+    async def main() -> None:
+        inbox = AudioInbox(limit_s=1)
+        told_s = []
+        async with asyncio.TaskGroup() as tasks:
+
+            async def read() -> None:
+                while len(told_s) < 4:
+                    if await inbox.window() is None:
+                        told_s.append(round(asyncio.get_running_loop().time() - begin_s, 3))
+
+            begin_s = asyncio.get_running_loop().time()
+            tasks.create_task(read())
+            for _ in range(15):
+                await asyncio.sleep(0.1)
+                inbox.put(silence(0.02, 16_000))
+        assert told_s == [2.0, 2.5, 3.0, 3.5]
+        inbox.close()
 
     virtual_time.run(main())
 

@@ -93,6 +93,22 @@ def test_sound_leaves_at_once_and_rtps_time_went_on() -> None:
     sending(test)
 
 
+def test_only_the_first_packet_of_a_talkspurt_begins_one() -> None:
+    async def main() -> None:
+        playout = Playout(AudioSettings(), lambda _: None, lambda _: None)
+        track = OutboundTrack(playout, opus_encoder(OpusSettings()))
+        begins: list[bool] = []
+        for response_id in ("resp_1", "resp_2"):
+            playout.open(response_id)
+            playout.append(response_id, tone(0.06))
+            playout.complete(response_id)
+            begins += [(await track.next_packet()).begins_talkspurt for _ in range(3 + TAIL_FRAMES + 1)]
+        spurt = [True] + [False] * (2 + TAIL_FRAMES + 1)
+        assert begins == spurt * 2
+
+    virtual_time.run(main())
+
+
 def test_a_listener_hears_silence_when_nothing_comes() -> None:
     async def test(sent: Sent) -> None:
         sent.say(tone(0.3))

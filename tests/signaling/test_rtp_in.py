@@ -5,27 +5,44 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import struct
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from aioice import Connection
 from aiortc import RTCPeerConnection, RTCRtpReceiver
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpreceiver import StreamStatistics
+from aiortc.rtp import HeaderExtensionsMap, RtpPacket
 from scripted_call import serving
 
 from media.errors import ServerFault
 from signaling import caller_voice
 from signaling.caller import Caller
-from signaling.rtp_in import PRIVATE_PARTS, can_take_packets, take_packets
+from signaling.rtp_in import (
+    PRIVATE_PARTS,
+    PRIVATE_PARTS_OF_DTLS,
+    can_take_packets,
+    parse_rtp,
+    take_packets,
+)
 
-COPIED = "d6d8d8d7a0bf4e95"
-"""SHA-256 of `RTCRtpReceiver.receive`; `signaling.rtp_in` does as it does, but for the thread."""
+COPIED = {
+    RTCRtpReceiver.receive: "d6d8d8d7a0bf4e95",
+    RTCDtlsTransport._recv_next: "998076720c05aa13",
+    RTCDtlsTransport._handle_rtp_data: "5def9061cc3da1f6",
+    Connection.data_received: "5631b17fab717d6b",
+}
+"""SHA-256 of what `signaling.rtp_in` does in its own way."""
 
 
-def test_the_method_that_is_replaced_has_not_changed() -> None:
-    source = inspect.getsource(RTCRtpReceiver.receive)
-    assert hashlib.sha256(source.encode()).hexdigest().startswith(COPIED), (
-        "aiortc has changed RTCRtpReceiver.receive: compare it with signaling.rtp_in, then change COPIED"
+@pytest.mark.parametrize("method", COPIED)
+def test_the_methods_that_are_replaced_have_not_changed(method: Callable[..., Any]) -> None:
+    source = inspect.getsource(method)
+    assert hashlib.sha256(source.encode()).hexdigest().startswith(COPIED[method]), (
+        f"aiortc has changed {method.__qualname__}: compare it with signaling.rtp_in, then change COPIED"
     )
 
 
@@ -43,6 +60,8 @@ def test_a_receiver_has_the_parts_that_are_used() -> None:
         assert can_take_packets(receiver)
         for name in PRIVATE_PARTS:
             assert hasattr(receiver, name), f"aiortc has changed: RTCRtpReceiver has no {name}"
+        for name in PRIVATE_PARTS_OF_DTLS:
+            assert hasattr(receiver.transport, name), f"aiortc has changed: RTCDtlsTransport has no {name}"
         del receiver._RTCRtpReceiver__remote_streams  # type: ignore[attr-defined]
         assert not can_take_packets(receiver)
         with pytest.raises(ServerFault):
@@ -82,3 +101,69 @@ def test_an_aiortc_that_changed_is_heard_by_its_own_path(
 
     asyncio.run(main())
     assert "not the one that was tested" in caplog.text
+
+
+def serialized(**parts: Any) -> bytes:
+    packet = RtpPacket(payload_type=111, marker=1, sequence_number=65_535, timestamp=2**32 - 1)
+    packet.ssrc, packet.payload = 0xDEADBEEF, b"speech"
+    for name, value in parts.items():
+        setattr(packet, name, value)
+    return packet.serialize(HeaderExtensionsMap())
+
+
+@pytest.mark.parametrize(
+    "datagram",
+    [
+        serialized(),
+        serialized(csrc=[1, 2, 3]),
+        serialized(padding_size=4),
+        # One-byte extensions (RFC 8285): one word of them.
+        serialized()[:1].replace(b"\x80", b"\x90") + serialized()[1:12] + b"\xbe\xde\0\1\x10\x99\0\0speech",
+    ],
+)
+def test_a_packet_is_read_as_aiortc_reads_it(datagram: bytes) -> None:
+    ours, theirs = parse_rtp(datagram), RtpPacket.parse(datagram, HeaderExtensionsMap())
+    assert ours is not None
+    for name in ("ssrc", "sequence_number", "timestamp", "payload", "payload_type"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert ours.payload == b"speech"
+
+
+@pytest.mark.parametrize(
+    "datagram",
+    [
+        b"",
+        serialized()[:11],
+        b"\x00" + serialized()[1:],
+        serialized(csrc=[1, 2, 3])[:20],
+        b"\x90" + serialized()[1:12] + b"\xbe\xde",
+        b"\x90" + serialized()[1:12] + b"\xbe\xde" + struct.pack("!H", 9) + b"short",
+        b"\xa0" + serialized()[1:12] + b"\x09",
+        b"\xa0" + serialized()[1:12] + b"speech\0",
+    ],
+)
+def test_what_is_no_packet_is_not_read(datagram: bytes) -> None:
+    assert parse_rtp(datagram) is None
+
+
+def test_packets_take_the_short_way_and_strangers_are_not_heard() -> None:
+    async def main() -> None:
+        async with asyncio.timeout(30), serving() as server, Caller(server.url) as caller:
+            await caller.next_audible(0)
+            assert caller._peer is not None
+            receiver = caller._peer.getTransceivers()[0].receiver
+            dtls: Any = receiver.transport
+            connection = dtls.transport._connection
+            heard = caller.packets_heard
+            before = dtls._RTCDtlsTransport__rx_packets
+            for stranger in (serialized(), serialized()[:13], b"\x80", b"", b"\x80\xc8" + bytes(30)):
+                connection.data_received(stranger, 1)
+            assert caller.packets_heard == heard
+            # Those of our payload type were looked at here, and thrown away: they are not our peer's.
+            assert dtls._RTCDtlsTransport__rx_packets - before <= 2
+            while caller.packets_heard == heard:
+                caller.more_heard.clear()
+                await caller.more_heard.wait()
+            assert connection._queue.qsize() <= 3
+
+    asyncio.run(main())

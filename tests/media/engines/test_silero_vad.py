@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from media.audio import Audio, concatenate, silence
+from media.engines.onnx import inference_session
 from media.engines.protocols import VAD_WINDOW_SAMPLES
 from media.engines.silero_vad import SileroVad, SileroVadStream
 from media.errors import EngineError, ModelMissing
@@ -42,6 +43,33 @@ def test_hears_speech_and_the_silence_around_it(models_dir: Path, question: Audi
     assert found[: before - 1].max() < 0.1
     assert (found[before + 4 : after - 6] > 0.5).mean() > 0.9
     assert found[after + 15 :].max() < 0.1
+
+
+def test_it_says_what_onnx_runtime_makes_of_the_model(models_dir: Path, question: Audio) -> None:
+    session = inference_session(models_dir / MODEL, threads=1)
+
+    def by_onnx_runtime(audio: Audio) -> list[float]:
+        state, found = np.zeros((2, 1, 128), np.float32), []
+        samples = np.concatenate([np.zeros(64, np.float32), audio.as_float32()])
+        for start in range(0, len(audio) - VAD_WINDOW_SAMPLES + 1, VAD_WINDOW_SAMPLES):
+            window = samples[np.newaxis, start : start + 64 + VAD_WINDOW_SAMPLES]
+            inputs = {"input": window, "state": state, "sr": np.array(16_000, np.int64)}
+            probability, state = session.run(None, inputs)
+            found.append(float(probability[0, 0]))
+        return found
+
+    async def main() -> list[float]:
+        vad = SileroVad(models_dir / MODEL)
+        await vad.start()
+        return await probabilities(vad.open(), loud)
+
+    noise = np.random.default_rng(5).normal(0, 0.3, len(question)) * np.linspace(0, 1, len(question))
+    mixed = np.clip(question.as_float32() * 3 + noise, -1, 1)
+    loud = Audio(mixed.astype(np.float32), 16_000)
+    found = asyncio.run(main())
+    assert found == pytest.approx(by_onnx_runtime(loud), abs=1e-4)
+    assert max(found) > 0.9
+    assert min(found) < 0.3
 
 
 def test_noise_is_no_speech(models_dir: Path) -> None:
@@ -87,6 +115,13 @@ def test_another_window_is_refused(models_dir: Path, wrong: Audio) -> None:
             vad.open()
 
     asyncio.run(main())
+
+
+def test_another_model_is_refused(models_dir: Path, tmp_path: Path) -> None:
+    model = tmp_path / "vad.onnx"
+    model.write_bytes((models_dir / MODEL).read_bytes().replace(b"rnn.weight_ih", b"gru.weight_ih"))
+    with pytest.raises(ModelMissing, match=r"vad\.onnx is truncated or damaged: run `voxtral-kokoro"):
+        asyncio.run(SileroVad(model).start())
 
 
 def test_a_truncated_model_is_refused(models_dir: Path, tmp_path: Path) -> None:
