@@ -11,7 +11,9 @@ from media.agent_floor import MAKING, AgentState
 from media.audio import Audio
 from media.caller_floor import TurnTakingSettings
 from media.clauses import StreamingSettings
+from media.clock import loop_time_s
 from media.draft import Draft
+from media.echo_guard import EchoGuard
 from media.engines.protocols import Engines, Transcript
 from media.errors import CallerError, EngineError
 from media.events import (
@@ -104,6 +106,9 @@ class Conversation:
         self._yielding = Yielding(
             settings.interruption, overlap_judge, self._listening, self._speaking, stop=self._give_way
         )
+        self._echo_guard = EchoGuard() if settings.interruption.echo_guard == "auto" else None
+        if self._echo_guard is not None:
+            self.playout.sent_to = self._echo_guard.send
         self._silence = SilenceWatch(
             settings.silence, self._is_quiet, self._ask_into_the_silence, hang_up=self.close
         )
@@ -267,6 +272,11 @@ class Conversation:
     def voice_heard(self, speech_s: float) -> None:
         if self._interruptible and speech_s >= self._interrupt_after_s:
             self._give_way()
+
+    def is_own_voice(self, window: Audio, probability: float) -> bool:
+        if self._echo_guard is None:
+            return False
+        return self._echo_guard.hear(window, loop_time_s(), loud=self._yielding.hints(probability))
 
     def window_heard(self, window: Audio, probability: float) -> None:
         self._yielding.hear(window, probability, interrupts=self._interruptible)

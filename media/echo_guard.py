@@ -1,22 +1,22 @@
 """The assistant's own voice, where it comes back from a caller without echo cancellation. Sans-IO.
 
 Both sides are compared by their levels in a dozen bands, 10 ms by 10 ms, from which the phase of a room
-does not matter. An echo has the fine structure of what was sent a while ago, is there whenever that was
-loud, and is weaker or stronger by the same amount each time; a caller who speaks is none of the three. Once
-a leg's delay and gains are known, an echo is what they predict, and a caller who speaks over it is what
-they do not."""
+does not matter. An echo has the fine structure of what was sent a while ago; a caller who speaks has not.
+Once a leg's delay is known, an echo is what its gains and a reverberation predict, and a caller who speaks
+over it is what they do not.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from media.audio import Audio
+from media.audio import SPEECH_RATE_HZ, Audio
+from media.engines.protocols import VAD_WINDOW_SAMPLES
 
 Levels: TypeAlias = npt.NDArray[np.float32]
 """In dB, shape (slots, bands)."""
@@ -26,42 +26,48 @@ Power: TypeAlias = npt.NDArray[np.float32]
 SLOT_S = 0.01
 _EDGES_HZ = np.array([200, 300, 400, 500, 600, 800, 1000, 1300, 1600, 2000, 2500, 3000, 3700])
 """Of the bands: what a telephone carries."""
+_BANDS = len(_EDGES_HZ) - 1
 _FLOOR_DB = -70.0
 """Of a band; what is weaker is nothing."""
 
 _HEARD_WINDOWS = 30
 """How much of the caller's audio is compared: the last 0.96 s."""
-_LONGEST_DELAY_SLOTS = 50
-_SENT_S = 1.6
+_WINDOW_S = VAD_WINDOW_SAMPLES / SPEECH_RATE_HZ
+_HEARD_SLOTS = round(_HEARD_WINDOWS * _WINDOW_S / SLOT_S)
+_DELAYS_SLOTS = np.arange(61)
 _TOLERANCE_SLOTS = 2
 """How far the delay may stray: packets come in steps of their own."""
+_SENT_SLOTS = _HEARD_SLOTS + len(_DELAYS_SLOTS) - 1 + _TOLERANCE_SLOTS
+_SENT_S = _SENT_SLOTS * SLOT_S + 0.1
 
 _QUIET_DB = 25.0
 """Below the loudest slot: not compared."""
-_LOUD_DB = 12.0
-"""Below the loudest slot sent: its echo must be heard."""
-_LEAST_PRESENCE = 0.75
-"""Of the loud slots sent, how many must be heard again."""
-_LEAST_SLOTS = 8
-_MATCHES = ((40, 0.66), (20, 0.74), (_LEAST_SLOTS, 0.82))
-"""From how much likeness on so many slots are an echo: the fewer, the more alike. Voices that speak by
-chance at once reach 0.5, seldom 0.7."""
-_UNLIKE = 0.5
-_CLEAN_WINDOWS = 16
-"""So many windows of a caller's voice that are nothing like ours, soon after ours: this leg has no echo."""
+_LEAST_SLOTS = 20
+_SURE_LIKENESS = 0.78
+"""From how much likeness at some delay on one look the leg echoes. Voices that speak by chance at once reach
+0.45 in one of twenty looks, 0.53 in one of a hundred."""
+_LASTING_LIKENESS = 0.42
+"""And from how much on average, at one and the same delay."""
+_LASTING_STEP = 0.07
+_LOST_LIKENESS = 0.2
+"""What is still that much alike on average keeps the leg's delay."""
 
-_EXCESS_DB = 9.0
+_LOOKS_AGAIN_WINDOWS = 3
+"""A known delay is looked for again only so often."""
+
+_ALIKE_SLOTS = 40
+_ALIKE = 0.6
+"""What of late was so much like ours is, even where it is louder than expected."""
+_MOST_EXCESS_SHARE = 0.6
+_REVERBERATION_DB = 0.5
+"""By which an echo fades in a slot, at the slowest."""
+_EXCESS_DB = 8.0
 """What is louder than predicted by this much is not the echo."""
-_LEAST_EXCESS_SHARE = 0.35
+_LEAST_EXCESS_SHARE = 0.3
 """If that is so of this share of what is heard, somebody speaks."""
-_NOW_SLOTS = 5
-_GAIN_STEP = 0.2
-
-
-class Leg(Enum):
-    UNKNOWN = "nobody knows yet whether it echoes"
-    ECHOING = "it echoes, with known delay and gains"
-    CLEAN = "it does not"
+_NOW_SLOTS = 6
+_GAIN_QUANTILE = 0.7
+_GAIN_STEP_DB = 0.6
 
 
 @dataclass(slots=True)
@@ -75,98 +81,118 @@ class _Sent:
 
 @dataclass(slots=True)
 class EchoGuard:
-    """One call's. Costs next to nothing until both sides are loud, and on a leg without echo soon nothing."""
+    """One call's. Costs next to nothing until both sides are loud."""
 
-    leg: Leg = Leg.UNKNOWN
     _sent: deque[_Sent] = field(default_factory=deque)
     _heard: deque[Audio] = field(default_factory=lambda: deque(maxlen=_HEARD_WINDOWS))
-    _delay_slots: int = 0
-    _gain_db: Levels = field(default_factory=lambda: np.zeros(len(_EDGES_HZ) - 1, np.float32))
-    _own: bool = False
-    _unlike_windows: int = 0
+    _windows: int = 0
+    _began_s: float = float("inf")
+    """When the first window would have begun, had all come as soon as the soonest."""
+    _lasting: npt.NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros(len(_DELAYS_SLOTS), np.float32)
+    )
+    """The likeness at each delay, on average of late."""
+    _delay_slots: int | None = None
+    _gain_db: Levels = field(default_factory=lambda: np.zeros(_BANDS, np.float32))
 
     @property
-    def hears_itself(self) -> bool:
-        """Whether the last window was the assistant's own voice."""
-        return self._own
+    def echoes(self) -> bool:
+        """Whether the assistant's voice is known to come back."""
+        return self._delay_slots is not None
 
     def send(self, frame: Audio, at_s: float) -> None:
         """A frame goes out at this time."""
-        if self.leg is Leg.CLEAN or not frame.samples.any():
-            return
-        self._sent.append(_Sent(at_s, frame))
-        while self._sent[0].at_s < at_s - _SENT_S:
-            self._sent.popleft()
+        if frame.samples.any():
+            self._sent.append(_Sent(at_s, frame))
+        self._forget(at_s)
 
     def hear(self, window: Audio, at_s: float, *, loud: bool) -> bool:
         """A window has come in at this time. Returns whether it is the assistant's own voice.
 
         Args:
-            window: of the caller's audio, 16 kHz.
+            window: of the caller's audio, 16 kHz, one VAD window.
             at_s: when its last sample came.
             loud: whether it matters: windows that are no speech anyway are only kept for comparison.
         """
-        self._own = False
-        if self.leg is Leg.CLEAN:
-            return False
         self._heard.append(window)
-        while self._sent and self._sent[0].at_s < at_s - _SENT_S:
-            self._sent.popleft()
-        if loud and self._sent:
-            heard = _levels(
-                _power(np.concatenate([part.as_float32() for part in self._heard]), window.rate_hz)
-            )
-            sent = self._sent_levels(at_s, len(heard) + _LONGEST_DELAY_SLOTS + _TOLERANCE_SLOTS)
-            self._own = self._is_own(heard, sent)
-        return self._own
-
-    def _is_own(self, heard: Levels, sent: Levels) -> bool:
-        if self.leg is Leg.ECHOING:
-            delayed = _delayed(sent, self._delay_slots, len(heard), _TOLERANCE_SLOTS)
-            if _presence(heard, delayed) >= _LEAST_PRESENCE:
-                return self._predicted(heard, delayed)
-            # It was loud and did not come back: the leg has changed, or was mistaken.
-            self.leg = Leg.UNKNOWN
-        likeness, delay_slots, slots = _best_match(heard, sent)
-        if any(slots >= least and likeness >= enough for least, enough in _MATCHES):
-            self.leg, self._delay_slots, self._unlike_windows = Leg.ECHOING, delay_slots, 0
-            self._learn(heard, _delayed(sent, delay_slots, len(heard)), 1.0)
-            return True
-        if slots >= _LEAST_SLOTS and likeness < _UNLIKE:
-            self._unlike_windows += 1
-        if self._unlike_windows >= _CLEAN_WINDOWS:
-            self.leg = Leg.CLEAN
-            self._sent.clear()
-            self._heard.clear()
-        return False
-
-    def _predicted(self, heard: Levels, delayed: Levels) -> bool:
-        """Whether what is heard now is the echo that the leg's gains predict, and no more."""
-        now, expected = heard[-_NOW_SLOTS:], delayed[-_NOW_SLOTS:] + self._gain_db
-        audible = now > max(_FLOOR_DB + 6.0, float(now.max()) - _QUIET_DB)
-        if not audible.any():
+        ends_s = self._on_a_steady_clock(at_s)
+        self._forget(at_s)
+        if not loud or not self._sent:
             return False
-        excess = (now > np.maximum(expected, _FLOOR_DB) + _EXCESS_DB) & audible
-        own = bool(excess.sum() < _LEAST_EXCESS_SHARE * audible.sum())
+        samples = np.concatenate([part.as_float32() for part in self._heard])
+        heard = _levels(_power(samples, window.rate_hz))
+        sent = self._sent_levels(ends_s)
+        if self._delay_slots is None or self._windows % _LOOKS_AGAIN_WINDOWS == 0:
+            self._compare(heard, sent)
+        return self._delay_slots is not None and self._is_own(heard, sent, self._delay_slots)
+
+    def _on_a_steady_clock(self, at_s: float) -> float:
+        """When the window ended by the count of samples: packets are late, never early."""
+        began_s = at_s - self._windows * _WINDOW_S
+        if began_s > self._began_s + 0.15:
+            # Audio is missing.
+            self._began_s = began_s
+        self._began_s = min(began_s, self._began_s + 1e-4)
+        self._windows += 1
+        return self._began_s + (self._windows - 1) * _WINDOW_S
+
+    def _compare(self, heard: Levels, sent: Levels) -> None:
+        """Looks for a delay at which the caller's side is like ours."""
+        likeness = _likeness(heard, sent)
+        if likeness is None:
+            return
+        self._lasting += _LASTING_STEP * (likeness - self._lasting)
+        around = np.convolve(np.pad(self._lasting, 1, mode="edge"), (1 / 3, 1 / 3, 1 / 3), mode="valid")
+        best, lasting = int(np.argmax(likeness)), int(np.argmax(around))
+        if around[lasting] >= _LASTING_LIKENESS:
+            found = lasting
+        elif likeness[best] >= _SURE_LIKENESS:
+            found = best
+        elif self._delay_slots is not None and around[self._delay_slots] < _LOST_LIKENESS:
+            self._delay_slots = None
+            return
+        else:
+            return
+        if self._delay_slots is None or abs(found - self._delay_slots) > _TOLERANCE_SLOTS:
+            self._delay_slots = found
+            self._gain_db = _gains_db(heard, _delayed(sent, found, len(heard)))
+
+    def _is_own(self, heard: Levels, sent: Levels, delay_slots: int) -> bool:
+        """Whether what is heard now is the echo that the leg's gains predict, and no more."""
+        delayed = _delayed(sent, delay_slots, len(heard))
+        expected = _reverberant(delayed + self._gain_db)
+        now = heard[-_NOW_SLOTS:]
+        audible = now > max(
+            _FLOOR_DB + 6.0, float(heard.max()) - _QUIET_DB - 10, float(now.max()) - _QUIET_DB
+        )
+        excess = (now > expected[-_NOW_SLOTS:] + _EXCESS_DB) & audible
+        share = excess.sum() / max(1, audible.sum())
+        own = bool(
+            share < _LEAST_EXCESS_SHARE
+            or (
+                share < _MOST_EXCESS_SHARE
+                and _alike(heard[-_ALIKE_SLOTS:], expected[-_ALIKE_SLOTS:]) >= _ALIKE
+            )
+        )
         if own:
-            self._learn(heard[-_NOW_SLOTS:], delayed[-_NOW_SLOTS:], _GAIN_STEP)
+            over = (now - expected[-_NOW_SLOTS:])[-3:]
+            direct = (delayed[-3:, :] + self._gain_db > expected[-3:] - 3) & audible[-3:]
+            step = np.where(over > 0, _GAIN_QUANTILE, _GAIN_QUANTILE - 1) * direct
+            self._gain_db = self._gain_db + _GAIN_STEP_DB * step.sum(axis=0)
         return own
 
-    def _learn(self, heard: Levels, delayed: Levels, step: float) -> None:
-        """Takes over the bands' gains, as far as they can be heard."""
-        audible = (heard > _FLOOR_DB + 6.0) & (delayed > _FLOOR_DB + 6.0)
-        gain_db = np.where(audible, heard - delayed, np.nan)
-        known = audible.any(axis=0)
-        self._gain_db[known] += step * (np.nanmedian(gain_db[:, known], axis=0) - self._gain_db[known])
+    def _forget(self, now_s: float) -> None:
+        while self._sent and self._sent[0].at_s < now_s - _SENT_S:
+            self._sent.popleft()
 
-    def _sent_levels(self, now_s: float, slots: int) -> Levels:
+    def _sent_levels(self, now_s: float) -> Levels:
         """What was sent up to now."""
-        power = np.zeros((slots, len(self._gain_db)), np.float32)
+        power = np.zeros((_SENT_SLOTS, _BANDS), np.float32)
         for sent in self._sent:
             if sent.power is None:
                 sent.power = _power(sent.frame.as_float32(), sent.frame.rate_hz)
-            start = slots + round((sent.at_s - now_s) / SLOT_S)
-            end = min(slots, start + len(sent.power))
+            start = _SENT_SLOTS + round((sent.at_s - now_s) / SLOT_S)
+            end = min(_SENT_SLOTS, start + len(sent.power))
             if start >= 0:
                 power[start:end] = sent.power[: end - start]
         return _levels(power)
@@ -190,53 +216,55 @@ def _levels(power: Power) -> Levels:
     return levels
 
 
-def _delayed(sent: Levels, delay_slots: int, slots: int, tolerance_slots: int = 0) -> Levels:
-    """What was sent so long ago; the loudest of it, where the delay is not quite certain."""
-    ends = [len(sent) - delay_slots - off for off in range(-tolerance_slots, tolerance_slots + 1)]
-    parts = [sent[max(0, end - slots) : end] for end in ends if slots <= end <= len(sent)]
-    loudest: Levels = np.maximum.reduce(parts)
+def _delayed(sent: Levels, delay_slots: int, slots: int) -> Levels:
+    """What was sent so long ago, for each slot that is heard; the loudest of it nearby."""
+    ends = [len(sent) - max(0, delay_slots + off) for off in range(-_TOLERANCE_SLOTS, _TOLERANCE_SLOTS + 1)]
+    loudest: Levels = np.maximum.reduce([sent[end - slots : end] for end in ends])
     return loudest
 
 
-def _loud(levels: Levels, below_db: float) -> npt.NDArray[np.bool_]:
-    """The slots that are louder than so many dB below the loudest, and than nothing."""
-    strongest = levels.max(axis=1)
-    return np.asarray(strongest > max(_FLOOR_DB + 10.0, float(strongest.max()) - below_db))
+def _reverberant(direct: Levels) -> Levels:
+    """The direct sound and its fading."""
+    fading = np.arange(len(direct), dtype=np.float32)[:, None] * np.float32(_REVERBERATION_DB)
+    reverberant: Levels = np.maximum.accumulate(direct + fading, axis=0) - fading
+    return reverberant
 
 
-def _presence(heard: Levels, delayed: Levels) -> float:
-    """How much of what was loud when it was sent is heard again; 1 where nothing was loud."""
-    expected = _loud(delayed, _LOUD_DB)
-    return float(_loud(heard, _QUIET_DB)[expected].mean()) if expected.any() else 1.0
+def _gains_db(heard: Levels, delayed: Levels) -> Levels:
+    """By how much each band comes back louder or weaker, where it can be heard."""
+    audible = (heard > _FLOOR_DB + 6.0) & (delayed > _FLOOR_DB + 15.0) & (delayed > delayed.max() - 30)
+    gain_db = np.where(audible, heard - delayed, np.nan)
+    known = audible.sum(axis=0) >= 3
+    gains = np.full(_BANDS, -20.0, np.float32)
+    if known.any():
+        gains[known] = np.nanquantile(gain_db[:, known], _GAIN_QUANTILE, axis=0)
+        gains[~known] = gains[known].min()
+    return gains
 
 
-def _best_match(heard: Levels, sent: Levels) -> tuple[float, int, int]:
-    """The likeness to what was sent, at which delay, and on how many slots they were compared."""
-    loud = np.flatnonzero(_loud(heard, _QUIET_DB))
+def _alike(heard: Levels, expected: Levels) -> float:
+    """The likeness of what was heard to what was expected, 0 where too little of it is loud."""
+    strongest = heard.max(axis=1)
+    loud = strongest > max(_FLOOR_DB + 10.0, float(strongest.max()) - _QUIET_DB)
+    if loud.sum() < _LEAST_SLOTS:
+        return 0.0
+    ours, theirs = _fine_structure(expected[None, loud]), _fine_structure(heard[None, loud])
+    return float(np.sum(ours * theirs) / (np.sqrt(np.sum(ours**2) * np.sum(theirs**2)) + 1e-6))
+
+
+def _likeness(heard: Levels, sent: Levels) -> npt.NDArray[np.float32] | None:
+    """How alike the two are in their fine structure, at each delay; None where too little is loud."""
+    strongest = heard.max(axis=1)
+    loud = np.flatnonzero(strongest > max(_FLOOR_DB + 10.0, float(strongest.max()) - _QUIET_DB))
     if len(loud) < _LEAST_SLOTS:
-        return 0.0, 0, len(loud)
-    delays_slots = np.arange(_LONGEST_DELAY_SLOTS + 1)
-    start = len(sent) - len(heard)
-    expected = _windows(_loud(sent, _LOUD_DB), start - delays_slots, len(heard))
-    heard_again = expected & _loud(heard, _QUIET_DB)
-    presence = heard_again.sum(axis=1) / np.maximum(1, expected.sum(axis=1))
-    both = _windows(_loud(sent, _QUIET_DB), start - delays_slots, len(heard))[:, loud].mean(axis=1) > 0.5
-    possible = np.flatnonzero((presence >= _LEAST_PRESENCE) & both)
-    if not len(possible):
-        return 0.0, 0, len(loud)
-    others = _fine_structure(sent[(start - possible)[:, None] + loud])
-    fine = _fine_structure(heard[loud][None])
-    scale = np.sqrt(np.sum(fine**2) * np.sum(others**2, axis=(1, 2))) + 1e-9
-    likeness = np.sum(fine * others, axis=(1, 2)) / scale
-    best = int(np.argmax(likeness))
-    return float(likeness[best]), int(possible[best]), len(loud)
-
-
-def _windows(
-    flags: npt.NDArray[np.bool_], starts: npt.NDArray[np.intp], length: int
-) -> npt.NDArray[np.bool_]:
-    """The parts of this length from each of these slots on, one a row."""
-    return np.asarray(flags[starts[:, None] + np.arange(length)])
+        return None
+    starts = len(sent) - len(heard) - _DELAYS_SLOTS
+    others = sent[starts[:, None] + loud]
+    both = (others.max(axis=2) > _FLOOR_DB + 20.0).mean(axis=1) > 0.5
+    ours, theirs = _fine_structure(others), _fine_structure(heard[loud][None])
+    scale = np.sqrt(np.sum(theirs**2) * np.sum(ours**2, axis=(1, 2))) + 1e-6
+    likeness = np.where(both, np.sum(theirs * ours, axis=(1, 2)) / scale, 0.0)
+    return likeness.astype(np.float32)
 
 
 def _fine_structure(levels: Levels) -> Levels:

@@ -208,6 +208,8 @@ class Listening:
                 self._feed(VoiceStarted(loop_time_s()))
             return
         probability = await self._vad.push(window)
+        if self._listener.is_own_voice(window, probability):
+            probability = 0.0
         self._note(self._gate.push(probability))
         self._listener.window_heard(window, probability)
         await self._tell_changes()

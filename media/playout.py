@@ -115,6 +115,8 @@ class Playout:
         self._room = asyncio.Event()
         self._changed = asyncio.Event()
         self.pacer = Pacer(FRAME_SAMPLES, PLAYOUT_RATE_HZ)
+        self.sent_to: Callable[[Audio, float], None] | None = None
+        """Is told of each frame that is handed out, and when."""
 
     def open(self, response_id: str) -> None:
         """A response will be heard after those that were opened before it."""
@@ -211,7 +213,10 @@ class Playout:
         catching up in a burst, and the position shows the gap. Silence where there is nothing to say.
         """
         position = await self.pacer.next_position()
-        return Audio(self._pull(), PLAYOUT_RATE_HZ), position
+        frame = Audio(self._pull(), PLAYOUT_RATE_HZ)
+        if self.sent_to is not None:
+            self.sent_to(frame, loop_time_s())
+        return frame, position
 
     async def until_sound(self, limit_s: float) -> None:
         """Returns once there is sound to hand out, or after so long; the next frame is due at once then.

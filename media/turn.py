@@ -91,6 +91,9 @@ class TurnListener(Protocol):
     def voice_heard(self, speech_s: float) -> None:
         """A turn's speech has gone on for this long without a pause. Comes with every window of it."""
 
+    def is_own_voice(self, window: Audio, probability: float) -> bool:
+        """Whether the next 32 ms, with their P(speech), are the assistant's own voice: no speech, then."""
+
     def window_heard(self, window: Audio, probability: float) -> None:
         """The next 32 ms and their P(speech). Whether they belong to a turn may still be held back."""
 

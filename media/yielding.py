@@ -91,6 +91,10 @@ class Yielding:
     def state(self) -> OverlapState:
         return self._floor.state
 
+    def hints(self, probability: float) -> bool:
+        """Whether a window of this P(speech) may be speech."""
+        return probability >= HINT_SHARE * self._listening.threshold
+
     def hear(self, window: Audio, probability: float, *, interrupts: bool) -> None:
         """The next window of the caller's audio.
 
@@ -102,7 +106,7 @@ class Yielding:
         """
         self._recent.append((window, probability))
         self._interrupts = interrupts
-        hint = self._hints(probability)
+        hint = self.hints(probability)
         if self.state is OverlapState.CLEAR:
             if hint and self._speaking.audible and not self._listening.speaking:
                 self._suspect()
@@ -134,18 +138,15 @@ class Yielding:
 
     def _suspect(self) -> None:
         """It began where the run of windows did that the assistant's first sound may have come into."""
-        run = takewhile(self._hints, (probability for _, probability in reversed(self._recent)))
+        run = takewhile(self.hints, (probability for _, probability in reversed(self._recent)))
         self._sound, self._since_onset = OverlapSound(), 0
         for probability in reversed(list(run)):
             self._add(probability)
         self._feed(SoundHinted(loop_time_s()))
 
-    def _hints(self, probability: float) -> bool:
-        return probability >= HINT_SHARE * self._listening.threshold
-
     def _add(self, probability: float) -> None:
         speech = probability >= self._listening.threshold
-        self._sound.add(WINDOW_S, speech=speech, hint=self._hints(probability))
+        self._sound.add(WINDOW_S, speech=speech, hint=self.hints(probability))
         if speech or self._since_onset:
             self._since_onset += 1
 

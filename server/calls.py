@@ -14,6 +14,7 @@ from media.errors import ConfigError, ServerFull
 from media.events import CallEvent
 from media.items import new_id
 from media.session import SessionConfig
+from media.yielding import OverlapJudge
 from server.config import Config
 from server.engines import EngineSet
 from server.logs import current_call, set_level
@@ -53,7 +54,7 @@ class Slot:
             notify(event)
 
         settings = self._calls.config.conversation_settings()
-        return Conversation(self._calls.engines, settings, session, count_and_tell)
+        return Conversation(self._calls.engines, settings, session, count_and_tell, self._calls.overlap_judge)
 
     def start(self, main: Coroutine[Any, Any, None], hang_up: Callable[[], None]) -> None:
         """Runs the call in the server's task group. If the server stopped since, the call ends at once."""
@@ -105,14 +106,21 @@ class Calls:
         engine_set: the engines; nobody is admitted before they are ready.
         runtime: the configuration and what was changed since.
         metrics: told of every call and all that happens in it.
+        overlap_judge: what callers' sounds over the assistant's voice are; None: any speech interrupts.
     """
 
     def __init__(
-        self, tasks: asyncio.TaskGroup, engine_set: EngineSet, runtime: RuntimeSettings, metrics: Metrics
+        self,
+        tasks: asyncio.TaskGroup,
+        engine_set: EngineSet,
+        runtime: RuntimeSettings,
+        metrics: Metrics,
+        overlap_judge: OverlapJudge | None = None,
     ) -> None:
         self.tasks = tasks
         self.engines = engine_set.engines
         self.metrics = metrics
+        self.overlap_judge = overlap_judge
         self._engine_set = engine_set
         self._runtime = runtime
         self._slots: dict[str, Slot] = {}

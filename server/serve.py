@@ -14,6 +14,7 @@ from yarl import URL
 from media.clock import thread_time_s
 from media.engines.protocols import Engines
 from media.errors import VoxtralKokoroError
+from media.overlap import OverlapClassifier
 from server.app import listening, page_app
 from server.calls import Calls
 from server.config import Config
@@ -61,7 +62,7 @@ def serve(config: Config, process: EngineProcess | None) -> None:
 
     Raises:
         ConfigError: the configuration cannot be followed: a port is in use, a certificate is unreadable.
-        EngineError: an engine does not start.
+        EngineError: an engine does not start, or the overlap classifier's weights are damaged.
         VoiceUnavailable: the configured voice cannot speak here.
     """
     began_s = thread_time_s()
@@ -116,7 +117,7 @@ async def _listening_server(
     metrics = Metrics(
         clock=asyncio.get_running_loop().time, latency_window_turns=config.performance.latency_window_turns
     )
-    calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics)
+    calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics, OverlapClassifier())
     tls = tls_context(settings)
     async with (
         ResourceSampler(

@@ -32,6 +32,8 @@ class VirtualCall:
     """It ends when the call does."""
     events: list[tuple[float, CallEvent]] = field(default_factory=list)
     levels: list[tuple[float, float]] = field(default_factory=list)
+    frames: list[Audio] = field(default_factory=list)
+    """The frames themselves, one every 20 ms."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def note(self, event: CallEvent) -> None:
@@ -107,6 +109,7 @@ async def virtual_call(
         while True:
             frame, _ = await conversation.playout.next_frame()
             call.levels.append((loop_time_s(), frame.level_dbfs()))
+            call.frames.append(frame)
 
     async with asyncio.TaskGroup() as tasks:
         hearing = tasks.create_task(hear())
