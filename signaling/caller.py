@@ -7,12 +7,14 @@ packet and each event arrived, so that latency is known where it counts: at the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import aiohttp
+import numpy as np
+import numpy.typing as npt
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
@@ -183,6 +185,10 @@ class Caller:
         """
         self._require_standing()
         return await self._microphone.say(audio)
+
+    def speak_in(self, room: Callable[[float], npt.NDArray[np.int16]]) -> None:
+        """From now on the microphone picks this up, too: for each frame's time, 20 ms at 48 kHz."""
+        self._microphone.room = room
 
     def hush(self) -> None:
         """Breaks off what is being said."""

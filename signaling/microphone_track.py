@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -43,6 +44,8 @@ class MicrophoneTrack(MediaStreamTrack):
         self._frames = 0
         self._encoder = opus_encoder(OpusSettings())
         self.muted = False
+        self.room: Callable[[float], npt.NDArray[np.int16]] | None = None
+        """What else it picks up in the frame that is due at this time: 48 kHz."""
 
     async def say(self, audio: Audio) -> float:
         """Says it after what is being said already.
@@ -77,7 +80,10 @@ class MicrophoneTrack(MediaStreamTrack):
         due_s = self._started_s + self._frames * FRAME_S
         if due_s > now_s:
             await asyncio.sleep(due_s - now_s)
-        packet = Packet(self._encoder.encode(self._next_samples()))
+        samples = self._next_samples()
+        if self.room is not None and not self.muted:
+            samples = np.clip(samples.astype(np.int32) + self.room(due_s), -32768, 32767).astype(np.int16)
+        packet = Packet(self._encoder.encode(samples))
         packet.pts = self._frames * FRAME_SAMPLES
         packet.time_base = _TIME_BASE
         self._frames += 1

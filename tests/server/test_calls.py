@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from media.audio import Audio
 from media.errors import ConfigError, EngineError, ServerFull
 from media.events import CallEvent, ResponseDone
 from media.items import Item, Part
+from media.overlap import OverlapScores
+from media.yielding import OverlapJudge
 from server.calls import Calls
 from server.config import Config
 from server.engines import EngineSet
@@ -20,11 +23,13 @@ from server.metrics import Metrics
 from server.runtime_settings import RuntimeSettings
 from server.warm_up import WarmUp
 from tests import virtual_time
-from tests.scripted import ScriptedEngines
+from tests.scripted import ScriptedEngines, speech
 
 
 @asynccontextmanager
-async def hosting(settings: dict[str, Any] | None = None, *, ready: bool = True) -> AsyncIterator[Calls]:
+async def hosting(
+    settings: dict[str, Any] | None = None, *, ready: bool = True, judge: OverlapJudge | None = None
+) -> AsyncIterator[Calls]:
     config = Config.model_validate(settings or {"server": {"max_calls": 2}})
     engines = ScriptedEngines().engines()
     warm_up = WarmUp(engines, voice="af_heart", instructions="Be kind.", language="en")
@@ -33,7 +38,7 @@ async def hosting(settings: dict[str, Any] | None = None, *, ready: bool = True)
         await engine_set.start()
     metrics = Metrics(clock=asyncio.get_running_loop().time)
     async with asyncio.TaskGroup() as tasks:
-        yield Calls(tasks, engine_set, RuntimeSettings(config), metrics)
+        yield Calls(tasks, engine_set, RuntimeSettings(config), metrics, judge)
     await engine_set.close()
 
 
@@ -273,3 +278,42 @@ def test_a_conversation_is_heard_by_the_metrics_and_not_by_the_log(caplog: pytes
     assert not [record for record in caplog.records if "swordfish" in str(vars(record))]
     assert not [record for record in caplog.records if "Hello there" in str(vars(record))]
     assert [record for record in caplog.records if record.message == "call ended"]
+
+
+class CountingJudge:
+    """Takes every sound for a noise."""
+
+    def __init__(self) -> None:
+        self.judged = 0
+
+    def judge(self, sound: Audio, speech: Sequence[float], /) -> OverlapScores:
+        self.judged += 1
+        return OverlapScores(interruption=0.0, backchannel=0.0, noise=1.0)
+
+
+@pytest.mark.parametrize("classify", [True, False])
+def test_calls_judge_sounds_over_the_assistants_voice_if_they_are_to(classify: bool) -> None:
+    judge = CountingJudge()
+
+    async def main(calls: Calls) -> None:
+        slot = calls.admit()
+        conversation = slot.conversation(calls.session_defaults(), lambda event: None)
+
+        async def hear() -> None:
+            while True:
+                await conversation.playout.next_frame()
+
+        async with asyncio.TaskGroup() as tasks:
+            hearing = tasks.create_task(hear())
+            running = tasks.create_task(conversation.run())
+            await asyncio.sleep(0.5)
+            for _ in range(20):
+                conversation.hear(speech(0.02))
+                await asyncio.sleep(0.02)
+            assert bool(judge.judged) == classify
+            conversation.close()
+            await running
+            hearing.cancel()
+        slot.release()
+
+    run(main, settings={"interruption": {"classify": classify}}, judge=judge)

@@ -8,14 +8,17 @@ import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from media import overlap
 from media.errors import ConfigError, EngineError
 from media.events import TurnMeasured
 from media.latency import Stage, TurnLatency
+from media.overlap import OverlapClassifier
 from server.config import Config
 from server.machine_names import machine_names
 from server.serve import Server, invitation, running_server
@@ -272,6 +275,24 @@ def test_an_engine_that_does_not_start_stops_the_server() -> None:
         assert not scripted.llm.started
 
     asyncio.run(main())
+
+
+def test_calls_are_given_the_overlap_classifier() -> None:
+    async def main() -> None:
+        async with probed(config()) as (server, _client):
+            assert isinstance(server.calls.overlap_judge, OverlapClassifier)
+
+    asyncio.run(main())
+
+
+def test_damaged_weights_of_the_overlap_classifier_stop_the_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "overlap.npz"
+    damaged.write_bytes(b"no weights")
+    monkeypatch.setattr(overlap, "WEIGHTS_FILE", damaged)
+    with pytest.raises(EngineError, match=r"overlap\.npz is damaged"):
+        asyncio.run(serve_until_it_fails(ScriptedEngines()))
 
 
 def test_stopping_waits_for_a_call_and_then_closes_everything() -> None:

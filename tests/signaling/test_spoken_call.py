@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from scripted_call import serving
 from media.audio import Audio, concatenate, silence
 from media.conversation import Conversation, ConversationSettings
 from media.events import CallEvent
+from media.overlap import OverlapScores
 from media.session import SessionConfig
 from signaling.caller import Caller, CallerOptions
 
@@ -27,9 +28,22 @@ def question(duration_s: float = 1.2) -> Audio:
     return concatenate([tone, silence(2.0, RATE_HZ)], RATE_HZ)
 
 
-def talk(test: Callable[[Caller], Any], engines: ScriptedEngines, **session: Any) -> None:
+class PatientJudge:
+    """What is speech for 160 ms is an interruption."""
+
+    def judge(self, sound: Audio, speech: Sequence[float], /) -> OverlapScores:
+        interruption = 1.0 if sum(probability > 0.5 for probability in speech) >= 5 else 0.3
+        return OverlapScores(interruption, 0.0, 1.0 - interruption)
+
+
+def talk(
+    test: Callable[[Caller], Any],
+    engines: ScriptedEngines,
+    judge: PatientJudge | None = None,
+    **session: Any,
+) -> None:
     def converse(config: SessionConfig, notify: Callable[[CallEvent], None]) -> Conversation:
-        return Conversation(engines.engines(), ConversationSettings(), config, notify)
+        return Conversation(engines.engines(), ConversationSettings(), config, notify, judge)
 
     async def main() -> None:
         async with asyncio.timeout(30), serving(converse=converse) as server:
@@ -144,3 +158,28 @@ def test_an_unknown_voice_is_named_in_the_error() -> None:
         assert error["event_id"] == "e1"
 
     talk(test, ScriptedEngines(), greeting="")
+
+
+def test_a_client_that_stops_at_speech_started_is_told_only_of_interruptions() -> None:
+    """Of one that is decided, and dated back to where it began; of a short sound before it, not at all."""
+    story = "One two three four five six seven. Eight nine ten eleven twelve thirteen. And that is all."
+    engines = ScriptedEngines(
+        stt=ScriptedStt(says=("go on", "stop")), llm=ScriptedLlm(replies=(story, "Yes."))
+    )
+    started = "input_audio_buffer.speech_started"
+
+    async def test(caller: Caller) -> None:
+        asked_s = await caller.say(question()) - 1.2
+        await caller.next_event("output_audio_buffer.started")
+        await asyncio.sleep(0.5)
+        await caller.say(question(0.12))
+        await asyncio.sleep(0.6)
+        assert [event.type for event in caller.events].count(started) == 1
+        interrupted_s = await caller.say(question(0.8)) - 0.8
+        await caller.next_event("output_audio_buffer.cleared")
+        first, second = (received for received in caller.events if received.type == started)
+        assert 0.15 < second.at_s - interrupted_s < 0.5, "it is told once it is decided"
+        apart_ms = second.event["audio_start_ms"] - first.event["audio_start_ms"]
+        assert apart_ms == pytest.approx(1000 * (interrupted_s - asked_s), abs=70)
+
+    talk(test, engines, PatientJudge(), greeting="")
