@@ -265,16 +265,16 @@ def yielded(example: Example, probabilities: Floats) -> Yielded:
         sound.add(WINDOW_S, speech=speech, hint=bool(probability >= HINT_SHARE * THRESHOLD))
         run = run + 1 if speech else 0
         confirmed = confirmed or run >= CONFIRMING_WINDOWS
+        sound.counts = confirmed
         if index + 1 < HEARD_WINDOWS[0]:
             continue
         if tolerated and sound.faded:
             return Yielded(None)
         nearest = int(np.searchsorted(HEARD_WINDOWS, index + 1, side="right")) - 1
         found = verdict(sound, float(probabilities[nearest, 0]), settings, tolerated=tolerated)
-        if found is Verdict.INTERRUPTION and confirmed:
+        if found is Verdict.INTERRUPTION:
             return Yielded((index + 1) * WINDOW_S)
-        undecided = found is not Verdict.HARMLESS and not (sound.ended or sound.length_s >= settings.decide_s)
-        tolerated = tolerated or not undecided
+        tolerated = tolerated or found is Verdict.HARMLESS
     return Yielded(None)
 
 
