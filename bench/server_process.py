@@ -66,7 +66,14 @@ class RunningServer:
 
     def status(self) -> dict[str, Any]:
         """What `/status` says."""
-        with urllib.request.urlopen(f"{self.health_url}/status", timeout=5) as response:
+        return self._document("status")
+
+    def metrics(self) -> dict[str, Any]:
+        """What `/speech-to-speech/metrics` says of all calls so far."""
+        return self._document("speech-to-speech/metrics")
+
+    def _document(self, path: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.health_url}/{path}", timeout=5) as response:
             document: dict[str, Any] = json.load(response)
         return document
 

@@ -88,8 +88,6 @@ class Conversation:
         """Turns with words that no prompt has held yet, or whose reply was stopped unheard; by item."""
         self._answer_early = settings.turn_taking.answer_early
         self._draft: Draft | None = None
-        self._settled_words = ""
-        """Of the turn that the caller is speaking."""
         self._session = self._checked(session)
         self._inbox = AudioInbox(settings.audio.input_backlog_s)
         self._listening = Listening(
@@ -266,7 +264,6 @@ class Conversation:
 
     def turn_started(self, turn: Turn) -> None:
         self._drop_draft()
-        self._settled_words = ""
         if self._session.turn_detection is not None:
             self._notify(SpeechStarted(turn.item_id, turn.start_ms))
 
@@ -285,10 +282,11 @@ class Conversation:
     def audio_stalled(self) -> None:
         self._yielding.stall()
 
-    def turn_words(self, turn: Turn, delta: str) -> None:
-        self._notify(TranscriptDelta(turn.item_id, delta))
-        self._settled_words += delta
-        self._read_ahead(Item(turn.item_id, "user", (Part("input_audio", self._settled_words),)))
+    def turn_words(self, turn: Turn, delta: str, text: str) -> None:
+        if delta:
+            self._notify(TranscriptDelta(turn.item_id, delta))
+        # The latest words, settled or not: settled ones may begin with what was misheard at first.
+        self._read_ahead(Item(turn.item_id, "user", (Part("input_audio", text),)))
 
     def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
         detection = self._session.turn_detection

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
 from typing import assert_never
 
 from media.audio import SPEECH_RATE_HZ, Audio
@@ -136,7 +135,8 @@ class Listening:
         """
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                async for window in self._windows():
+                while True:
+                    window = await self._inbox.window()
                     if window is None:
                         self._note(self._gate.force_pause())
                         self._listener.audio_stalled()
@@ -178,11 +178,6 @@ class Listening:
         self._speech_end_sample = None
 
     # Hearing
-
-    async def _windows(self) -> AsyncIterator[Audio | None]:
-        """The caller's audio in windows; None each time that it stalls."""
-        while True:
-            yield await self._inbox.window()
 
     async def _hear(self, window: Audio) -> None:
         if self._turn is None:
@@ -385,8 +380,8 @@ class Listening:
         """Lets the session work while the caller speaks, and tells the words that settle."""
         try:
             async for transcript in turn.session.partials():
-                if delta := turn.words.push(transcript.text):
-                    self._listener.turn_words(turn, delta)
+                delta = turn.words.push(transcript.text)
+                self._listener.turn_words(turn, delta, transcript.text)
         except EngineError as error:
             log.warning("interim transcription failed", extra={"error": str(error)})
 

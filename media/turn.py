@@ -69,8 +69,8 @@ class TurnListener(Protocol):
     def turn_started(self, turn: Turn) -> None:
         """Somebody speaks."""
 
-    def turn_words(self, turn: Turn, delta: str) -> None:
-        """More words of it have settled."""
+    def turn_words(self, turn: Turn, delta: str, text: str) -> None:
+        """What it seems to say so far, and what of that has settled since the last time (`delta`)."""
 
     def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
         """What was said up to a pause that may be its end."""

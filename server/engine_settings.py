@@ -58,8 +58,8 @@ class LlmSettings(WritingSettings):
         name: its model.
         context_tokens: conversation that one reply may look back on, for each of the parallel ones.
         parallel: replies under way at once; further ones wait.
-        threads: for all replies together; None takes `performance.threads` or, where that is 0, one less than
-            there are cores, counting up to 4, since llama.cpp's threads spin.
+        threads: for all replies together; None takes `performance.threads` or, where that is 0, one for each
+            core, up to 4; where they spin without end (not on Linux) one less.
     """
 
     engine: Literal["llama.cpp"] = "llama.cpp"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -175,12 +176,14 @@ def threads_of(own: int | None, config: Config) -> int:
     return own or config.performance.threads or min(_usable_cores(), _DEFAULT_THREADS_LIMIT)
 
 
-def _spinning_threads_of(own: int | None, config: Config) -> int:
-    """The same for an engine whose threads spin while they wait for each other: a core stays free of them.
+def _llm_threads_of(own: int | None, config: Config) -> int:
+    """The same for llama.cpp, whose threads wait for each other within every token.
 
-    llama.cpp's do. On two busy cores one thread makes 75 tokens a second, two make 3.
+    On Linux they are OpenMP's, and sleep soon (`server/environment.py`). Elsewhere they may spin without end:
+    a core stays free of them, since on two busy cores two such threads make 3 tokens a second, one makes 75.
     """
-    return own or config.performance.threads or max(1, threads_of(None, config) - 1)
+    spare = 0 if sys.platform == "linux" else 1
+    return own or config.performance.threads or max(1, threads_of(None, config) - spare)
 
 
 def _usable_cores() -> int:
@@ -254,7 +257,7 @@ def _llm(config: Config, store: ModelStore) -> LlmEngine:
 
             return LlamaCpp(
                 store.path(config.llm.name) / "SmolLM2-135M-Instruct.Q4_1.gguf",
-                threads=_spinning_threads_of(config.llm.threads, config),
+                threads=_llm_threads_of(config.llm.threads, config),
                 context_tokens=config.llm.context_tokens,
                 parallel=config.llm.parallel,
             )

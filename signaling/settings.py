@@ -142,7 +142,7 @@ class IceSettings(Section):
     advertised_addresses: tuple[AdvertisedAddress, ...] = ()
     gather_loopback: bool = True
     connect_timeout_s: float = Field(default=15.0, gt=0, le=120)
-    data_channel_wait_s: float = Field(default=2.0, ge=0, le=30)
+    data_channel_wait_s: float = Field(default=1.5, ge=0, le=30)
 
     @property
     def udp_port_range(self) -> range | None:

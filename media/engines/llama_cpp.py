@@ -25,7 +25,7 @@ from media.engines.signal_handlers import kept_signal_handlers
 from media.errors import EngineError
 
 _PROMPT_BATCH_TOKENS = 16
-"""Prompts are read in steps of so many tokens (some 0.2 s on one core). Between steps the other conversations
+"""Prompts are read in steps of so many tokens (0.1 s on one core). Between steps the other conversations
 get their next token, and an abandoned prompt is dropped; longer steps are hardly faster on a CPU."""
 
 _NO_PROMPT_CACHE = 0
@@ -43,9 +43,9 @@ class LlamaCpp:
 
     Args:
         model: a GGUF file with a chat template.
-        threads: for all replies together. Threads wait for each other within every token, spinning: give
-            them cores that are free. On two busy cores one thread makes 75 tokens a second, two make 3, and
-            read three a second of a prompt.
+        threads: for all replies together. They wait for each other within every token. More than one are a
+            gain only where they spin for microseconds, as `server/environment.py` sees to: where they spin
+            without end, two on two busy cores make 3 tokens a second, one makes 75.
         context_tokens: the longest conversation, its reply included.
         parallel: replies under way at once, and conversations whose prompt stays read; further ones wait, and
             take turns.

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from media.conversation import Conversation, ConversationSettings
 from media.events import DraftSettled, SpeechStopped, TranscriptCompleted
 from tests import virtual_time
 from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTurnEnd, quiet, speech
-from tests.virtual_call import virtual_call
+from tests.virtual_call import SESSION, VirtualCall, virtual_call
 
 WINDOW_S = 0.032
 
@@ -66,5 +72,26 @@ def test_the_turn_end_is_judged_when_a_pause_is_suspected() -> None:
             assert not engines.turn_end.judged
             await call.say(quiet(0.3))
             assert len(engines.turn_end.judged) == 1
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("waits_s", [0.1, 0.7, 1.5])
+def test_what_is_said_before_the_conversation_begins_is_heard_whole(waits_s: float) -> None:
+    async def main() -> None:
+        engines = quick_engines()
+        conversation = Conversation(
+            engines.engines(), ConversationSettings(), replace(SESSION, greeting=""), lambda _: None
+        )
+        call = VirtualCall(conversation)
+        async with asyncio.TaskGroup() as tasks:
+            said = tasks.create_task(call.say(speech(waits_s + 0.5), quiet(2.0)))
+            await asyncio.sleep(waits_s)
+            running = tasks.create_task(conversation.run())
+            await said
+            assert engines.stt.sessions[0].pushed_s == pytest.approx(waits_s + 0.5 + 0.13, abs=0.05)
+            assert [item.text for item in conversation.items if item.role == "user"] == ["hello"]
+            conversation.close()
+            await running
 
     virtual_time.run(main())

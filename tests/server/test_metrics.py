@@ -11,6 +11,7 @@ import pytest
 from media.audio import silence
 from media.events import (
     CallFault,
+    DraftSettled,
     InputCommitted,
     ItemTruncated,
     OutputAudioDelta,
@@ -48,6 +49,20 @@ def turn(*, endpoint: float = 300, stt: float = 120, llm: float = 60, tts: float
 
 def done(status: ResponseStatus, code: str | None = None) -> ResponseDone:
     return ResponseDone(Response("resp_1", "audio", status, error_code=code))
+
+
+def test_answers_begun_early_are_counted_with_what_they_cost() -> None:
+    metrics = Metrics(clock=Clock())
+    assert metrics.as_json(calls_active=0, uptime_s=1)["answers_begun_early"]["used_share"] is None
+    for used, engine_s in ((True, 0.3), (False, 0.1), (True, 0.25), (True, 0.05)):
+        metrics.observe(DraftSettled(used, engine_s))
+    assert metrics.as_json(calls_active=0, uptime_s=1)["answers_begun_early"] == {
+        "used": 3,
+        "dropped": 1,
+        "used_share": 0.75,
+        "gained_s": pytest.approx(0.6),
+        "in_vain_s": pytest.approx(0.1),
+    }
 
 
 def test_a_summary_of_a_hundred_measurements() -> None:
