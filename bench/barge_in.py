@@ -41,11 +41,12 @@ prepare_environment()
 import numpy as np  # noqa: E402
 
 from bench.barge_in_echo import EchoingRoom  # noqa: E402
-from bench.barge_in_events import KINDS, Event, EventKind, events_for  # noqa: E402
+from bench.barge_in_events import KINDS, LEAD_S, Event, EventKind, events_for  # noqa: E402
 from bench.calibration import Machine, calibrate  # noqa: E402
 from bench.history_check import HistoryCheck  # noqa: E402
 from bench.report import percentile  # noqa: E402
 from bench.server_process import server  # noqa: E402
+from media.audio import Audio  # noqa: E402
 from signaling.caller import Caller, CallerOptions  # noqa: E402
 from signaling.heard import FRAME_S, HeardFrame  # noqa: E402
 
@@ -169,8 +170,13 @@ async def _happens(caller: Caller, event: Event) -> float:
     """Lets the event happen. Returns the loop time of its onset."""
     if event.audio is None:
         return asyncio.get_running_loop().time()
-    end_s = await caller.say(event.audio)
-    return end_s - (event.speech_end_s - event.onset_s)
+    # The silence before it goes out as one with it, and its end is told: the sound begins there.
+    lead = event.audio.samples[: round(LEAD_S * event.audio.rate_hz)]
+    sound = event.audio.samples[len(lead) :]
+    async with asyncio.TaskGroup() as tasks:
+        silent = tasks.create_task(caller.say(Audio(lead, event.audio.rate_hz)))
+        tasks.create_task(caller.say(Audio(sound, event.audio.rate_hz)))
+    return silent.result() + event.onset_s - LEAD_S
 
 
 def _outcome(caller: Caller, event: Event, onset_s: float, history: HistoryCheck | None) -> Overlap:
@@ -288,6 +294,7 @@ async def measure(way: Way, events: Sequence[Event]) -> list[Overlap]:
             continue
         overlaps.append(found)
         times = f"down {found.down_ms}, silent {found.silent_ms}, held {found.held_ms} ms"
+        times += f"; {found.wrong_words} words off" if found.wrong_words is not None else ""
         print(f"  {found.outcome:>11}  {event.kind}: {event.name}: {times}", flush=True)
     return overlaps
 

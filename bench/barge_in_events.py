@@ -41,7 +41,7 @@ SAID: dict[EventKind, tuple[str, ...]] = {
         "Hold on, I have a question.",
         "What about the weather tomorrow?",
     ),
-    "backchannel": ("Mm-hm.", "Yeah.", "Right.", "Okay.", "Uh-huh.", "I see."),
+    "backchannel": ("Yeah.", "Right.", "Okay.", "Uh-huh.", "Yeah, yeah.", "I see."),
 }
 
 

@@ -43,7 +43,7 @@ BACKCHANNELS = {
     "en": _phrases(
         """
         Right. | Yeah. | Okay. | Sure. | I see. | Yes. | Got it. | Oh. | Ah. | Wow. | Yep. | Yup. |
-        Uh-huh. | Mm-hm. | Hm. | Cool. | Nice. | Oh, okay. | Yeah, yeah. | Right, right. | Okay, | Yeah,
+        Uh-huh. | Cool. | Nice. | Oh, okay. | Yeah, yeah. | Right, right. | Okay, | Yeah,
         | Right, | True. | Great. | Of course. | Exactly. | Oh wow. | Really? | Alright.
         """
     ),

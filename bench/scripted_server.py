@@ -21,6 +21,10 @@ from typing import ClassVar
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from server.environment import prepare_environment, set_thread_switch_interval  # noqa: E402
+
+prepare_environment()
+
 import numpy as np  # noqa: E402
 
 import media.playout  # noqa: E402
@@ -145,6 +149,7 @@ def scripted_engines(config: Config) -> Engines:
 async def serve_until_end_of_input() -> None:
     settings = {"VOXTRAL_KOKORO__SERVER__PORT": "0", "VOXTRAL_KOKORO__SERVER__HEALTH_PORT": "0"}
     config = load_config(None, {**settings, "VOXTRAL_KOKORO__SERVER__MAX_CALLS": "1000"})
+    set_thread_switch_interval(config.performance.thread_switch_interval_ms)
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

@@ -34,11 +34,11 @@ from bench.turn_taking_replay import Delays, Models, Replay, Replayer  # noqa: E
 from media.caller_floor import TurnTakingSettings  # noqa: E402
 from server.config import load_config  # noqa: E402
 
-PATIENCES_S = (0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7)
+PATIENCES_S = (0.15, 0.2, 0.25, 0.33, 0.4, 0.5, 0.7, 1.0)
 TIMERS_S = (0.3, 0.5, 0.8, 1.2)
 OURS = "Voxtral-Kokoro"
 TIMER = "a fixed silence"
-SMART_TURN = "Smart Turn as Pipecat has it"
+SMART_TURN = "Smart Turn, as in Pipecat"
 
 AIM_CUT_PERCENT = 15.0
 AIM_ENDS_P50_MS = 800.0

@@ -9,8 +9,8 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 760, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 24, 28, 56
-_WAIT_MS = 1000.0
-_PERCENT = 60.0
+_WAIT_MS = 1400.0
+_PERCENT = 100.0
 _COLOURS = ("#1f6feb", "#8250df", "#57606a")
 
 STYLE = """
@@ -86,7 +86,7 @@ def _axes() -> list[str]:
         x = _x(wait_ms)
         parts.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - _BOTTOM + 20}" text-anchor="middle">{wait_ms}</text>')
-    for percent in range(0, round(_PERCENT) + 1, 10):
+    for percent in range(0, round(_PERCENT) + 1, 20):
         y = _y(percent)
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
         parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{percent} %</text>')
@@ -106,11 +106,11 @@ def _drawn(curve: Curve, colour: str) -> list[str]:
     for (x, y), point in zip(places, curve.points, strict=True):
         is_shipped = point.label == curve.shipped
         radius = 6 if is_shipped else 3.5
-        label = f"{point.label} (default)" if is_shipped else point.label
+        label, below = (f"{point.label} (default)", 20) if is_shipped else (point.label, -7)
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"/>')
-        parts.append(f'<text class="label" x="{x + 8:.1f}" y="{y - 7:.1f}">{escape(label)}</text>')
-    if len(places) > 1:
-        x, y = places[0]
-        style = f"fill:{colour};font-weight:600"
-        parts.append(f'<text x="{x + 8:.1f}" y="{y - 22:.1f}" style="{style}">{escape(curve.name)}</text>')
+        parts.append(f'<text class="label" x="{x + 6:.1f}" y="{y + below:.1f}">{escape(label)}</text>')
+    x, y = places[0]
+    style = f"fill:{colour};font-weight:600"
+    name = escape(curve.name)
+    parts.append(f'<text x="{x - 10:.1f}" y="{y + 4:.1f}" text-anchor="end" style="{style}">{name}</text>')
     return parts

@@ -19,9 +19,9 @@ from media.section import Section
 class TurnTakingSettings(Section):
     """`turn_taking` in `config.yaml`: when a turn is over."""
 
-    patience_s: float = Field(0.3, gt=0, le=3)
+    patience_s: float = Field(0.33, gt=0, le=3)
     """The pause that ends a turn which surely is complete, from the end of speech. One that surely is not is
-    given eight times as long."""
+    given seven and a half times as long."""
     answer_early: bool = True
     """Begin the answer while it is not sure yet that the turn is over; it is heard only when it is."""
     silence_s: float = Field(0.5, ge=0, le=10)

@@ -24,6 +24,7 @@ from media.events import (
     ItemAdded,
     ItemDeleted,
     ItemDone,
+    OutputBufferStopped,
     SpeechStarted,
     SpeechStopped,
     TranscriptCompleted,
@@ -389,6 +390,8 @@ class Conversation:
     def _notify(self, event: CallEvent) -> None:
         self._told(event)
         self._silence.note(event)
+        if isinstance(event, OutputBufferStopped):
+            self._listening.answered()
 
     def _transcribing(self) -> bool:
         """Whether something that the caller said has no words yet."""

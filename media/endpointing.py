@@ -25,7 +25,7 @@ JUDGE_AGAIN_S = (0.25, 0.4, 0.6, 0.9, 1.3)
 """When the turn-end engine is asked again, from the last speech. Its verdicts on one pause scatter by 1 in
 log-odds, whichever windows of silence it hears: their mean is what counts."""
 
-LONGEST = 8.0
+LONGEST = 7.5
 """The wait where the turn surely goes on, in patiences."""
 
 
@@ -43,8 +43,8 @@ class Weighing:
     habit_margin: float
 
 
-FITTED = Weighing(waits=((-3.2, LONGEST), (-2.5, 2.2), (2.5, 1.0)), habit_margin=1.7)
-"""Ends of requests that people make lie above -2.5, nearly all of them, and so do pauses that are soon over.
+FITTED = Weighing(waits=((-3.2, LONGEST), (-2.8, 2.2), (2.5, 1.0)), habit_margin=2.0)
+"""Ends of requests that people make lie above -2.8, nearly all of them, and so do pauses that are soon over.
 Below lie the pauses in which somebody looks for words: there is little to lose there, and much to spoil."""
 
 _CERTAIN = 0.995
@@ -56,16 +56,17 @@ _SURE = 3.0
 _SHORTEST_LEARNT_S = 0.25
 """A shorter silence is articulation."""
 
-_HABIT_LIMIT = 5.0
+_HABIT_LIMIT = 6.0
 """A caller's habit, with its margin, stretches waits by its ratio to the patience, at most by so much."""
 
 _HABIT_FADES = 0.85
 _HABIT_FADES_OVER = 0.6
 """What is left of it after a shorter pause, and after the end of a turn."""
 
-_REGRET_S = 1.5
-"""Who goes on this soon after their turn was taken to be over had not finished it. Who answered the reply
-comes later: a reply needs half a second to begin, and a second to be understood."""
+_REGRET_S = 2.0
+_REGRET_LIMIT = 3.0
+"""Who goes on this soon after their turn was taken to be over, and hears no reply to its end, had probably
+not finished it, or else interrupts: it stretches waits, but not as far as what is certain."""
 
 
 class Endpointer:
@@ -82,6 +83,7 @@ class Endpointer:
         self._verdicts: list[float] = []
         self._words: float | None = None
         self._habit_s = 0.0
+        self._answered = False
 
     @property
     def habit_s(self) -> float:
@@ -105,6 +107,7 @@ class Endpointer:
         """Another pause began: nothing is known of it yet."""
         self._verdicts.clear()
         self._words = None
+        self._answered = False
 
     def sounded(self, probability: float) -> None:
         """The turn-end engine's verdict: P(complete)."""
@@ -115,15 +118,25 @@ class Endpointer:
         """The turn's words up to the pause; an empty text: none could be made out."""
         self._words = finished_log_odds(text, language)
 
+    def answered(self) -> None:
+        """A reply was heard to its end: whatever the caller says next is another turn."""
+        self._answered = True
+
     def resumed(self, pause_s: float) -> None:
         """The caller speaks again, after a silence of this length: in the same turn, or in a later one."""
         if pause_s < _SHORTEST_LEARNT_S:
             return
-        if pause_s <= self.wait_s + _REGRET_S:
-            most_s = _HABIT_LIMIT * self.patience_s / self._weighing.habit_margin
-            self._habit_s = max(_HABIT_FADES * self._habit_s, min(pause_s, most_s))
+        if pause_s <= self.wait_s:
+            self._learn(pause_s, _HABIT_LIMIT)
+        elif pause_s <= self.wait_s + _REGRET_S and not self._answered:
+            self._learn(pause_s, _REGRET_LIMIT)
         else:
             self._habit_s *= _HABIT_FADES_OVER
+
+    def _learn(self, pause_s: float, limit: float) -> None:
+        """Lets a pause within a turn stretch waits up to `limit`."""
+        most_s = limit * self.patience_s / self._weighing.habit_margin
+        self._habit_s = max(_HABIT_FADES * self._habit_s, min(pause_s, most_s))
 
     @property
     def _sound(self) -> float:

@@ -114,6 +114,10 @@ class Listening:
         self._changes.clear()
         self._gate.reset()
 
+    def answered(self) -> None:
+        """A reply was heard to its end: the silence before what is said next is no pause of the caller's."""
+        self._endpointer.answered()
+
     def configure(self, session: SessionConfig) -> None:
         """Takes over changed settings; they hold from the next pause on."""
         was_manual, self._session = self._session.turn_detection is None, session

@@ -55,8 +55,8 @@ class OpusSettings(Section):
 
     opus_bitrate_bps: int = Field(32_000, ge=6_000, le=128_000)
     """Of the sound alone, without the headers of its packets."""
-    opus_complexity: int = Field(4, ge=0, le=10)
-    """What the encoder spends on each frame."""
+    opus_complexity: int = Field(1, ge=0, le=10)
+    """What the encoder spends on each frame. At 32 kbit/s, 4 takes three times as long as 1, for nothing."""
     opus_expected_loss_percent: int = Field(10, ge=0, le=100)
     """From 2 % on each packet carries a coarse copy of the one before it (in-band FEC); 0 for none."""
 

@@ -21,6 +21,13 @@ FADED_S = 0.16
 SURE_SHARE = 0.7
 """How much of the way from the threshold to certainty a score must be for a decision before its time."""
 
+DOUBT_SHARE = 0.3
+"""Below this share of the threshold, a score says that the sound is harmless while it still goes on."""
+EARLY_DOUBT_SHARE = 0.1
+"""Likewise, before it is time to judge."""
+MOSTLY_SHARE = 0.75
+"""How much of a sound in doubt must be speech, by the time that it is no longer tolerated, to interrupt."""
+
 
 class InterruptionSettings(Section):
     """`interruption` in `config.yaml`: sounds of the caller's while the assistant is audible."""
@@ -30,7 +37,7 @@ class InterruptionSettings(Section):
     sensitivity: float = Field(0.5, ge=0, le=1)
     """0: only what surely is an interruption stops the assistant; 1: whatever may be one."""
     decide_s: float = Field(0.35, ge=0.1, le=2)
-    """How long a sound may be weighed, while the assistant's voice is held."""
+    """By then a sound is judged; in doubt the assistant's voice stays held until it ends, or is too long."""
     tolerate_s: float = Field(0.9, ge=0.2, le=10)
     """A backchannel or a noise that is speech for this long is an interruption after all."""
     after_s: float = Field(0.2, ge=0, le=5)
@@ -99,11 +106,16 @@ def verdict(
     if tolerated:
         lasts = sound.speech_s >= settings.tolerate_s
         return Verdict.INTERRUPTION if sure or lasts else Verdict.HARMLESS
-    if sound.ended or sound.length_s >= settings.decide_s:
-        return Verdict.INTERRUPTION if interruption >= threshold else Verdict.HARMLESS
-    if sure:
+    if sure or (interruption >= threshold and (sound.ended or sound.length_s >= settings.decide_s)):
         return Verdict.INTERRUPTION
-    return _harmless_if(interruption < threshold * (1.0 - SURE_SHARE))
+    doubt = DOUBT_SHARE if sound.length_s >= settings.decide_s else EARLY_DOUBT_SHARE
+    if sound.ended or interruption < threshold * doubt:
+        return Verdict.HARMLESS
+    if sound.length_s < settings.tolerate_s:
+        # In doubt the assistant stays silent for as long as the caller speaks, rather than speak over them.
+        return Verdict.UNDECIDED
+    lasted = sound.speech_s >= MOSTLY_SHARE * sound.length_s
+    return Verdict.INTERRUPTION if lasted else Verdict.HARMLESS
 
 
 def _harmless_if(harmless: bool) -> Verdict:

@@ -12,11 +12,13 @@ import pytest
 
 from bench.turn_taking_curve import Curve, Point, svg
 from bench.turn_taking_figures import figures, outcome
+from bench.turn_taking_fit import heard, lasting, waits
 from bench.turn_taking_peers import smart_turn, timer
 from bench.turn_taking_recordings import AFTER_S, LEAD_S, Recording, recordings
 from bench.turn_taking_replay import Delays, Replay, Replayer
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate
 from media.caller_floor import TurnTakingSettings
+from media.endpointing import FITTED
 from media.engines.protocols import VAD_WINDOW_SAMPLES, Engines, Transcript
 from tests.scripted import ScriptedEngines, quiet, speech
 
@@ -71,7 +73,7 @@ def test_a_turn_that_sounds_open_is_not() -> None:
     replay = Replayer(ScriptedWitnesses(0.01), Delays()).replay(recording, TurnTakingSettings())
     counted = outcome(recording, replay)
     assert counted.cut == 0
-    assert counted.wait_ms == pytest.approx(2400, abs=70)
+    assert counted.wait_ms == pytest.approx(2475, abs=70)
 
 
 def test_the_words_come_when_they_are_said_to() -> None:
@@ -140,6 +142,23 @@ def test_recordings_come_with_their_room(tmp_path: Path) -> None:
     assert room.level_dbfs() == pytest.approx(pause.level_dbfs(), abs=3)
     (silent,) = recordings(tmp_path, room=False)
     assert not silent.audio.slice_s(silent.end_s).samples.any()
+
+
+@pytest.mark.parametrize(("verdict", "wait_s"), [(0.99, 0.33), (0.01, 2.475)])
+def test_what_is_fitted_is_played_to_the_endpointer(verdict: float, wait_s: float) -> None:
+    known = heard(ScriptedWitnesses(verdict), paused(0.8), Delays())
+    assert [pause.length_s for pause in known.pauses] == [pytest.approx(0.8, abs=0.04), None]
+    played = waits(known, FITTED, 0.33, Delays())
+    ((pause_class, length_s, waited_s),) = played.inner
+    assert (pause_class, length_s) == ("hold", pytest.approx(0.8, abs=0.04))
+    assert waited_s == pytest.approx(wait_s)
+    assert played.end_s is None, "it is no natural request"
+
+
+def test_the_longer_the_wait_the_fewer_pauses_last() -> None:
+    shares = [lasting(wait_s) for wait_s in (0.05, 0.3, 0.8, 2.4)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[2] == pytest.approx(0.5)
 
 
 def test_the_curve_is_a_picture() -> None:

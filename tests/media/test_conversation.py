@@ -105,12 +105,12 @@ def test_the_answer_comes_quickly_and_its_time_is_accounted_for() -> None:
             await call.say(quiet(2.0))
             latency = call.of(TurnMeasured)[0].latency
             heard_after_s = call.at_s(OutputBufferStarted) - speech_end_s
-            # 0.3 s to be sure, then 0.05 s LLM + 0.01 s a word + 0.1 s TTS; windows and frames round it up.
-            assert heard_after_s == pytest.approx(0.45, abs=0.08)
+            # 0.33 s to be sure, then 0.05 s LLM + 0.01 s a word + 0.1 s TTS; windows and frames round it up.
+            assert heard_after_s == pytest.approx(0.48, abs=0.08)
             assert latency.total_ms == pytest.approx(heard_after_s * 1000, abs=60)
             stages = {stage.name: stage for stage in latency.stages}
             assert set(stages) == {"endpoint", "stt", "llm", "tts", "playout"}
-            assert stages["endpoint"].duration_ms == pytest.approx(300, abs=35)
+            assert stages["endpoint"].duration_ms == pytest.approx(330, abs=35)
             assert stages["stt"].duration_ms == pytest.approx(100, abs=5)
             assert stages["tts"].duration_ms == pytest.approx(100, abs=5)
             assert stages["stt"].start_ms < stages["endpoint"].duration_ms, "STT waits for no turn's end"
@@ -124,7 +124,7 @@ def test_a_pause_that_sounds_unfinished_does_not_end_the_turn() -> None:
     async def main() -> None:
         engines = ScriptedEngines(turn_end=ScriptedTurnEnd(verdicts=(0.01, 0.01, 0.01, 0.01, 0.01, 0.98)))
         async with virtual_call(engines) as call:
-            await call.say(quiet(0.3), speech(0.8), quiet(1.0), speech(0.8), quiet(1.6))
+            await call.say(quiet(0.3), speech(0.8), quiet(1.0), speech(0.8), quiet(2.5))
             assert len(call.of(InputCommitted)) == 1
             assert len(engines.stt.sessions) == 1
             session = engines.stt.sessions[0]
@@ -135,12 +135,26 @@ def test_a_pause_that_sounds_unfinished_does_not_end_the_turn() -> None:
     virtual_time.run(main())
 
 
+def test_who_was_cut_short_is_given_longer_and_who_answers_a_reply_is_not() -> None:
+    async def main(reply: str) -> float:
+        engines = ScriptedEngines(llm=ScriptedLlm(replies=(reply,)))
+        async with virtual_call(engines) as call:
+            await call.say(quiet(0.3), speech(0.8), quiet(1.5), speech(0.8))
+            speech_end_s = asyncio.get_running_loop().time()
+            await call.say(quiet(2.5))
+            assert len(call.of(SpeechStopped)) == 2
+            return call.at_s(SpeechStopped, 1) - speech_end_s
+
+    assert virtual_time.run(main("Yes.")) == pytest.approx(0.33, abs=0.05), "the reply was over by then"
+    assert virtual_time.run(main(LONG_REPLY)) == pytest.approx(0.99, abs=0.05)
+
+
 def test_an_unfinished_turn_is_given_up_on_in_the_end() -> None:
     async def main() -> None:
         engines = ScriptedEngines(turn_end=ScriptedTurnEnd(verdicts=(0.0,)))
         async with virtual_call(engines) as call:
             await call.say(quiet(0.3), speech(0.8), quiet(3.0))
-            assert call.at_s(SpeechStopped) == pytest.approx(0.3 + 0.8 + 2.4, abs=0.06)
+            assert call.at_s(SpeechStopped) == pytest.approx(0.3 + 0.8 + 2.475, abs=0.06)
 
     virtual_time.run(main())
 
