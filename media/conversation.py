@@ -339,6 +339,8 @@ class Conversation:
 
     def _give_way(self) -> None:
         """Falls silent for good; what was to be answered and was not heard yet is due again."""
+        if self._speaking.state is AgentState.IDLE:
+            return
         for turn in self._speaking.stop("turn_detected"):
             self._due.setdefault(turn.item_id, turn)
         self._read_ahead()

@@ -28,7 +28,7 @@ class SttSettings(Section):
         multilingual: the model that transcribes every other language, resident too; `none` saves its memory.
         language: what callers speak: a primary tag (`en`, `de`), or `auto` to detect it, turn by turn.
         partial_interval_s: how often a transcript is made while the caller speaks.
-        threads: for one transcription.
+        threads: for one transcription; None takes `performance.threads` or, if that is 0, one for two cores.
     """
 
     engine: Literal["whisper"] = "whisper"

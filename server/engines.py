@@ -176,6 +176,15 @@ def threads_of(own: int | None, config: Config) -> int:
     return own or config.performance.threads or min(_usable_cores(), _DEFAULT_THREADS_LIMIT)
 
 
+def _stt_threads_of(own: int | None, config: Config) -> int:
+    """The same for Whisper: half of them.
+
+    Its decoder gains nothing from a second thread, and on two cores the encoder gains less (20 ms) than the
+    turn-end engine and the LLM lose, which work at the same time.
+    """
+    return own or config.performance.threads or max(1, threads_of(None, config) // 2)
+
+
 def _llm_threads_of(own: int | None, config: Config) -> int:
     """The same for llama.cpp, whose threads wait for each other within every token.
 
@@ -242,7 +251,7 @@ def _whisper(name: WhisperName, config: Config, store: ModelStore) -> SttEngine:
 
             return Whisper(
                 store.path(f"whisper-{name}"),
-                threads=threads_of(config.model.threads, config),
+                threads=_stt_threads_of(config.model.threads, config),
                 model_name=name,
                 partial_interval_s=config.model.partial_interval_s,
             )

@@ -37,7 +37,7 @@ class ServerSettings(AccessSettings):
     port: Port = 8000
     health_host: str = "127.0.0.1"
     health_port: Port = 8005
-    max_calls: int = Field(default=4, ge=1, le=1000)
+    max_calls: int = Field(default=2, ge=1, le=1000)
     drain_timeout_s: float = Field(default=30.0, ge=0, le=3600)
     tls_certificate: UserPath | None = None
     tls_key: UserPath | None = None

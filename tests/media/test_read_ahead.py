@@ -52,6 +52,21 @@ def test_after_a_turn_everything_but_the_next_words_was_read() -> None:
     run(main())
 
 
+def test_what_is_read_of_a_turn_is_read_once_and_stays_read() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines(stt=ScriptedStt(says=("one two three four",)))
+        async with virtual_call(engines) as call:
+            await call.say(speech(1.9))
+            assert [texts(ahead) for ahead in engines.llm.read_ahead] == [
+                ["Be brief."],
+                ["Be brief.", "one"],
+                ["Be brief.", "one two"],
+                ["Be brief.", "one two three"],
+            ]
+
+    run(main())
+
+
 def test_what_is_cut_is_read_again_before_it_is_asked() -> None:
     async def main() -> None:
         engines = ScriptedEngines(llm=ScriptedLlm(replies=("a " * 30 + "end.", "Yes.")))
