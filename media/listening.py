@@ -195,7 +195,8 @@ class Listening:
         probability = await self._vad.push(window)
         if self._listener.is_own_voice(window, probability):
             probability = 0.0
-        self._note(self._gate.push(probability))
+        level_dbfs = window.level_dbfs() if self._turn is not None else None
+        self._note(self._gate.push(probability, level_dbfs))
         self._listener.window_heard(window, probability)
         await self._tell_changes()
         self._follow_fading()

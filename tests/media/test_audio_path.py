@@ -197,3 +197,22 @@ def test_stages_are_measured_from_the_end_of_speech() -> None:
     assert latency.total_ms == 910.0
     typed = measure("resp", None, None, reply, began_s=10.91)
     assert (typed.total_ms, typed.stages[0]) == (570.0, Stage("llm", 0.0, 80.0))
+
+
+def test_speech_fades_with_its_level_before_the_network_doubts() -> None:
+    gate = VadGate(VadSettings(start_ms=32))
+    fading = []
+    for probability, level_dbfs in ((0.99, -20.0), (0.99, -22.0), (0.99, -65.0), (0.9, -65.0), (0.9, -40.0)):
+        gate.push(probability, level_dbfs)
+        fading.append(gate.fading)
+    assert fading == [False, False, False, True, False]
+    assert gate.speaking, "the level alone ends nothing"
+
+
+def test_a_loud_room_leaves_fading_to_the_network() -> None:
+    gate = VadGate(VadSettings(start_ms=32))
+    for probability in (0.99, 0.99, 0.6):
+        gate.push(probability, -30.0)
+    assert not gate.fading
+    gate.push(0.2, -30.0)
+    assert gate.fading
