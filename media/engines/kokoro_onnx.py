@@ -66,7 +66,7 @@ class KokoroOnnx:
     """The TTS port, on the CPU.
 
     Args:
-        model: `kokoro-v1.0.int8.onnx` or another export of the same graph.
+        model: `kokoro-v1.0.int8.onnx`.
         voices_dir: holds `NAME.bin` of each of the 54 voices: float32, one style of 256 for each of the
             510 lengths that a clause can have.
         threads: of one synthesis.

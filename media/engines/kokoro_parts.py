@@ -16,6 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from media.engines.kokoro_rewrite import (
+    KEPT_FROM,
+    KEPT_TO,
+    multiply_instead_of_convolving,
+    narrow_the_second_stage,
+    scale_instead_of_norm,
+)
 from media.engines.model_files import damaged
 from media.engines.onnx import inference_session
 from media.engines.onnx_graph import OnnxGraph
@@ -27,6 +34,9 @@ FRAME_SAMPLES = 300
 CONTEXT_FRAMES = 4
 """What a window sees on each side beyond itself. The convolutions reach a little further, but more frames
 bring a window no nearer to the whole than its own quantisation lets it."""
+
+LATE_CONTEXT_FRAMES = 1
+"""What of it the generator's second stage sees: a step there is six times shorter."""
 
 _FEATURES = "/decoder/decoder/decode.3/Div_4_output_0"
 _HARMONICS = "/decoder/decoder/generator/Squeeze_output_0"
@@ -86,13 +96,18 @@ class KokoroParts:
             statistics = tuple(node.outputs[0] for node in measures)
             # A variance is the mean of something multiplied by itself.
             variances = tuple(len(set(made_by[node.inputs[0]].inputs)) == 1 for node in measures)
+            means = {name for name, is_variance in zip(statistics, variances, strict=True) if not is_variance}
             heard = (_FEATURES, _HARMONICS, "style")
-            parts = (
-                graph.cut(("tokens", "style", "speed"), (_FEATURES, _HARMONICS, _DURATIONS)),
-                graph.cut(heard, ("audio", *statistics)),
-                graph.cut((*heard, *statistics), ("audio",)),
+            multiply_instead_of_convolving(graph)
+            front_part = graph.cut(("tokens", "style", "speed"), (_FEATURES, _HARMONICS, _DURATIONS))
+            whole_part = graph.cut(heard, ("audio", *statistics))
+            # What follows holds for given statistics alone.
+            scale_instead_of_norm(graph, means)
+            narrow_the_second_stage(graph)
+            window_part = graph.cut((*heard, KEPT_FROM, KEPT_TO, *statistics), ("audio",))
+            front, whole, window = (
+                inference_session(part, threads=threads) for part in (front_part, whole_part, window_part)
             )
-            front, whole, window = (inference_session(part, threads=threads) for part in parts)
         except (ValueError, LookupError, ModelMissing) as error:
             raise damaged(model) from error
         return cls(front, whole, window, statistics, variances)
@@ -134,10 +149,17 @@ class KokoroParts:
             clause.style,
             clause.durations,
         )
-        inputs = {**_inputs(part), **dict(zip(self.statistics, statistics, strict=True))}
+        kept_from = max(first, start - LATE_CONTEXT_FRAMES)
+        kept_to = min(last, end + LATE_CONTEXT_FRAMES)
+        inputs = {
+            **_inputs(part),
+            **dict(zip(self.statistics, statistics, strict=True)),
+            KEPT_FROM: np.array([kept_from - first], np.int64),
+            KEPT_TO: np.array([kept_to - first], np.int64),
+        }
         (audio,) = self.window.run(None, inputs, options)
         samples: Floats = audio.reshape(-1)
-        return samples[(start - first) * FRAME_SAMPLES : (end - first) * FRAME_SAMPLES]
+        return samples[(start - kept_from) * FRAME_SAMPLES : (end - kept_from) * FRAME_SAMPLES]
 
 
 def _inputs(clause: ClauseFeatures) -> dict[str, Floats]:

@@ -2,8 +2,7 @@
 
 Most of the time goes into convolutions: `ConvInteger`s of 8-bit activations with 7-bit weights. The runtime
 multiplies matrices half again as fast as it convolves, given that the constant factor is signed and stands on
-the right: then it is packed once, at loading, and scaling and bias cost no passes of their own. Weights of 7
-bits less their zero point are exact in a signed byte, and no pair of their products overflows 16 bits.
+the right: then it is packed once, at loading, and scaling and bias cost no passes of their own.
 
 The rest are passes over what the convolutions have made, of which an instance norm with given statistics
 needs two instead of four, and the frames around a window, of which the generator's second stage needs
@@ -14,11 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from media.engines.onnx_graph import OnnxGraph
 from media.engines.onnx_messages import Node, new_node
+
+Weights: TypeAlias = npt.NDArray[np.int16]
 
 KEPT_FROM, KEPT_TO = "kept_from", "kept_to"
 """Inputs of a graph with a narrowed second stage: the first and the last (exclusive) frame that go on."""
@@ -30,10 +33,8 @@ _SECOND_NOISE = f"{_GENERATOR}noise_convs.1/"
 _FIRST_STAGE = f"{_GENERATOR}LeakyRelu_1_output_0"
 _FIRST_STEPS, _SECOND_STEPS = 10, 60
 """Time steps a frame in the generator's first and second stage."""
-_HARMONICS_PADDED = f"{_GENERATOR}Pad_output_0"
-_STFT_WINDOW = f"{_GENERATOR}Constant_17_output_0"
-_STFT_REAL, _STFT_IMAGINARY = f"{_GENERATOR}Gather_4_output_0", f"{_GENERATOR}Gather_5_output_0"
-_STFT_HOP = 5
+_PAIR_LIMIT = 128
+"""Two weights weigh no more together if their products with 255 are to be added within 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +57,18 @@ class _QuantisedConv:
 
 
 def multiply_instead_of_convolving(graph: OnnxGraph) -> None:
-    """Puts a matrix product in the place of each convolution."""
+    """Puts a matrix product in the place of each convolution.
+
+    Processors without VNNI add two products of a signed and an unsigned byte within 16 bits, which overflow
+    silently. Convolutions whose weights allow that stay as they are (two tiny ones of Kokoro's 87).
+    """
     readers, makers = graph.readers(), graph.makers()
     for node in list(graph.nodes):
         if node.op_type == "ConvInteger":
             conv = _quantised_conv(node, readers, makers)
-            graph.replace(conv.rescale, _product(graph, conv))
-
-
-def convolve_instead_of_stft(graph: OnnxGraph) -> None:
-    """Takes the spectrum of the harmonics by two small convolutions: the runtime's `STFT` is slow."""
-    window = graph.constant(_STFT_WINDOW).astype(np.float64)
-    angles = 2 * np.pi / len(window) * np.outer(np.arange(len(window) // 2 + 1), np.arange(len(window)))
-    makers = graph.makers()
-    for part, basis in ((_STFT_REAL, np.cos(angles)), (_STFT_IMAGINARY, -np.sin(angles))):
-        kernels = graph.add_constant(f"{part}/kernels", (basis * window)[:, None].astype(np.float32))
-        conv = new_node("Conv", [_HARMONICS_PADDED, kernels], part, strides=[_STFT_HOP])
-        graph.replace(makers[part], [conv])
+            matrix = _matrix(graph, conv)
+            if _fits_16_bits(matrix):
+                graph.replace(conv.rescale, _product(graph, conv, matrix))
 
 
 def scale_instead_of_norm(graph: OnnxGraph, means: Collection[str]) -> None:
@@ -87,19 +83,10 @@ def scale_instead_of_norm(graph: OnnxGraph, means: Collection[str]) -> None:
         if centre.op_type != "Sub" or centre.inputs[1] not in means:
             continue
         (norm,) = (node for node in readers[centre.outputs[0]] if node.op_type == "Div")
-        (styled,) = readers[norm.outputs[0]]
-        (shifted,) = readers[styled.outputs[0]]
-        result = shifted.outputs[0]
-        scale, mean, offset, scaled = (f"{result}/{part}" for part in ("scale", "mean", "offset", "scaled"))
-        gain, shift = _other_input(styled, norm.outputs[0]), _other_input(shifted, styled.outputs[0])
-        nodes = [
-            new_node("Div", [gain, norm.inputs[1]], scale),
-            new_node("Mul", [centre.inputs[1], scale], mean),
-            new_node("Sub", [shift, mean], offset),
-            new_node("Mul", [centre.inputs[0], scale], scaled),
-            new_node("Add", [scaled, offset], result),
-        ]
-        graph.replace(shifted, nodes)
+        # Blocks that run side by side share a norm, each with its own style.
+        for styled in readers[norm.outputs[0]]:
+            (shifted,) = readers[styled.outputs[0]]
+            graph.replace(shifted, _scaled(centre, norm, styled, shifted))
 
 
 def narrow_the_second_stage(graph: OnnxGraph) -> None:
@@ -131,6 +118,19 @@ def narrow_the_second_stage(graph: OnnxGraph) -> None:
     graph.add_int64_input(KEPT_TO)
 
 
+def _scaled(centre: Node, norm: Node, styled: Node, shifted: Node) -> list[Node]:
+    result = shifted.outputs[0]
+    scale, mean, offset, scaled = (f"{result}/{part}" for part in ("scale", "mean", "offset", "scaled"))
+    gain, shift = _other_input(styled, norm.outputs[0]), _other_input(shifted, styled.outputs[0])
+    return [
+        new_node("Div", [gain, norm.inputs[1]], scale),
+        new_node("Mul", [centre.inputs[1], scale], mean),
+        new_node("Sub", [shift, mean], offset),
+        new_node("Mul", [centre.inputs[0], scale], scaled),
+        new_node("Add", [scaled, offset], result),
+    ]
+
+
 def _quantised_conv(node: Node, readers: dict[str, list[Node]], makers: dict[str, Node]) -> _QuantisedConv:
     (after,) = readers[node.outputs[0]]
     bias = ""
@@ -147,15 +147,27 @@ def _quantised_conv(node: Node, readers: dict[str, list[Node]], makers: dict[str
     return _QuantisedConv(node, quantise, rescale, _other_input(scales, quantise.outputs[1]), bias)
 
 
-def _product(graph: OnnxGraph, conv: _QuantisedConv) -> list[Node]:
-    """The nodes: windows of the input as rows, times the weights."""
-    activations, weights, zero_point, weight_zero_point = conv.node.inputs
-    result = conv.rescale.outputs[0]
-    signed = graph.constant(weights).astype(np.int16) - graph.constant(weight_zero_point).astype(np.int16)
-    if np.abs(signed).max() > 127:
-        raise ValueError(f"the weights {weights!r} do not fit a signed byte")
+def _matrix(graph: OnnxGraph, conv: _QuantisedConv) -> Weights:
+    """The weights less their zero point, (taps × channels, outputs)."""
+    _, weights, _, zero_point = conv.node.inputs
+    signed = graph.constant(weights).astype(np.int16) - graph.constant(zero_point).astype(np.int16)
     outputs, channels, taps = signed.shape
-    matrix = signed.astype(np.int8).transpose(2, 1, 0).reshape(taps * channels, outputs)
+    return signed.transpose(2, 1, 0).reshape(taps * channels, outputs)
+
+
+def _fits_16_bits(matrix: Weights) -> bool:
+    """Whether no two neighbours of a column, both positive or both negative, weigh too much together."""
+    even = np.pad(matrix, ((0, len(matrix) % 2), (0, 0)))
+    pairs = even.reshape(-1, 2, matrix.shape[1])
+    heaviest = max(int(np.clip(sign * pairs, 0, None).sum(axis=1).max()) for sign in (1, -1))
+    return heaviest <= _PAIR_LIMIT and int(np.abs(matrix).max()) <= 127
+
+
+def _product(graph: OnnxGraph, conv: _QuantisedConv, matrix: Weights) -> list[Node]:
+    """The nodes: windows of the input as rows, times the weights."""
+    activations, weights, zero_point, _ = conv.node.inputs
+    result = conv.rescale.outputs[0]
+    taps = graph.constant(weights).shape[2]
     (stride,), (dilation,) = conv.node.integers("strides"), conv.node.integers("dilations")
     before, behind = conv.node.integers("pads")
 
@@ -187,7 +199,7 @@ def _product(graph: OnnxGraph, conv: _QuantisedConv) -> list[Node]:
         rows = name("window_rows")
     factors = [
         rows,
-        graph.add_constant(name("matrix"), matrix),
+        graph.add_constant(name("matrix"), matrix.astype(np.int8)),
         conv.quantise.outputs[1],
         conv.weight_scale,
         zero_point,
