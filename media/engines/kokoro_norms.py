@@ -78,7 +78,7 @@ class KokoroNorms:
 @contextmanager
 def _fitted() -> Iterator[Mapping[str, Any]]:
     try:
-        with np.load(FITTED_FILE) as content:
+        with FITTED_FILE.open("rb") as file, np.load(file) as content:
             yield content
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise EngineError(
