@@ -1,11 +1,10 @@
 """Whether Kokoro in windows sounds like Kokoro made whole: words, spectrum, level, seams, pauses, word times.
 
-    python bench/kokoro_quality.py [--sentences 100] [--all-voices] [--json FILE] [--samples FOLDER]
+    python bench/kokoro_quality.py [--parts sentences,speeds,voices,pauses] [--json FILE] [--samples FOLDER]
 
 Each of a hundred sentences that nothing was fitted on is spoken in one of five voices, in windows by
-predicted statistics and whole, and both are compared and transcribed. Then other speeds, pauses between
-clauses, and, with `--all-voices`, two sentences in each of the 54 voices. Some of the sound is left in FOLDER
-to be listened to.
+predicted statistics and whole, and both are compared and transcribed; some of the sound is left in FOLDER to
+be listened to. Then two sentences at other speeds, two in each of the 54 voices, and the pauses between clauses.
 """
 
 from __future__ import annotations
@@ -48,6 +47,7 @@ from media.resampler import resample  # noqa: E402
 from server.model_store import ModelStore, default_root  # noqa: E402
 
 VOICES = ("af_heart", "am_michael", "bf_emma", "bm_george", "af_nicole")
+PARTS = ("sentences", "speeds", "voices", "pauses")
 SPEEDS = (0.5, 0.7, 1.4, 2.0)
 SHORT_WORDS = 8
 LEVEL_LIMIT_DB = 2.0
@@ -282,56 +282,79 @@ def _of(compared: Iterable[Compared], voice: str) -> list[Compared]:
     return [each for each in compared if each.voice == voice]
 
 
+def sentences(mouth: Mouth, listener: Listener, count: int, folder: Path) -> list[Compared]:
+    """The first so many of the hundred; leaves some to be listened to, and each that is off in level."""
+    folder.mkdir(parents=True, exist_ok=True)
+    compared: list[Compared] = []
+    for number, text in enumerate(SENTENCES[:count]):
+        voice = VOICES[number % len(VOICES)]
+        one, windows, whole = compare(mouth, listener, voice, text)
+        if len(_of(compared, voice)) < SAMPLES_A_VOICE or abs(one.level_db) > LEVEL_LIMIT_DB:
+            write_wav(folder / f"{number:02d} {voice} windows.wav", windows.audio)
+            write_wav(folder / f"{number:02d} {voice} whole.wav", whole.audio)
+        compared.append(one)
+    short = [each for each in compared if len(each.text.split()) <= SHORT_WORDS]
+    rows = [sound_row("all", compared), sound_row(f"at most {SHORT_WORDS} words", short)]
+    rows += [sound_row(voice, _of(compared, voice)) for voice in VOICES if _of(compared, voice)]
+    print(f"{markdown(SOUND_HEADER, rows)}\n\n{words_table(compared)}\n", flush=True)
+    return compared
+
+
+def speeds(mouth: Mouth) -> list[Compared]:
+    compared: list[Compared] = []
+    for speed in SPEEDS:
+        for voice in VOICES[:3]:
+            compared += [compare(mouth, None, voice, text, speed)[0] for text in UNFITTED["en-us"]]
+    rows = [
+        sound_row(f"speed {speed:g}", [each for each in compared if each.speed == speed]) for speed in SPEEDS
+    ]
+    print(f"{markdown(SOUND_HEADER, rows)}\n", flush=True)
+    return compared
+
+
+def every_voice(mouth: Mouth) -> list[Compared]:
+    compared: list[Compared] = []
+    for voice in VOICE_NAMES:
+        compared += [compare(mouth, None, voice, text)[0] for text in UNFITTED[language_of(voice)]]
+    rows = []
+    for language in UNFITTED:
+        rows.append(sound_row(language, [each for each in compared if language_of(each.voice) == language]))
+    print(f"{markdown(SOUND_HEADER, rows)}\n", flush=True)
+    return compared
+
+
+def pauses_between_clauses(mouth: Mouth) -> list[Pause]:
+    measured = list(pauses(mouth))
+    print(f"{pauses_table(measured)}\n", flush=True)
+    return measured
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--parts", default=",".join(PARTS), help="which comparisons, of %(default)s")
     parser.add_argument("--sentences", type=int, default=len(SENTENCES), help="how many, of a hundred")
-    parser.add_argument(
-        "--all-voices", action="store_true", help="two sentences in each of the 54 voices, too"
-    )
     parser.add_argument("--json", type=Path, help="where to write the figures and every clause's")
     parser.add_argument(
         "--samples", type=Path, default=Path("artifacts/kokoro_quality"), help="for the sound"
     )
     options = parser.parse_args(arguments)
-    machine, mouth, listener = calibrate(), Mouth(), Listener()
-    options.samples.mkdir(parents=True, exist_ok=True)
-
+    parts = options.parts.split(",")
+    machine, mouth = calibrate(), Mouth()
     compared: list[Compared] = []
-    for number, text in enumerate(SENTENCES[: options.sentences]):
-        voice = VOICES[number % len(VOICES)]
-        one, windows, whole = compare(mouth, listener, voice, text)
-        if len(_of(compared, voice)) < SAMPLES_A_VOICE or abs(one.level_db) > LEVEL_LIMIT_DB:
-            write_wav(options.samples / f"{number:02d} {voice} windows.wav", windows.audio)
-            write_wav(options.samples / f"{number:02d} {voice} whole.wav", whole.audio)
-        compared.append(one)
-    short = [each for each in compared if len(each.text.split()) <= SHORT_WORDS]
-    rows = [sound_row("all", compared), sound_row(f"at most {SHORT_WORDS} words", short)]
-    rows += [sound_row(voice, _of(compared, voice)) for voice in VOICES]
-    fast = [
-        compare(mouth, None, voice, text, speed)[0]
-        for speed in SPEEDS
-        for voice in VOICES[:3]
-        for text in UNFITTED["en-us"]
-    ]
-    rows += [
-        sound_row(f"speed {speed:g}", [each for each in fast if each.speed == speed]) for speed in SPEEDS
-    ]
-    others: list[Compared] = []
-    if options.all_voices:
-        for voice in VOICE_NAMES:
-            others += [compare(mouth, None, voice, text)[0] for text in UNFITTED[language_of(voice)]]
-        for language in UNFITTED:
-            spoken = [each for each in others if language_of(each.voice) == language]
-            rows.append(sound_row(f"all voices of {language}", spoken))
-    tables = [markdown(SOUND_HEADER, rows), words_table(compared)]
-    measured = list(pauses(mouth))
-    tables.append(pauses_table(measured))
-    print("\n\n".join([*tables, machine_line(machine)]))
+    if "sentences" in parts:
+        compared += sentences(mouth, Listener(), options.sentences, options.samples)
+    if "speeds" in parts:
+        compared += speeds(mouth)
+    if "voices" in parts:
+        compared += every_voice(mouth)
+    measured = pauses_between_clauses(mouth) if "pauses" in parts else []
+    print(machine_line(machine))
     if options.json:
-        figures = {"sound": [dict(zip(SOUND_HEADER, row, strict=True)) for row in rows], "tables": tables}
-        write_json(options.json, machine, figures, [*compared, *fast, *others, *measured])
+        rows = [sound_row("all clauses", compared)] if compared else []
+        figures = {"sound": [dict(zip(SOUND_HEADER, row, strict=True)) for row in rows]}
+        write_json(options.json, machine, figures, [*compared, *measured])
     return 0
 
 
