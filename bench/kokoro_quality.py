@@ -4,7 +4,8 @@
 
 Each of a hundred sentences that nothing was fitted on is spoken in one of five voices, in windows by
 predicted statistics and whole, and both are compared and transcribed; some of the sound is left in FOLDER to
-be listened to. Then two sentences at other speeds, two in each of the 54 voices, and the pauses between clauses.
+be listened to. Then two sentences at other speeds, two in each of the 54 voices, and the pauses between
+clauses.
 """
 
 from __future__ import annotations
