@@ -29,6 +29,9 @@ _AFTER_S = 0.14
 _AUDIBLE = 0.003
 """A first window whose loudest sample is below this (−50 dBFS) is silence, and is left out."""
 
+_USUAL_PEAK = 0.7
+"""Of a clause: a first window may hold no more than its soft beginning, which says little of the loudest."""
+
 
 @dataclass(slots=True)
 class ClauseSound:
@@ -124,7 +127,7 @@ class ClauseSound:
         return joined
 
     def _from_onset(self, start: int, samples: Floats) -> Floats:
-        bounds = sound_bounds(samples, RATE_HZ)
+        bounds = sound_bounds(samples, RATE_HZ, peak=_USUAL_PEAK)
         if bounds is None or self._peak < _AUDIBLE:
             return samples[:0]
         cut = max(0, bounds[0] - round(LEAD_S * RATE_HZ))

@@ -3,10 +3,8 @@
 A window of a clause needs the statistics of the whole clause. They follow from what the front has made of it:
 the logarithms of the variances, and the means, are nearly linear in a few principal components of the
 features' own mean and deviation over time, in the same way for every voice, around a mean of each voice's
-own. The components, the linear map and the voices' means are in `kokoro_norms.npz`, which
+own. The components, the linear map and the means of all 54 voices are in `kokoro_norms.npz`, in bytes, which
 `bench/kokoro_norms.py` fits.
-
-A voice that is not in the file learns its mean from clauses that are spoken whole.
 """
 
 from __future__ import annotations
@@ -19,25 +17,22 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from media.engines.kokoro_parts import ClauseFeatures, Floats, NormStatistics
 from media.errors import EngineError
 
 FITTED_FILE = Path(__file__).with_name("kokoro_norms.npz")
 
-_ENOUGH_CLAUSES = 3
-"""From so many on, a learned mean is used."""
-_REMEMBERED_CLAUSES = 20
 _VARIANCE_FLOOR = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Voice:
-    """A voice's mean: of the clauses' summaries, and of their statistics."""
+    """A voice's mean: of its clauses' summaries, and of their statistics."""
 
     summary: Floats
     statistics: Floats
-    clauses: int
 
 
 class KokoroNorms:
@@ -53,42 +48,24 @@ class KokoroNorms:
             self._variances: list[bool] = fitted["variances"].tolist()
             self._components: Floats = fitted["components"].astype(np.float32)
             self._limits: Floats = fitted["limits"].astype(np.float32)
-            self._slopes: Floats = fitted["slopes"].astype(np.float32)
+            self._slopes: Floats = fitted["slopes"] * fitted["slope_steps"]
+            usual: Floats = fitted["usual_statistics"]
+            distances: Floats = fitted["statistics"] * fitted["statistics_steps"]
             self._voices = {
-                str(name): _Voice(summary, statistics, _REMEMBERED_CLAUSES)
-                for name, summary, statistics in zip(
-                    fitted["voices"],
-                    fitted["summaries"].astype(np.float32),
-                    fitted["statistics"].astype(np.float32),
-                    strict=True,
+                str(name): _Voice(summary, usual + distance)
+                for name, summary, distance in zip(
+                    fitted["voices"], fitted["summaries"].astype(np.float32), distances, strict=True
                 )
             }
-        self._fitted = frozenset(self._voices)
 
-    def predict(self, voice: str, clause: ClauseFeatures) -> NormStatistics | None:
-        """The statistics of the clause; None for a voice of which too little is known."""
-        known = self._voices.get(voice)
-        if known is None or known.clauses < _ENOUGH_CLAUSES:
-            return None
+    def predict(self, voice: str, clause: ClauseFeatures) -> NormStatistics:
+        """The statistics of a clause of one of the 54 voices."""
+        known = self._voices[voice]
         scores = (summary_of(clause) - known.summary) @ self._components
         # Beyond what was fitted the map says nothing, and variances are its exponentials.
         scores = np.clip(scores, self._limits[0], self._limits[1])
         packed = (known.statistics + scores @ self._slopes).astype(np.float32)
         return tuple(self._unpacked(packed))
-
-    def learn(self, voice: str, clause: ClauseFeatures, statistics: NormStatistics) -> None:
-        """Takes in a clause that was spoken whole. Changes nothing for a voice that is in the file."""
-        if voice in self._fitted:
-            return
-        summary, packed = summary_of(clause), packed_statistics(statistics, self._variances)
-        known = self._voices.get(voice) or _Voice(summary, packed, 0)
-        clauses = min(known.clauses + 1, _REMEMBERED_CLAUSES)
-        weight = np.float32(1 / clauses)
-        self._voices[voice] = _Voice(
-            known.summary + (summary - known.summary) * weight,
-            known.statistics + (packed - known.statistics) * weight,
-            clauses,
-        )
 
     def _unpacked(self, packed: Floats) -> Iterator[Floats]:
         at = 0
@@ -101,7 +78,7 @@ class KokoroNorms:
 @contextmanager
 def _fitted() -> Iterator[Mapping[str, Any]]:
     try:
-        with np.load(FITTED_FILE) as content:
+        with FITTED_FILE.open("rb") as file, np.load(file) as content:
             yield content
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise EngineError(
@@ -115,6 +92,12 @@ def summary_of(clause: ClauseFeatures) -> Floats:
     rms = np.sqrt(np.mean(np.square(features), axis=1))
     summary: Floats = np.concatenate([features.mean(axis=1), rms])
     return summary
+
+
+def to_bytes(rows: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Rows as whole numbers of at most 127 steps, and each row's step, (rows, 1)."""
+    steps = np.abs(rows).max(axis=1, keepdims=True) / 127 + 1e-12
+    return np.round(rows / steps).astype(np.int8), steps.astype(np.float32)
 
 
 def packed_statistics(statistics: NormStatistics, variances: Sequence[bool]) -> Floats:

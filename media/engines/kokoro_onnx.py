@@ -21,14 +21,14 @@ from media.engines.g2p import pronounce, unavailable
 from media.engines.inference import InferenceThreads, Urgency
 from media.engines.kokoro_clause import RATE_HZ, ClauseSound
 from media.engines.kokoro_norms import KokoroNorms
-from media.engines.kokoro_parts import CONTEXT_FRAMES, FRAME_SAMPLES, Floats, KokoroParts, NormStatistics
+from media.engines.kokoro_parts import FRAME_SAMPLES, Floats, KokoroParts, NormStatistics
 from media.engines.kokoro_runs import Run, runs_of
 from media.engines.kokoro_voices import STYLE_ROWS, STYLE_WIDTH, VOICE_NAMES, label_of, language_of
 from media.engines.memory import give_back_freed
 from media.engines.model_files import damaged, require_files
 from media.engines.onnx import ONNX_ERRORS
 from media.engines.protocols import SpeechChunk, TtsRequest, Voice
-from media.engines.window_plan import first_window, next_window
+from media.engines.window_plan import OVERHEAD_FRAMES, first_window, next_window
 from media.errors import CallerError, EngineError, VoiceUnavailable
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
@@ -52,14 +52,14 @@ class _Pace:
     Guesses at first, then a moving mean of what was measured; the machine may be busy with other calls.
     """
 
-    whole: float = 0.7
-    window: float = 0.8
+    whole: float = 0.4
+    window: float = 0.4
 
     def whole_took(self, spent_s: float, frames: int) -> None:
         self.whole += 0.3 * (spent_s / (frames * _FRAME_S) - self.whole)
 
     def window_took(self, spent_s: float, frames: int) -> None:
-        self.window += 0.3 * (spent_s / ((frames + 2 * CONTEXT_FRAMES) * _FRAME_S) - self.window)
+        self.window += 0.3 * (spent_s / ((frames + OVERHEAD_FRAMES) * _FRAME_S) - self.window)
 
 
 class KokoroOnnx:
@@ -222,11 +222,11 @@ class _Synthesis:
             needed_at_s: when the sound before it ends, on the threads' clock.
         """
         frames = sound.clause.frames
-        statistics = self.norms.predict(self.request.voice, sound.clause)
         lead_s = needed_at_s - thread_time_s()
-        if statistics is None or lead_s > _AMPLE * self.pace.whole * frames * _FRAME_S:
+        if lead_s > _AMPLE * self.pace.whole * frames * _FRAME_S:
             yield partial(self._whole, sound), Urgency.SOON if lead_s > 0 else Urgency.NOW
             return
+        statistics = self.norms.predict(self.request.voice, sound.clause)
         at, end = sound.frames_heard
         size = first_window(end - at, self.pace.window, max(0.0, lead_s) / _FRAME_S)
         while True:
@@ -242,9 +242,8 @@ class _Synthesis:
 
     def _whole(self, sound: ClauseSound) -> SpeechChunk | None:
         begun_s = thread_time_s()
-        samples, statistics = self.parts.speak_whole(sound.clause, self.options)
+        samples, _ = self.parts.speak_whole(sound.clause, self.options)
         self.pace.whole_took(thread_time_s() - begun_s, sound.clause.frames)
-        self.norms.learn(self.request.voice, sound.clause, statistics)
         return sound.whole(samples)
 
     def _window(
@@ -255,7 +254,7 @@ class _Synthesis:
         stop = last if is_last else min(last + 1, sound.clause.frames)
         if sound.exact is None:
             samples = self.parts.speak_window(sound.clause, statistics, first, stop, self.options)
-            self.pace.window_took(thread_time_s() - begun_s, stop - first)
+            self.pace.window_took(thread_time_s() - begun_s, last - first)
             if not _plausible(samples):
                 log.warning("a window was implausible, its clause is spoken whole")
                 sound.exact, _ = self.parts.speak_whole(sound.clause, self.options)

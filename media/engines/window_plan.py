@@ -1,17 +1,17 @@
 """How large the windows of a clause should be, so that its sound never runs dry.
 
-A window costs its own frames and its context's. Small windows are heard soon and cost much more than their
-share; each may be as large as the sound that is still unheard covers.
+A window costs its own frames, its context's and more. Small windows are heard soon and cost much more than
+their share; each may be as large as the sound that is still unheard covers.
 """
 
 from __future__ import annotations
-
-from media.engines.kokoro_parts import CONTEXT_FRAMES
 
 SMALLEST_FRAMES = 14
 """175 ms. Below it the context costs more than the window."""
 LARGEST_FRAMES = 96
 LATE_FRAMES = 32
+OVERHEAD_FRAMES = 10
+"""What a window costs beside its own frames, in frames: measured, contexts and cross-fade included."""
 _FIRST_STEP_FRAMES = 4
 _SAFETY_FRAMES = 4
 """What must still be unheard when a window is handed over: 50 ms."""
@@ -36,16 +36,18 @@ def first_window(frames: int, cost: float, lead_frames: float) -> int:
 def next_window(frames: int, cost: float, unheard_frames: float) -> int:
     """The largest window that is made before the sound runs dry.
 
-    Where none is, a gap cannot be helped; few large windows then leave fewer of them than many small ones.
+    Where none is, a small one leaves the shortest gap. Where even those take as long as they sound, few large
+    ones leave fewer gaps.
 
     Args:
         frames: what is left of the clause.
         cost: as for the first.
         unheard_frames: how much of what was handed out is still to be heard.
     """
-    affordable = int((unheard_frames - _SAFETY_FRAMES) / cost) - 2 * CONTEXT_FRAMES
+    affordable = int((unheard_frames - _SAFETY_FRAMES) / cost) - OVERHEAD_FRAMES
     if affordable < SMALLEST_FRAMES:
-        affordable = LATE_FRAMES
+        keeps_up = time_of(SMALLEST_FRAMES, cost) + _SAFETY_FRAMES <= SMALLEST_FRAMES
+        affordable = SMALLEST_FRAMES if keeps_up else LATE_FRAMES
     return whole_windows(frames, min(LARGEST_FRAMES, affordable))
 
 
@@ -56,7 +58,7 @@ def whole_windows(frames: int, size: int) -> int:
 
 def time_of(frames: int, cost: float) -> float:
     """How long a window takes to make, in frames of sound."""
-    return cost * (frames + 2 * CONTEXT_FRAMES)
+    return cost * (frames + OVERHEAD_FRAMES)
 
 
 def _flows(frames: int, first: int, cost: float, lead_frames: float) -> bool:

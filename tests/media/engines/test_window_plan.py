@@ -62,3 +62,10 @@ def test_a_slow_machine_makes_more_before_it_is_heard() -> None:
 
 def test_sound_that_is_still_to_be_heard_buys_time() -> None:
     assert len(played(300, 0.6, 80)[0]) < len(played(300, 0.6, 0)[0])
+
+
+@given(unheard=st.floats(0, 20), cost=st.floats(0.05, 0.4))
+def test_a_late_window_of_a_quick_machine_is_small(unheard: float, cost: float) -> None:
+    """The gap is as short as it can be: the sound that follows grows anyway."""
+    size = next_window(200, cost, unheard)
+    assert size == SMALLEST_FRAMES or time_of(size, cost) <= unheard
