@@ -84,6 +84,7 @@ class Overlap:
             had stopped before the event, by its own echo.
         down_ms: from the onset until it was 20 dB down; None if it never was.
         silent_ms: from the onset to the last audible frame, if it stopped.
+        told_ms: from the onset until the client was told that it stopped.
         held_ms: for how long it was down, if it went on.
         wrong_words: in the history, if it stopped.
     """
@@ -93,6 +94,7 @@ class Overlap:
     outcome: Outcome
     down_ms: float | None
     silent_ms: float | None = None
+    told_ms: float | None = None
     held_ms: float | None = None
     wrong_words: int | None = None
 
@@ -190,18 +192,17 @@ def _outcome(caller: Caller, event: Event, onset_s: float, history: HistoryCheck
         held_ms = round((stretches[0][1] - stretches[0][0]) * 1000, 1) if stretches else None
         return Overlap(event.kind, event.name, outcome, down_ms, held_ms=held_ms)
     again = next(
-        (
-            one.at_s
-            for one in caller.events
-            if one.type == "output_audio_buffer.started" and one.at_s > cut.at_s
-        ),
+        (one.at_s for one in caller.events if one.type == "response.created" and one.at_s > cut.at_s),
         onset_s + WATCHED_S,
     )
     told = [frame for frame in caller.heard if frame.at_s < again]
     last = [frame for frame in told if frame.is_active][-1]
     wrong = history.wrong_words(told, str(cut.event.get("transcript", ""))) if history else None
     silent_ms = round((last.at_s - onset_s) * 1000, 1)
-    return Overlap(event.kind, event.name, "stopped", down_ms, silent_ms=silent_ms, wrong_words=wrong)
+    told_ms = round((cut.at_s - onset_s) * 1000, 1)
+    return Overlap(
+        event.kind, event.name, "stopped", down_ms, silent_ms=silent_ms, told_ms=told_ms, wrong_words=wrong
+    )
 
 
 # The figures
@@ -293,7 +294,9 @@ async def measure(way: Way, events: Sequence[Event]) -> list[Overlap]:
             print(f"  no answer   {event.kind}: {event.name}", flush=True)
             continue
         overlaps.append(found)
-        times = f"down {found.down_ms}, silent {found.silent_ms}, held {found.held_ms} ms"
+        times = (
+            f"down {found.down_ms}, silent {found.silent_ms}, held {found.held_ms}, told {found.told_ms} ms"
+        )
         times += f"; {found.wrong_words} words off" if found.wrong_words is not None else ""
         print(f"  {found.outcome:>11}  {event.kind}: {event.name}: {times}", flush=True)
     return overlaps

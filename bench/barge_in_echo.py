@@ -34,6 +34,7 @@ class EchoingRoom:
         reverberation_s = chance.uniform(0.2, 0.5)
         response = chance.normal(size=len(time_s)) * 10 ** (-3 * time_s / reverberation_s) * _TAIL_LEVEL
         response[0] = 1
+        response /= np.sqrt(np.sum(np.square(response)))
         self._past_samples = len(response)
         self._size = 1 << (len(response) + FRAME_SAMPLES).bit_length()
         hertz = np.fft.rfftfreq(self._size, 1 / RTP_RATE_HZ)

@@ -27,6 +27,8 @@ KINDS: tuple[EventKind, ...] = ("interruption", "backchannel", "cough", "typing"
 LEAD_S = 0.2
 """Silence before an event, so that it begins on a quiet line."""
 LONGEST_S = 2.5
+SPEECH_LEAD_S = 0.05
+"""Of a recording of speech, so much before what its manifest calls speech is kept."""
 PEAK = 0.5
 _FRAME_SAMPLES = SPEECH_RATE_HZ // 100
 _ONSET_DBFS = -45.0
@@ -122,7 +124,12 @@ def recorded_events(folder: Path) -> list[Event]:
         entry = json.loads(line)
         kind = _kind_of(entry.get("path", ""), entry.get("kind"), entry.get("use") or ())
         if kind is not None:
-            events.append(event_of(kind, entry["path"], read_clip(folder / entry["path"])))
+            audio = read_clip(folder / entry["path"])
+            if kind == "interruption":
+                # Before its speech, a recording has a breath or a click, which interrupts nobody.
+                start_s = max(0.0, entry["vad_speech_s"][0][0] - SPEECH_LEAD_S)
+                audio = Audio(audio.samples[round(start_s * audio.rate_hz) :], audio.rate_hz)
+            events.append(event_of(kind, entry["path"], audio))
     return events
 
 

@@ -198,8 +198,8 @@ def trained(rows: Rows, seed: int) -> OverlapWeights:
         members[0].scale,
         np.concatenate([member.hidden for member in members], axis=1),
         np.concatenate([member.hidden_bias for member in members]),
-        np.concatenate([member.output for member in members]) / np.float32(MEMBERS),
-        np.mean([member.output_bias for member in members], axis=0),
+        (np.concatenate([member.output for member in members]) / MEMBERS).astype(np.float32),
+        np.mean([member.output_bias for member in members], axis=0, dtype=np.float32),
     )
 
 

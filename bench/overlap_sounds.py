@@ -48,6 +48,8 @@ _PAUSE_S = 0.2
 _DIP_DB = 18.0
 """A word begins where the level has risen by this within 0.15 s."""
 _MOST_ONSETS = 12
+_SHARE_ALIKE = ("asterisk-fr",)
+"""Folders whose licence asks that what is made of them be shared likewise: nothing is."""
 _BREATHS_AND_LAUGHS = ("mfa/mfa_laughter.flac", "mfa/mfa_breaths.flac")
 
 
@@ -56,6 +58,8 @@ def recorded(folder: Path) -> Iterator[Sound]:
     for line in (folder / "manifest.jsonl").read_text().splitlines():
         entry = json.loads(line)
         path = entry["path"]
+        if path.startswith(_SHARE_ALIKE):
+            continue
         audio = _read(folder / path)
         samples = audio.as_float32()
         # Of a folder's clips most are by one speaker.

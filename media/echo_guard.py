@@ -66,8 +66,11 @@ _EXCESS_DB = 8.0
 _LEAST_EXCESS_SHARE = 0.3
 """If that is so of this share of what is heard, somebody speaks."""
 _NOW_SLOTS = 6
+_WINDOW_SLOTS = 3
+"""A VAD window, rounded down."""
 _GAIN_QUANTILE = 0.7
 _GAIN_STEP_DB = 0.6
+_UNKNOWN_GAIN_DB = -20.0
 
 
 @dataclass(slots=True)
@@ -159,27 +162,24 @@ class EchoGuard:
 
     def _is_own(self, heard: Levels, sent: Levels, delay_slots: int) -> bool:
         """Whether what is heard now is the echo that the leg's gains predict, and no more."""
-        delayed = _delayed(sent, delay_slots, len(heard))
-        expected = _reverberant(delayed + self._gain_db)
+        delayed = _delayed(sent, delay_slots, len(heard)) + self._gain_db
+        expected = _reverberant(delayed)
         now = heard[-_NOW_SLOTS:]
-        audible = now > max(
-            _FLOOR_DB + 6.0, float(heard.max()) - _QUIET_DB - 10, float(now.max()) - _QUIET_DB
-        )
+        audible = now > max(_FLOOR_DB + 6.0, float(now.max()) - _QUIET_DB)
         excess = (now > expected[-_NOW_SLOTS:] + _EXCESS_DB) & audible
         share = excess.sum() / max(1, audible.sum())
-        own = bool(
-            share < _LEAST_EXCESS_SHARE
-            or (
-                share < _MOST_EXCESS_SHARE
-                and _alike(heard[-_ALIKE_SLOTS:], expected[-_ALIKE_SLOTS:]) >= _ALIKE
-            )
-        )
+        alike = _alike(heard[-_ALIKE_SLOTS:], expected[-_ALIKE_SLOTS:])
+        own = bool(share < _LEAST_EXCESS_SHARE or (share < _MOST_EXCESS_SHARE and alike >= _ALIKE))
         if own:
-            over = (now - expected[-_NOW_SLOTS:])[-3:]
-            direct = (delayed[-3:, :] + self._gain_db > expected[-3:] - 3) & audible[-3:]
-            step = np.where(over > 0, _GAIN_QUANTILE, _GAIN_QUANTILE - 1) * direct
-            self._gain_db = self._gain_db + _GAIN_STEP_DB * step.sum(axis=0)
+            self._learn(heard, delayed, expected)
         return own
+
+    def _learn(self, heard: Levels, delayed: Levels, expected: Levels) -> None:
+        """Moves each band's gain towards a quantile of what comes back, where that is no reverberation."""
+        last = slice(-_WINDOW_SLOTS, None)
+        direct = (delayed[last] > expected[last] - 3.0) & (heard[last] > heard[last].max() - _QUIET_DB)
+        step = np.where(heard[last] > expected[last], _GAIN_QUANTILE, _GAIN_QUANTILE - 1.0) * direct
+        self._gain_db = (self._gain_db + _GAIN_STEP_DB * step.sum(axis=0)).astype(np.float32)
 
     def _forget(self, now_s: float) -> None:
         while self._sent and self._sent[0].at_s < now_s - _SENT_S:
@@ -235,7 +235,7 @@ def _gains_db(heard: Levels, delayed: Levels) -> Levels:
     audible = (heard > _FLOOR_DB + 6.0) & (delayed > _FLOOR_DB + 15.0) & (delayed > delayed.max() - 30)
     gain_db = np.where(audible, heard - delayed, np.nan)
     known = audible.sum(axis=0) >= 3
-    gains = np.full(_BANDS, -20.0, np.float32)
+    gains = np.full(_BANDS, _UNKNOWN_GAIN_DB, np.float32)
     if known.any():
         gains[known] = np.nanquantile(gain_db[:, known], _GAIN_QUANTILE, axis=0)
         gains[~known] = gains[known].min()

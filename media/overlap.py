@@ -70,7 +70,7 @@ class OverlapClassifier:
 
     def __init__(self) -> None:
         try:
-            with np.load(WEIGHTS_FILE) as content:
+            with WEIGHTS_FILE.open("rb") as file, np.load(file) as content:
                 arrays = {name: content[name].astype(np.float32) for name in content.files}
             self._weights = OverlapWeights(**arrays)
         except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:

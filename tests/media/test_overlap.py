@@ -58,7 +58,9 @@ def test_refuses_what_is_not_whole_windows(sound: Audio) -> None:
 
 
 def test_a_quiet_microphone_is_heard_like_a_loud_one() -> None:
-    loud = windows(vowel(140, 0.4), WINDOWS_AFTER_400_MS)
+    spoken = windows(vowel(140, 0.4), WINDOWS_AFTER_400_MS).as_float32()
+    noise = np.random.default_rng(1).normal(size=len(spoken)).astype(np.float32) * np.float32(0.003)
+    loud = Audio(spoken + noise, SPEECH_RATE_HZ)
     quiet = Audio(loud.as_float32() * np.float32(0.05), SPEECH_RATE_HZ)
     speech = [0.0] * LEAD_WINDOWS + [0.9] * WINDOWS_AFTER_400_MS
     assert np.allclose(describe(loud, speech), describe(quiet, speech), atol=0.05, equal_nan=True)
