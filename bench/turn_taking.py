@@ -34,7 +34,7 @@ from bench.turn_taking_replay import Delays, Models, Replay, Replayer  # noqa: E
 from media.caller_floor import TurnTakingSettings  # noqa: E402
 from server.config import load_config  # noqa: E402
 
-PATIENCES_S = (0.15, 0.2, 0.25, 0.33, 0.4, 0.5, 0.7, 1.0)
+PATIENCES_S = (0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0)
 TIMERS_S = (0.3, 0.5, 0.8, 1.2)
 OURS = "Voxtral-Kokoro"
 TIMER = "a fixed silence"

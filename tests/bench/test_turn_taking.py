@@ -73,7 +73,7 @@ def test_a_turn_that_sounds_open_is_not() -> None:
     replay = Replayer(ScriptedWitnesses(0.01), Delays()).replay(recording, TurnTakingSettings())
     counted = outcome(recording, replay)
     assert counted.cut == 0
-    assert counted.wait_ms == pytest.approx(2475, abs=70)
+    assert counted.wait_ms == pytest.approx(2250, abs=70)
 
 
 def test_the_words_come_when_they_are_said_to() -> None:
@@ -144,11 +144,11 @@ def test_recordings_come_with_their_room(tmp_path: Path) -> None:
     assert not silent.audio.slice_s(silent.end_s).samples.any()
 
 
-@pytest.mark.parametrize(("verdict", "wait_s"), [(0.99, 0.33), (0.01, 2.475)])
+@pytest.mark.parametrize(("verdict", "wait_s"), [(0.99, 0.3), (0.01, 2.25)])
 def test_what_is_fitted_is_played_to_the_endpointer(verdict: float, wait_s: float) -> None:
     known = heard(ScriptedWitnesses(verdict), paused(0.8), Delays())
     assert [pause.length_s for pause in known.pauses] == [pytest.approx(0.8, abs=0.04), None]
-    played = waits(known, FITTED, 0.33, Delays())
+    played = waits(known, FITTED, 0.3, Delays())
     ((pause_class, length_s, waited_s),) = played.inner
     assert (pause_class, length_s) == ("hold", pytest.approx(0.8, abs=0.04))
     assert waited_s == pytest.approx(wait_s)
