@@ -58,8 +58,8 @@ async def spoken_call(running: RunningServer, question: Audio) -> str:
 
 def test_fifty_calls_one_after_the_other_leave_nothing_behind(running_server: RunningServer) -> None:
     async def main() -> None:
-        # The pools of the allocators fill during the first calls: +20 MB over 40 of them, then flat to 110.
-        for _ in range(20):
+        # The pools of the allocators fill during the first calls: +30 MB over 110 of them, then flat to 160.
+        for _ in range(60):
             await typed_call(running_server, "Hi.")
         await until_nobody_calls(running_server, 5)
         before_mb = running_server.resident_mb()
