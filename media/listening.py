@@ -40,6 +40,8 @@ from media.vad_gate import GatePaused, GateStarted, VadGate, VadSettings
 
 log = logging.getLogger(__name__)
 
+WINDOW_S = VAD_WINDOW_SAMPLES / SPEECH_RATE_HZ
+
 EAGERNESS_FACTOR = {"low": 1.6, "medium": 1.0, "auto": 1.0, "high": 0.6}
 """By what `semantic_vad`'s eagerness multiplies the patience."""
 
@@ -72,6 +74,9 @@ class Listening:
         self._padding_windows = -(-vad.padding_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
         noticing_windows = -(-vad.start_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
         self._before_windows = self._padding_windows + noticing_windows
+        self._most_deferrals = noticing_windows
+        self._deferrals = 0
+        """How often the end of the present pause was put off."""
         self._before: deque[Audio] = deque()
         """What was heard last while nobody had the floor."""
         self._changes: deque[GateStarted | GatePaused] = deque()
@@ -232,6 +237,7 @@ class Listening:
                     self._turn.times.speech_end_s = speech_end_s
                     self._turn.end_ms = _milliseconds(change.end_sample)
                 self._speech_end_sample = change.end_sample
+                self._deferrals = 0
                 self._endpointer.paused()
                 if self._turn is not None and self._turn.guess is not None:
                     self._said(self._turn.guess)
@@ -307,8 +313,13 @@ class Listening:
                 assert_never(command)
 
     def _pause_elapsed(self) -> None:
+        """Ends the turn, unless the caller seems to go on just now: then that is waited for."""
         self._timer = None
-        self._feed(PauseElapsed(loop_time_s()))
+        if self._gate.rising and self._deferrals < self._most_deferrals:
+            self._deferrals += 1
+            self._timer = asyncio.get_running_loop().call_later(WINDOW_S, self._pause_elapsed)
+        else:
+            self._feed(PauseElapsed(loop_time_s()))
 
     def _disarm(self) -> None:
         if self._timer is not None:

@@ -80,6 +80,11 @@ class VadGate:
         """Whether the caller seems to stop: the last window held no speech, or next to none."""
         return self._speaking and (self._run > 0 or self._faint)
 
+    @property
+    def rising(self) -> bool:
+        """Whether the caller seems to begin: the last window held speech, which is too short yet to count."""
+        return not self._speaking and self._run > 0
+
     def push(self, probability: float, level_dbfs: float | None = None) -> GateStarted | GatePaused | None:
         """The change that the next window brings, if any.
 

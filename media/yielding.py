@@ -12,8 +12,7 @@ from typing import Protocol, assert_never
 
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate
 from media.clock import loop_time_s
-from media.engines.protocols import VAD_WINDOW_SAMPLES
-from media.listening import Listening
+from media.listening import WINDOW_S, Listening
 from media.overlap_floor import (
     AdmitSound,
     Dismissed,
@@ -34,7 +33,6 @@ from media.overlap_floor import (
 from media.overlap_verdict import HINT_SHARE, InterruptionSettings, OverlapSound, Verdict, verdict
 from media.speaking import Speaking
 
-WINDOW_S = VAD_WINDOW_SAMPLES / SPEECH_RATE_HZ
 BEFORE_WINDOWS = 5
 """The classifier hears 160 ms from before the onset."""
 KEPT_WINDOWS = 64

@@ -135,6 +135,29 @@ def test_a_pause_that_sounds_unfinished_does_not_end_the_turn() -> None:
     virtual_time.run(main())
 
 
+def test_who_goes_on_just_before_the_pause_is_over_is_not_cut_short() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines()
+        async with virtual_call(engines) as call:
+            # The pause may last 0.3 s; speech counts after 0.1 s of it.
+            await call.say(quiet(0.3), speech(0.8), quiet(0.26), speech(0.8), quiet(2.0))
+            assert len(call.of(SpeechStopped)) == 1
+            assert len(engines.stt.sessions) == 1
+
+    virtual_time.run(main())
+
+
+def test_a_click_does_not_hold_a_turn_open() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines()
+        async with virtual_call(engines) as call:
+            await call.say(quiet(0.3), speech(0.8), quiet(0.26), speech(0.04), quiet(2.0))
+            assert len(call.of(SpeechStopped)) == 1
+            assert call.at_s(SpeechStopped) == pytest.approx(0.3 + 0.8 + 0.3 + 0.03, abs=0.07)
+
+    virtual_time.run(main())
+
+
 def test_who_was_cut_short_is_given_longer_and_who_answers_a_reply_is_not() -> None:
     async def main(reply: str) -> float:
         engines = ScriptedEngines(llm=ScriptedLlm(replies=(reply,)))

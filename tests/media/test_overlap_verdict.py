@@ -79,3 +79,9 @@ def test_unclassified_speech_interrupts_by_its_length() -> None:
     assert verdict(sound(5), None, settings, tolerated=False) is Verdict.UNDECIDED
     assert verdict(sound(7), None, settings, tolerated=False) is Verdict.INTERRUPTION
     assert verdict(sound(5, 3), None, settings, tolerated=False) is Verdict.HARMLESS
+    assert verdict(sound(6, 3), None, settings, tolerated=False) is Verdict.HARMLESS
+
+
+def test_a_harmless_sound_fades() -> None:
+    assert not sound(5, 4).faded
+    assert sound(5, 5).faded

@@ -24,7 +24,9 @@ ANSWER_LIMIT_S = 30.0
 
 @pytest.fixture(scope="module")
 def running_server() -> Iterator[RunningServer]:
-    with server({"VOXTRAL_KOKORO__SERVER__MAX_CALLS": "4"}) as running:
+    # Greedy: the answers, and so the memory that they take, are the same each time.
+    settings = {"VOXTRAL_KOKORO__SERVER__MAX_CALLS": "4", "VOXTRAL_KOKORO__LLM__TEMPERATURE": "0"}
+    with server(settings) as running:
         yield running
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate
+from media.engines.g2p import pronounce
 from media.engines.kokoro_onnx import KokoroOnnx
 from media.engines.protocols import SttOptions, TtsRequest
 from media.engines.whisper import Whisper
@@ -59,7 +61,20 @@ def words(text: str) -> list[str]:
 
 def word_error_rate(reference: str, heard: str) -> float:
     """Levenshtein distance in words over the length of the reference."""
-    expected, got = words(reference), words(heard)
+    return _error_rate(words(reference), words(heard))
+
+
+def sound_error_rate(reference: str, heard: str) -> float:
+    """The same in phonemes: of what sounds alike ("bees", "B's") nobody can tell how it is written."""
+    return _error_rate(_phonemes(reference), _phonemes(heard))
+
+
+def _phonemes(text: str) -> list[str]:
+    spoken_words = pronounce(" ".join(words(text)), "en-us")
+    return [phoneme for word in spoken_words for phoneme in word.phonemes if phoneme.isalpha()]
+
+
+def _error_rate(expected: Sequence[str], got: Sequence[str]) -> float:
     row = list(range(len(got) + 1))
     for at, word in enumerate(expected, 1):
         previous, row[0] = row[0], at
