@@ -19,7 +19,7 @@ from media.section import Section
 class TurnTakingSettings(Section):
     """`turn_taking` in `config.yaml`: when a turn is over."""
 
-    patience_s: float = Field(0.3, gt=0, le=3)
+    patience_s: float = Field(0.25, gt=0, le=3)
     """The pause that ends a turn which surely is complete, from the end of speech. One that surely is not is
     given seven and a half times as long."""
     answer_early: bool = True

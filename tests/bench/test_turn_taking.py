@@ -18,7 +18,7 @@ from bench.turn_taking_recordings import AFTER_S, LEAD_S, Recording, recordings
 from bench.turn_taking_replay import Delays, Replay, Replayer
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate
 from media.caller_floor import TurnTakingSettings
-from media.endpointing import FITTED
+from media.endpointing import FITTED, LONGEST
 from media.engines.protocols import VAD_WINDOW_SAMPLES, Engines, Transcript
 from tests.scripted import ScriptedEngines, quiet, speech
 
@@ -73,7 +73,7 @@ def test_a_turn_that_sounds_open_is_not() -> None:
     replay = Replayer(ScriptedWitnesses(0.01), Delays()).replay(recording, TurnTakingSettings())
     counted = outcome(recording, replay)
     assert counted.cut == 0
-    assert counted.wait_ms == pytest.approx(2250, abs=70)
+    assert counted.wait_ms == pytest.approx(1000 * LONGEST * TurnTakingSettings().patience_s, abs=70)
 
 
 def test_the_words_come_when_they_are_said_to() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from media.caller_floor import TurnTakingSettings
 from media.conversation import ConversationSettings
+from media.endpointing import LONGEST
 from media.errors import CallerError, EngineError
 from media.events import (
     CallFault,
@@ -51,6 +52,7 @@ from tests.virtual_call import virtual_call
 
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 LONG_REPLY = " ".join(f"Sentence number {number} is here." for number in NUMBERS)
+PATIENCE_S = TurnTakingSettings().patience_s
 UNORDERED = ("TranscriptDelta", "TurnMeasured", "DraftSettled")
 """What may be told at any point of a turn."""
 
@@ -105,12 +107,12 @@ def test_the_answer_comes_quickly_and_its_time_is_accounted_for() -> None:
             await call.say(quiet(2.0))
             latency = call.of(TurnMeasured)[0].latency
             heard_after_s = call.at_s(OutputBufferStarted) - speech_end_s
-            # 0.3 s to be sure, then 0.05 s LLM + 0.01 s a word + 0.1 s TTS; windows and frames round it up.
+            # The patience, then 0.05 s LLM + 0.01 s a word + 0.1 s TTS; windows and frames round it up.
             assert heard_after_s == pytest.approx(0.48, abs=0.08)
             assert latency.total_ms == pytest.approx(heard_after_s * 1000, abs=60)
             stages = {stage.name: stage for stage in latency.stages}
             assert set(stages) == {"endpoint", "stt", "llm", "tts", "playout"}
-            assert stages["endpoint"].duration_ms == pytest.approx(330, abs=35)
+            assert stages["endpoint"].duration_ms == pytest.approx(PATIENCE_S * 1000, abs=35)
             assert stages["stt"].duration_ms == pytest.approx(100, abs=5)
             assert stages["tts"].duration_ms == pytest.approx(100, abs=5)
             assert stages["stt"].start_ms < stages["endpoint"].duration_ms, "STT waits for no turn's end"
@@ -139,8 +141,8 @@ def test_who_goes_on_just_before_the_pause_is_over_is_not_cut_short() -> None:
     async def main() -> None:
         engines = ScriptedEngines()
         async with virtual_call(engines) as call:
-            # The pause may last 0.3 s; speech counts after 0.1 s of it.
-            await call.say(quiet(0.3), speech(0.8), quiet(0.26), speech(0.8), quiet(2.0))
+            # Speech counts after 0.1 s of it.
+            await call.say(quiet(0.3), speech(0.8), quiet(PATIENCE_S - 0.04), speech(0.8), quiet(2.0))
             assert len(call.of(SpeechStopped)) == 1
             assert len(engines.stt.sessions) == 1
 
@@ -151,9 +153,9 @@ def test_a_click_does_not_hold_a_turn_open() -> None:
     async def main() -> None:
         engines = ScriptedEngines()
         async with virtual_call(engines) as call:
-            await call.say(quiet(0.3), speech(0.8), quiet(0.26), speech(0.04), quiet(2.0))
+            await call.say(quiet(0.3), speech(0.8), quiet(PATIENCE_S - 0.04), speech(0.04), quiet(2.0))
             assert len(call.of(SpeechStopped)) == 1
-            assert call.at_s(SpeechStopped) == pytest.approx(0.3 + 0.8 + 0.3 + 0.03, abs=0.07)
+            assert call.at_s(SpeechStopped) == pytest.approx(0.3 + 0.8 + PATIENCE_S + 0.03, abs=0.07)
 
     virtual_time.run(main())
 
@@ -168,8 +170,8 @@ def test_who_was_cut_short_is_given_longer_and_who_answers_a_reply_is_not() -> N
             assert len(call.of(SpeechStopped)) == 2
             return call.at_s(SpeechStopped, 1) - speech_end_s
 
-    assert virtual_time.run(main("Yes.")) == pytest.approx(0.3, abs=0.05), "the reply was over by then"
-    assert virtual_time.run(main(LONG_REPLY)) == pytest.approx(0.9, abs=0.05)
+    assert virtual_time.run(main("Yes.")) == pytest.approx(PATIENCE_S, abs=0.05), "the reply was over by then"
+    assert virtual_time.run(main(LONG_REPLY)) == pytest.approx(3 * PATIENCE_S, abs=0.05)
 
 
 def test_an_unfinished_turn_is_given_up_on_in_the_end() -> None:
@@ -177,7 +179,7 @@ def test_an_unfinished_turn_is_given_up_on_in_the_end() -> None:
         engines = ScriptedEngines(turn_end=ScriptedTurnEnd(verdicts=(0.0,)))
         async with virtual_call(engines) as call:
             await call.say(quiet(0.3), speech(0.8), quiet(3.0))
-            assert call.at_s(SpeechStopped) == pytest.approx(0.3 + 0.8 + 2.25, abs=0.06)
+            assert call.at_s(SpeechStopped) == pytest.approx(0.3 + 0.8 + LONGEST * PATIENCE_S, abs=0.06)
 
     virtual_time.run(main())
 
