@@ -179,8 +179,6 @@ class Voices:
         styles = np.fromfile(self._styles / f"{voice}.bin", np.float32).reshape(STYLE_ROWS, 1, STYLE_WIDTH)
         clause = self._parts.prepare(ids, styles[len(ids) - 1], speed, self._options)
         norms = self._norms.predict(voice, clause)
-        if norms is None:
-            return self._parts.speak_whole(clause, self._options)[0]
         # Only what sounds and will be heard: the last two tokens are the full stop and the pad.
         start = max(0, int(clause.durations[0]) * 2 - 10)
         end = min(int(clause.durations[:-2].sum()) * 2 + 8, start + _LONGEST_FRAMES, clause.frames)
