@@ -30,7 +30,7 @@ def runs_of(words: Iterable[PronouncedWord]) -> Iterator[Run]:
     for word in words:
         for piece in _pieces(word):
             waiting.append(piece)
-            if _tokens(waiting) > MAX_TOKENS:
+            while _tokens(waiting) > MAX_TOKENS:
                 cut = _best_cut(waiting)
                 yield Run(tuple(waiting[:cut]))
                 waiting = waiting[cut:]

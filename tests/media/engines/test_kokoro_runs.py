@@ -44,3 +44,8 @@ def test_runs_hold_everything_in_order(phonemes: list[str]) -> None:
     assert all(0 < len(run.token_ids) <= MAX_TOKENS for run in runs)
     assert "".join(word.phonemes for run in runs for word in run.words) == "".join(phonemes)
     assert [word.text for run in runs for word in run.words if word.text] == [word.text for word in text]
+
+
+def test_a_word_longer_than_a_run_after_others_is_cut_twice() -> None:
+    words = [PronouncedWord("a", "ɪt ")] * 100 + [PronouncedWord("long", "a" * 700)]
+    assert all(0 < len(run.token_ids) <= MAX_TOKENS for run in runs_of(words))
