@@ -36,6 +36,10 @@ _FAINT_AT_MOST = 0.98
 26 ms (p50) sooner than the network's own doubt, and are wrong once in 4.5 s of speech, not once in 7."""
 
 
+_FAINT_WINDOWS = 2
+"""If the network does not doubt by then, somebody mumbles on: that is to be transcribed as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class GateStarted:
     """Speech began at this sample (of all that was pushed), noticed only now."""
@@ -63,7 +67,7 @@ class VadGate:
         self._run = 0
         """Windows in a row that speak for a change: speech while silent, silence while speaking."""
         self._loudest_dbfs = -math.inf
-        self._faint = False
+        self._faint_windows = 0
 
     @property
     def samples(self) -> int:
@@ -78,7 +82,7 @@ class VadGate:
     @property
     def fading(self) -> bool:
         """Whether the caller seems to stop: the last window held no speech, or next to none."""
-        return self._speaking and (self._run > 0 or self._faint)
+        return self._speaking and (self._run > 0 or 0 < self._faint_windows <= _FAINT_WINDOWS)
 
     @property
     def rising(self) -> bool:
@@ -93,10 +97,11 @@ class VadGate:
             level_dbfs: its level, by which `fading` is noticed sooner; it changes nothing else.
         """
         self._index += 1
-        self._faint = False
+        faint = False
         if level_dbfs is not None:
             self._loudest_dbfs = max(self._loudest_dbfs, level_dbfs) if self._speaking else level_dbfs
-            self._faint = level_dbfs < self._loudest_dbfs - _FAINT_DB and probability < _FAINT_AT_MOST
+            faint = level_dbfs < self._loudest_dbfs - _FAINT_DB and probability < _FAINT_AT_MOST
+        self._faint_windows = self._faint_windows + 1 if faint else 0
         if self._speaking:
             changes = probability < max(self.threshold / 2, self.threshold - self._release)
         else:

@@ -209,6 +209,15 @@ def test_speech_fades_with_its_level_before_the_network_doubts() -> None:
     assert gate.speaking, "the level alone ends nothing"
 
 
+def test_who_mumbles_on_has_not_faded() -> None:
+    gate = VadGate(VadSettings(start_ms=32))
+    fading = []
+    for probability, level_dbfs in ((0.99, -20.0), *(((0.9, -65.0),) * 4), (0.1, -70.0)):
+        gate.push(probability, level_dbfs)
+        fading.append(gate.fading)
+    assert fading == [False, True, True, False, False, True]
+
+
 def test_a_loud_room_leaves_fading_to_the_network() -> None:
     gate = VadGate(VadSettings(start_ms=32))
     for probability in (0.99, 0.99, 0.6):
