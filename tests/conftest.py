@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import asyncio.runners
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from server.environment import prepare_environment
 
@@ -19,6 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Before any test module imports an engine's library, as the command line does it.
 prepare_environment()
+
+# The same examples every time: a check that passes by luck tells nothing. `HYPOTHESIS_PROFILE=search` looks for
+# new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=5000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 _TURNS_OF_THE_LOOP = 10
 """A task that was cancelled on the last line of a test may take this many turns to end."""

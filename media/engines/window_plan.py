@@ -48,7 +48,12 @@ def next_window(frames: int, cost: float, unheard_frames: float) -> int:
     if affordable < SMALLEST_FRAMES:
         keeps_up = time_of(SMALLEST_FRAMES, cost) + _SAFETY_FRAMES <= SMALLEST_FRAMES
         affordable = SMALLEST_FRAMES if keeps_up else LATE_FRAMES
-    return whole_windows(frames, min(LARGEST_FRAMES, affordable))
+    size = min(LARGEST_FRAMES, affordable)
+    rest = frames - size
+    if 0 < rest < SMALLEST_FRAMES // 2 and time_of(frames, cost) > unheard_frames:
+        # The rest in this window would come too late: it gets one of its own, as small as can be.
+        return frames - SMALLEST_FRAMES // 2
+    return whole_windows(frames, size)
 
 
 def whole_windows(frames: int, size: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from media.engines.window_plan import (
@@ -30,6 +30,7 @@ def played(frames: int, cost: float, lead: float, trimmed: float = 0.0) -> tuple
     return sizes, gap
 
 
+@example(frames=121, cost=0.9921875, lead=0.0, trimmed=4.0)
 @given(
     frames=st.integers(1, 600),
     cost=st.floats(0.05, 3.0),
