@@ -18,9 +18,10 @@ from media.errors import CallerError
 from signaling.call_host import CallHost, CallSlot
 from signaling.guard import is_local
 from signaling.ice import Gathering
+from signaling.realtime_base import FromClient
 from signaling.realtime_events import field_path
-from signaling.realtime_objects import FromClient, SessionUpdate
 from signaling.realtime_session import RealtimeSession
+from signaling.realtime_session_objects import SessionUpdate
 from signaling.running_calls import RunningCalls
 from signaling.sdp import TrickledCandidate, read_offer
 from signaling.webrtc_call import WebrtcCall

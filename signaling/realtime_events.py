@@ -13,18 +13,10 @@ from pydantic_core import ErrorDetails, from_json
 
 from media.errors import CallerError
 from media.items import new_id
-from signaling.realtime_objects import (
-    FromClient,
-    ItemFromClient,
-    ItemId,
-    ResponsePart,
-    ResponseRequest,
-    SessionUpdate,
-    ToClient,
-    WireItem,
-    WireResponse,
-    WireSession,
-)
+from signaling.realtime_base import FromClient, ItemId, ToClient
+from signaling.realtime_items import ItemFromClient, WireItem
+from signaling.realtime_responses import ResponsePart, ResponseRequest, WireResponse
+from signaling.realtime_session_objects import SessionUpdate, WireSession
 
 # --- from the client -------------------------------------------------------------------------------------
 

@@ -17,15 +17,9 @@ from media.items import new_id
 from media.session import SessionConfig
 from signaling import realtime_events as wire
 from signaling.call_host import CallConversation
-from signaling.realtime_mapping import (
-    WireState,
-    changed_session,
-    item_from_client,
-    item_to_wire,
-    response_options,
-    session_to_wire,
-)
-from signaling.realtime_objects import SessionUpdate
+from signaling.realtime_mapping import item_from_client, item_to_wire, response_options
+from signaling.realtime_session_mapping import WireState, changed_session, session_to_wire
+from signaling.realtime_session_objects import SessionUpdate
 from signaling.realtime_translation import Translator
 
 _WIRE_NAMES = {

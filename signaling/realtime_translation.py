@@ -10,8 +10,9 @@ from media import events as call
 from media.items import Item, Modality
 from media.latency import TurnLatency
 from signaling import realtime_events as wire
-from signaling.realtime_mapping import WireState, item_to_wire, response_to_wire, spoken_or_written
-from signaling.realtime_objects import ResponsePart
+from signaling.realtime_mapping import item_to_wire, response_to_wire, spoken_or_written
+from signaling.realtime_responses import ResponsePart
+from signaling.realtime_session_mapping import WireState
 
 TURN_LATENCY = "vk.turn.latency"
 HEARD_TEXT = "vk.heard_text"

@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Before any test module imports an engine's library, as the command line does it.
 prepare_environment()
 
-# The same examples every time: a check that passes by luck tells nothing. `HYPOTHESIS_PROFILE=search` looks for
-# new ones.
+# The same examples every time: a check that passes by luck tells nothing. `HYPOTHESIS_PROFILE=search` looks
+# for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=5000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))

@@ -19,7 +19,7 @@ from signaling.realtime_events import (
     parse_client_event,
     to_wire,
 )
-from signaling.realtime_objects import WireItem, WirePart
+from signaling.realtime_items import WireItem, WirePart
 
 
 def parse(event: dict[str, Any]) -> Any:

@@ -14,8 +14,8 @@ from media.errors import CallerError
 from media.items import Item, Part, Response, ResponseOptions, Usage
 from media.latency import Stage, TurnLatency
 from media.session import TurnDetection
-from signaling.realtime_objects import SessionUpdate
 from signaling.realtime_session import RealtimeSession
+from signaling.realtime_session_objects import SessionUpdate
 
 USER = Item("item_u", "user", (Part("input_audio", None),), "in_progress")
 REPLY = Item("item_a", "assistant", (Part("output_audio", ""),), "in_progress")
