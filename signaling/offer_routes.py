@@ -6,8 +6,6 @@ raised, and become problem JSON in `signaling.problem`.
 
 from __future__ import annotations
 
-import logging
-from contextlib import AsyncExitStack
 from typing import Any, Literal, TypeVar
 
 from aiohttp import web
@@ -15,20 +13,18 @@ from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
 from media.errors import CallerError
-from signaling.call_host import CallHost, CallSlot
+from signaling.call_host import CallHost
+from signaling.call_starter import CallStarter
 from signaling.guard import is_local
 from signaling.ice import Gathering
 from signaling.realtime_base import FromClient
 from signaling.realtime_events import field_path
-from signaling.realtime_session import RealtimeSession
 from signaling.realtime_session_objects import SessionUpdate
+from signaling.request_body import read_body
 from signaling.running_calls import RunningCalls
 from signaling.sdp import TrickledCandidate, read_offer
-from signaling.webrtc_call import WebrtcCall
 
 Body = TypeVar("Body", bound=FromClient)
-
-log = logging.getLogger(__name__)
 
 
 class OfferBody(FromClient):
@@ -73,7 +69,7 @@ class OfferRoutes:
     def __init__(self, host: CallHost, calls: RunningCalls, gathering: Gathering) -> None:
         self._host = host
         self._calls = calls
-        self._gathering = gathering
+        self._starter = CallStarter(host, calls, gathering)
 
     async def offer(self, request: web.Request) -> web.Response:
         """Answers an offer and starts the call.
@@ -81,40 +77,11 @@ class OfferRoutes:
         The body is checked before a slot is taken, so that nonsense costs no caller their place.
         """
         body = await self._read(request, OfferBody)
-        offer = read_offer(body.sdp)
-        async with AsyncExitStack() as undo:
-            slot = self._host.admit()
-            undo.callback(slot.release)
-            defaults = self._host.session_defaults()
-            call = WebrtcCall(
-                slot.call_id,
-                offer,
-                self._host.settings.ice,
-                self._gathering,
-                self._host.settings.opus,
-                lambda send, speaks: RealtimeSession(
-                    defaults, body.session, slot.conversation, send, speaks=speaks
-                ),
-            )
-            undo.push_async_callback(call.abandon)
-            answer = await call.answer()
-            undo.pop_all()
-        self._start(slot, call)
-        log.info("call answered", extra={"audio": offer.audio, "data_channel": offer.data_channel})
+        started = await self._starter.start(read_offer(body.sdp), body.session)
         return web.json_response(
-            {"type": "answer", "sdp": answer, "call_id": slot.call_id},
-            headers={"Location": f"/api/calls/{slot.call_id}"},
+            {"type": "answer", "sdp": started.answer, "call_id": started.call_id},
+            headers={"Location": f"/api/calls/{started.call_id}"},
         )
-
-    def _start(self, slot: CallSlot, call: WebrtcCall) -> None:
-        async def main() -> None:
-            try:
-                await call.run()
-            finally:
-                self._calls.remove(slot.call_id)
-
-        self._calls.add(slot.call_id, call)
-        slot.start(main(), call.hang_up)
 
     async def trickle(self, request: web.Request) -> web.Response:
         """Takes candidates. A call that is over is a 404."""
@@ -178,24 +145,10 @@ class OfferRoutes:
             raise CallerError(sentence, code=code, param=param or None) from None
 
     async def _read_json(self, request: web.Request) -> bytes:
-        """The body, if it is JSON at all. Read piece by piece, so that a large one is refused early."""
-        if request.content_type != "application/json":
-            raise CallerError("The body must be application/json.", code="unsupported_media_type")
-        limit = self._host.settings.access.max_body_bytes
-        too_large = CallerError(f"The body is larger than {limit} bytes.", code="body_too_large")
-        if (request.content_length or 0) > limit:
-            raise too_large
-        body = bytearray()
-        try:
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > limit:
-                    raise too_large
-        except (ConnectionError, web.RequestPayloadError) as error:
-            # The client went away in the middle. Nobody reads this, but the log stays clean.
-            raise CallerError("The body was cut short.", code="body_cut_short") from error
+        """The body, if it is JSON at all."""
+        body = await read_body(request, "application/json", self._host.settings.access.max_body_bytes)
         try:
             from_json(body)
         except ValueError:
             raise CallerError("The body is not JSON.", code="not_json") from None
-        return bytes(body)
+        return body
