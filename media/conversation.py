@@ -33,7 +33,7 @@ from media.events import (
 )
 from media.history import History
 from media.inbox import AudioInbox
-from media.items import Item, Part, ResponseOptions
+from media.items import Item, Message, Part, ResponseOptions
 from media.listening import Listening
 from media.overlap_verdict import InterruptionSettings
 from media.playout import AudioSettings, Playout
@@ -174,7 +174,7 @@ class Conversation:
         self._silence.look()
 
     def add_item(self, item: Item, previous_item_id: str | None = None) -> None:
-        """Enters a message that was typed, or restored. It is not answered by itself.
+        """Enters an item that was typed, restored, or is a tool's output. It is not answered by itself.
 
         Raises:
             CallerError: its id is taken, or the previous item is unknown.
@@ -286,7 +286,7 @@ class Conversation:
         if delta:
             self._notify(TranscriptDelta(turn.item_id, delta))
         # The latest words, settled or not: settled ones may begin with what was misheard at first.
-        self._read_ahead(Item(turn.item_id, "user", (Part("input_audio", text),)))
+        self._read_ahead(Message(turn.item_id, "user", (Part("input_audio", text),)))
 
     def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
         detection = self._session.turn_detection
@@ -294,7 +294,7 @@ class Conversation:
         idle = self._speaking.state is AgentState.IDLE and not self._transcribing()
         if transcript.text and answers and idle and self._tasks is not None and not self._closed.is_set():
             self._drop_draft()
-            guess = Item(turn.item_id, "user", (Part("input_audio", transcript.text),))
+            guess = Message(turn.item_id, "user", (Part("input_audio", transcript.text),))
             items = (*self._history.items, guess)
             self._draft = self._speaking.draft(self._tasks, self._session, items)
 
@@ -304,13 +304,13 @@ class Conversation:
     def turn_ended(self, turn: Turn) -> None:
         if self._session.turn_detection is not None:
             self._notify(SpeechStopped(turn.item_id, turn.end_ms))
-        item = Item(turn.item_id, "user", (Part("input_audio", None),), "in_progress")
+        item = Message(turn.item_id, "user", (Part("input_audio", None),), "in_progress")
         before = self._history.add(item)
         self._notify(InputCommitted(item.id, before))
         self._notify(ItemAdded(item, before))
 
     def turn_transcribed(self, turn: Turn, transcript: Transcript) -> None:
-        item = Item(turn.item_id, "user", (Part("input_audio", transcript.text),))
+        item = Message(turn.item_id, "user", (Part("input_audio", transcript.text),))
         self._history.put(item)
         if self._session.transcribe:
             self._notify(TranscriptCompleted(item.id, transcript.text, transcript.audio_s))
@@ -321,7 +321,7 @@ class Conversation:
 
     def turn_failed(self, turn: Turn, error: EngineError) -> None:
         log.warning("a turn could not be transcribed", extra={"error": str(error), "code": error.code})
-        item = Item(turn.item_id, "user", (Part("input_audio", None),), "incomplete")
+        item = Message(turn.item_id, "user", (Part("input_audio", None),), "incomplete")
         self._history.put(item)
         self._notify(TranscriptFailed(item.id, str(error), error.code))
         self._notify(ItemDone(item, self._history.before(item.id)))
@@ -395,7 +395,10 @@ class Conversation:
 
     def _transcribing(self) -> bool:
         """Whether something that the caller said has no words yet."""
-        return any(item.role == "user" and item.status == "in_progress" for item in self._history.items)
+        return any(
+            isinstance(item, Message) and item.role == "user" and item.status == "in_progress"
+            for item in self._history.items
+        )
 
     def _drop_draft(self) -> None:
         draft, self._draft = self._draft, None

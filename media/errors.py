@@ -1,7 +1,8 @@
 """Every error this project raises, by whose fault it is.
 
 `CallerError` becomes a 4xx or a Realtime `error` event, `EngineError` is the engines' (and says whether
-trying again can help), `ServerFault` is ours. `code` is a stable, machine-readable snake_case word.
+trying again can help), `ToolError` a tool's, `ServerFault` is ours. `code` is a stable, machine-readable
+snake_case word.
 """
 
 
@@ -62,6 +63,12 @@ class VoiceUnavailable(CallerError):
     """The voice is unknown, or its language cannot be spoken by this installation."""
 
     code = "voice_unavailable"
+
+
+class ToolError(VoxtralKokoroError):
+    """A tool could not be called, or failed. The LLM is told the sentence, and the call goes on."""
+
+    code = "tool_error"
 
 
 class ServerFault(VoxtralKokoroError):

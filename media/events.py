@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from media.audio import Audio
-from media.items import Item, Response
+from media.items import Item, Message, Response
 from media.latency import TurnLatency
 
 
@@ -118,7 +118,7 @@ class OutputPartAdded:
     """The item's one content part begins: `output_audio` or `output_text`, by the response's modality."""
 
     response_id: str
-    item: Item
+    item: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,16 @@ class OutputAudioDelta:
     response_id: str
     item_id: str
     audio: Audio
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionArgumentsDelta:
+    """More of the arguments, JSON text, with which a tool is to be called."""
+
+    response_id: str
+    item_id: str
+    call_id: str
+    delta: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +229,7 @@ CallEvent: TypeAlias = (
     | OutputPartAdded
     | OutputTextDelta
     | OutputAudioDelta
+    | FunctionArgumentsDelta
     | OutputItemDone
     | ResponseDone
     | OutputBufferStarted

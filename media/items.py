@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
+
+from media.tools import Tool, ToolChoice
 
 Role = Literal["user", "assistant", "system"]
 PartKind = Literal["input_text", "input_audio", "output_text", "output_audio"]
@@ -37,8 +39,8 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A message of the conversation. What is said later of the same id replaces it."""
+class Message:
+    """What somebody said or wrote."""
 
     id: str
     role: Role
@@ -49,6 +51,44 @@ class Item:
     def text(self) -> str:
         """All its text, transcripts included."""
         return " ".join(part.text for part in self.parts if part.text)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """The assistant wants a tool to be called.
+
+    Attributes:
+        call_id: which call it is; the output bears the same.
+        name: a `Tool.name`, as the LLM wrote it.
+        arguments: JSON text, as the LLM wrote it: it may be no valid JSON.
+        by_server: the server runs it; else the client does, and enters the output.
+    """
+
+    id: str
+    call_id: str
+    name: str
+    arguments: str
+    status: ItemStatus = "completed"
+    by_server: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCallOutput:
+    """What a call of a tool brought, as text for the LLM.
+
+    Attributes:
+        by_server: the server ran it.
+    """
+
+    id: str
+    call_id: str
+    output: str
+    status: ItemStatus = "completed"
+    by_server: bool = False
+
+
+Item: TypeAlias = Message | FunctionCall | FunctionCallOutput
+"""An entry of the conversation. What is said later of the same id replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +110,11 @@ class ResponseOptions:
         max_output_tokens: the reply ends there.
         spoken_text: the very words to say; no LLM is asked (a greeting).
         metadata: given back in every snapshot of the response.
+        tools: that may be called, instead of the session's.
+        tool_choice: whether one may, or must, be called.
+        conversation: `none` is out of band: the response leaves no trace in the history.
+        input: what the LLM is shown instead of the history.
+        voice: name of a voice.
     """
 
     instructions: str | None = None
@@ -77,6 +122,11 @@ class ResponseOptions:
     max_output_tokens: int | None = None
     spoken_text: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+    tools: tuple[Tool, ...] | None = None
+    tool_choice: ToolChoice | None = None
+    conversation: Literal["auto", "none"] = "auto"
+    input: tuple[Item, ...] | None = None
+    voice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

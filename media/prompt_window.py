@@ -12,14 +12,14 @@ from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
 from media.engines.protocols import ChatMessage
-from media.items import Item
+from media.items import Item, Message
 
 ROOM_FOR_A_TURN = 4
 """A quarter of what may be shown is kept for what the caller says next."""
 SMALLEST_CHARS = 200
 
-Said: TypeAlias = ChatMessage | Item
-SaidT = TypeVar("SaidT", ChatMessage, Item)
+Said: TypeAlias = ChatMessage | Message
+SaidT = TypeVar("SaidT", ChatMessage, Message)
 
 
 class PromptWindow:
@@ -73,11 +73,11 @@ class PromptWindow:
         """Shows half as much from now on: the engine took no more."""
         self._max_chars = max(SMALLEST_CHARS, self._max_chars // 2)
 
-    def _shown(self, items: tuple[Item, ...]) -> list[Item]:
+    def _shown(self, items: tuple[Item, ...]) -> list[Message]:
         """Where the item that it begins with was deleted, everything is shown until it is compacted again."""
         ids = [item.id for item in items]
         first = ids.index(self._first_id) if self._first_id in ids else 0
-        return list(items[first:])
+        return [item for item in items[first:] if isinstance(item, Message)]
 
 
 def _chars(said: Sequence[Said]) -> int:

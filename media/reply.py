@@ -14,7 +14,7 @@ from media.engines.protocols import ChatMessage, Engines, LlmDelta, LlmRequest, 
 from media.errors import EngineError
 from media.events import CallEvent, OutputAudioDelta, OutputTextDelta
 from media.heard import SpokenClause, heard_text, word_start_s
-from media.items import Item, Part, PartKind, Response, ResponseOptions, Usage, new_id
+from media.items import Message, Part, PartKind, Response, ResponseOptions, Usage, new_id
 from media.latency import ReplyTimes
 from media.playout import Playout
 from media.session import SessionConfig
@@ -54,7 +54,7 @@ class Reply:
         modality = options.modality or session.modality
         self.response = Response(id=new_id("resp"), modality=modality, metadata=options.metadata)
         kind: PartKind = "output_audio" if modality == "audio" else "output_text"
-        self.item = Item(new_id("item"), "assistant", (Part(kind, ""),), "in_progress")
+        self.item = Message(new_id("item"), "assistant", (Part(kind, ""),), "in_progress")
         self.times = ReplyTimes(asked_s=loop_time_s())
         self.task: asyncio.Task[None] | None = None
         """Makes it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from media.items import Modality
+from media.tools import Tool, ToolChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class SessionConfig:
         turn_detection: None: the client commits turns and asks for responses itself.
         transcribe: the caller wants events with the transcripts of what they say.
         max_output_tokens: None takes the configuration's.
+        tools: that the LLM may call and the client runs, besides those of the conversation's toolbox.
+        tool_choice: whether one may, or must, be called.
     """
 
     instructions: str
@@ -54,3 +57,5 @@ class SessionConfig:
     turn_detection: TurnDetection | None = TurnDetection()
     transcribe: bool = True
     max_output_tokens: int | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = "auto"

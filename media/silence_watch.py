@@ -8,6 +8,7 @@ from typing import assert_never
 
 from media.clock import loop_time_s
 from media.events import CallEvent, ItemDone
+from media.items import Message
 from media.silence import (
     ArmTimer,
     Ask,
@@ -49,8 +50,9 @@ class SilenceWatch:
 
     def note(self, event: CallEvent) -> None:
         """Something was told of the conversation."""
-        if isinstance(event, ItemDone) and event.item.role == "user" and event.item.text:
-            self._feed(CallerSaid())
+        match event:
+            case ItemDone(item=Message(role="user") as said) if said.text:
+                self._feed(CallerSaid())
         self.look()
 
     def look(self) -> None:

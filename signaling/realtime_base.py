@@ -39,6 +39,7 @@ MaxOutputTokens = Annotated[int | Literal["inf"], PlainValidator(_max_output_tok
 OutputModalities = Annotated[tuple[Literal["audio", "text"], ...], Field(min_length=1, max_length=1)]
 """One of the two: replies are spoken (and transcribed) or written."""
 ItemId = Annotated[str, Field(min_length=1, max_length=128)]
+FunctionName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
 def token_limit(wire: int | str | None) -> int | None:

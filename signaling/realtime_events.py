@@ -138,17 +138,24 @@ def field_path(location: tuple[int | str, ...]) -> str:
     """`("session", "include", 0)` as clients write it: `session.include[0]`."""
     path = ""
     for step in location:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+        if step not in _ITEM_TYPES:
+            path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
     return path
 
 
+_ITEM_TYPES = ("message", "function_call", "function_call_output")
+"""In a location, these are an item's union's tag, which is no field."""
+
+
 def _fault_of(fault: ErrorDetails, event_id: str | None) -> ClientEventError:
-    if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        given = fault["input"].get("type")
-        sentence = f"There is no event {given!r} here." if given else "The event has no type."
-        return ClientEventError(sentence[:200], code="unknown_event", param="type", event_id=event_id)
     # The first step of the location is the union's tag, which is no field.
     param = field_path(fault["loc"][1:])
+    if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        given, what = fault["input"].get("type"), "item" if param else "event"
+        sentence = f"There is no {what} {given!r} here." if given else f"The {what} has no type."
+        code = "invalid_value" if param else "unknown_event"
+        param = f"{param}.type" if param else "type"
+        return ClientEventError(sentence[:200], code=code, param=param, event_id=event_id)
     code = "missing_required_parameter" if fault["type"] == "missing" else "invalid_value"
     return ClientEventError(f"{param}: {fault['msg']}", code=code, param=param, event_id=event_id)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_serializer
 
-from signaling.realtime_base import FromClient, ItemId, ToClient
+from signaling.realtime_base import FromClient, FunctionName, ItemId, ToClient
+
+MAX_TOOL_CHARS = 200_000
+"""Of a call's arguments or output. What the LLM is shown of it is less."""
 
 # --- from the client -------------------------------------------------------------------------------------
 
@@ -19,13 +22,37 @@ class PartFromClient(FromClient):
     transcript: str | None = None
 
 
-class ItemFromClient(FromClient):
+class MessageFromClient(FromClient):
     """A message that enters the conversation."""
 
     type: Literal["message"]
     role: Literal["user", "assistant", "system"]
     content: tuple[PartFromClient, ...] = Field(min_length=1)
     id: ItemId | None = None
+
+
+class FunctionCallFromClient(FromClient):
+    """A call of an earlier conversation."""
+
+    type: Literal["function_call"]
+    call_id: ItemId | None = None
+    name: FunctionName
+    arguments: str = Field(max_length=MAX_TOOL_CHARS)
+    id: ItemId | None = None
+
+
+class FunctionCallOutputFromClient(FromClient):
+    """What a call brought that the client ran."""
+
+    type: Literal["function_call_output"]
+    call_id: ItemId
+    output: str = Field(max_length=MAX_TOOL_CHARS)
+    id: ItemId | None = None
+
+
+ItemFromClient: TypeAlias = Annotated[
+    MessageFromClient | FunctionCallFromClient | FunctionCallOutputFromClient, Field(discriminator="type")
+]
 
 
 # --- to the client ---------------------------------------------------------------------------------------
@@ -47,10 +74,29 @@ class WirePart(ToClient):
         return {"type": self.type, "transcript": self.transcript}
 
 
-class WireItem(ToClient):
+class WireItemBase(ToClient):
     id: str
     object: Literal["realtime.item"] = "realtime.item"
-    type: Literal["message"] = "message"
     status: Literal["in_progress", "completed", "incomplete"]
+
+
+class WireMessage(WireItemBase):
+    type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system"]
     content: tuple[WirePart, ...]
+
+
+class WireFunctionCall(WireItemBase):
+    type: Literal["function_call"] = "function_call"
+    call_id: str
+    name: str
+    arguments: str
+
+
+class WireFunctionCallOutput(WireItemBase):
+    type: Literal["function_call_output"] = "function_call_output"
+    call_id: str
+    output: str
+
+
+WireItem: TypeAlias = WireMessage | WireFunctionCall | WireFunctionCallOutput

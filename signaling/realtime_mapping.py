@@ -5,9 +5,31 @@ from __future__ import annotations
 from typing import assert_never
 
 from media.errors import CallerError
-from media.items import Item, Modality, Part, Response, ResponseOptions, Usage, new_id
+from media.items import (
+    FunctionCall,
+    FunctionCallOutput,
+    Item,
+    Message,
+    Modality,
+    Part,
+    Response,
+    ResponseOptions,
+    Usage,
+    new_id,
+)
 from signaling.realtime_base import token_limit
-from signaling.realtime_items import ItemFromClient, PartFromClient, WireItem, WirePart
+from signaling.realtime_items import (
+    FunctionCallFromClient,
+    FunctionCallOutputFromClient,
+    ItemFromClient,
+    MessageFromClient,
+    PartFromClient,
+    WireFunctionCall,
+    WireFunctionCallOutput,
+    WireItem,
+    WireMessage,
+    WirePart,
+)
 from signaling.realtime_responses import (
     InputTokenDetails,
     ResponseAudio,
@@ -30,13 +52,24 @@ _PARTS_OF_ROLE = {
 
 
 def item_from_client(wire: ItemFromClient) -> Item:
-    """A message that a client wrote, or gives back from an earlier call.
+    """A message that a client wrote, a tool's output, or an item that it gives back from an earlier call.
 
     Raises:
         CallerError: a part that its role cannot have, or one without its text.
     """
-    parts = tuple(_part_from_client(wire.role, index, part) for index, part in enumerate(wire.content))
-    return Item(id=wire.id or new_id("item"), role=wire.role, parts=parts)
+    item_id = wire.id or new_id("item")
+    match wire:
+        case MessageFromClient():
+            parts = tuple(
+                _part_from_client(wire.role, index, part) for index, part in enumerate(wire.content)
+            )
+            return Message(item_id, wire.role, parts)
+        case FunctionCallFromClient():
+            return FunctionCall(item_id, wire.call_id or new_id("call"), wire.name, wire.arguments)
+        case FunctionCallOutputFromClient():
+            return FunctionCallOutput(item_id, wire.call_id, wire.output)
+        case _:
+            assert_never(wire)
 
 
 def _part_from_client(role: str, index: int, part: PartFromClient) -> Part:
@@ -74,12 +107,24 @@ def response_options(request: ResponseRequest | None) -> ResponseOptions:
 
 
 def item_to_wire(item: Item) -> WireItem:
-    return WireItem(
-        id=item.id,
-        status=item.status,
-        role=item.role,
-        content=tuple(_part_to_wire(part) for part in item.parts),
-    )
+    match item:
+        case Message():
+            content = tuple(_part_to_wire(part) for part in item.parts)
+            return WireMessage(id=item.id, status=item.status, role=item.role, content=content)
+        case FunctionCall():
+            return WireFunctionCall(
+                id=item.id,
+                status=item.status,
+                call_id=item.call_id,
+                name=item.name,
+                arguments=item.arguments,
+            )
+        case FunctionCallOutput():
+            return WireFunctionCallOutput(
+                id=item.id, status=item.status, call_id=item.call_id, output=item.output
+            )
+        case _:
+            assert_never(item)
 
 
 def _part_to_wire(part: Part) -> WirePart:
@@ -127,7 +172,7 @@ def _status_details(response: Response) -> StatusDetails | None:
             assert_never(response.status)
 
 
-def spoken_or_written(item: Item, default: Modality) -> Modality:
+def spoken_or_written(item: Message, default: Modality) -> Modality:
     """Which an assistant's item is; the response's modality where it has no part yet."""
     if not item.parts:
         return default

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from media import events as call
-from media.items import Item, Modality
+from media.items import Item, Message, Modality
 from media.latency import TurnLatency
 from signaling import realtime_events as wire
 from signaling.realtime_mapping import item_to_wire, response_to_wire, spoken_or_written
@@ -111,6 +111,7 @@ class Translator:
                 | call.OutputPartAdded()
                 | call.OutputTextDelta()
                 | call.OutputAudioDelta()
+                | call.FunctionArgumentsDelta()
             ):
                 yield from self._translate_output(event, state, voice)
             case _:
@@ -124,7 +125,8 @@ class Translator:
         | call.OutputItemDone
         | call.OutputPartAdded
         | call.OutputTextDelta
-        | call.OutputAudioDelta,
+        | call.OutputAudioDelta
+        | call.FunctionArgumentsDelta,
         state: WireState,
         voice: str,
     ) -> Iterator[wire.ServerEvent]:
@@ -176,13 +178,15 @@ class Translator:
             case call.OutputAudioDelta():
                 # For transports that carry the voice as data; here it travels as RTP.
                 return
+            case call.FunctionArgumentsDelta():
+                return
             case _:
                 assert_never(event)
 
     def _close_part(self, item: Item) -> Iterator[wire.ServerEvent]:
         """The events that end an item's part. Before the item's own end, whichever of its two comes first."""
         response_id = self._item_outputs.get(item.id)
-        if response_id is None:
+        if response_id is None or not isinstance(item, Message):
             return
         output = self._outputs[response_id]
         modality = output.open_parts.pop(item.id, None)

@@ -12,6 +12,7 @@ from media.audio import SPEECH_RATE_HZ, Audio
 from media.clock import loop_time_s
 from media.conversation import Conversation, ConversationSettings
 from media.events import CallEvent, ItemDone
+from media.items import Message
 from media.session import SessionConfig
 from media.yielding import OverlapJudge
 from tests.scripted import ScriptedEngines, quiet
@@ -80,10 +81,11 @@ class VirtualCall:
 
     def said(self) -> list[tuple[str, str]]:
         """The history: who said what."""
-        return [(item.role, item.text) for item in self.conversation.items]
+        return [(item.role, item.text) for item in self.conversation.items if isinstance(item, Message)]
 
     def done_texts(self, role: str) -> list[str]:
-        return [event.item.text for event in self.of(ItemDone) if event.item.role == role]
+        items = [event.item for event in self.of(ItemDone)]
+        return [item.text for item in items if isinstance(item, Message) and item.role == role]
 
 
 @asynccontextmanager

@@ -32,11 +32,14 @@ from media.engines.protocols import (
     SpeechChunk,
     SpokenWord,
     SttOptions,
+    ToolCall,
+    ToolCallDelta,
     Transcript,
     TtsRequest,
     Voice,
 )
 from media.engines.wire import EngineFacts, Failure, Message, Work
+from media.tools import Tool
 
 _SIZE = struct.Struct("<I")
 _ALIGNMENT = 16
@@ -75,6 +78,9 @@ _REDUCERS: dict[type, Callable[[Any], _Reduced]] = {
         SpeechChunk,
         SpokenWord,
         SttOptions,
+        Tool,
+        ToolCall,
+        ToolCallDelta,
         Transcript,
         TtsRequest,
         Voice,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from media.audio import Audio
+from media.tools import Tool, ToolChoice
 
 VAD_WINDOW_SAMPLES = 512
 """One VAD decision: 32 ms at 16 kHz."""
@@ -128,9 +129,28 @@ class SttEngine(Engine, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the assistant called, with JSON text for arguments."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
-    role: Literal["system", "user", "assistant"]
+    """A message of the conversation, as the LLM is shown it.
+
+    Attributes:
+        text: what was said; of a `tool`, what its call brought. Empty where the assistant only called tools.
+        tool_calls: those of an assistant's message. The `tool` messages that answer them follow it.
+        call_id: of a `tool`: which call this is the output of.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
     text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +163,33 @@ class LlmRequest:
             that a reply to them and more begins sooner; an engine without a cache has nothing to do.
         temperature: 0 is greedy.
         conversation: which one it is, for an engine that keeps what it has read of each; "" is none.
+        tools: that may be called. An engine that cannot call any ignores them.
+        tool_choice: whether one may, or must, be called.
     """
 
     messages: tuple[ChatMessage, ...]
     max_tokens: int
     temperature: float
     conversation: str = ""
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a call.
+
+    Attributes:
+        index: which of the reply's calls, from 0 on.
+        call_id: on the call's first piece, else empty. Empty there too where the engine has no ids.
+        name: on the call's first piece, else empty.
+        arguments: what to append to its JSON text.
+    """
+
+    index: int
+    call_id: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +202,15 @@ class LlmDelta:
         input_tokens: of the prompt; on the last delta, 0 where unknown.
         output_tokens: of the reply; on the last delta, 0 where unknown.
         cached_tokens: of the prompt, those that had been read before; on the last delta, 0 where unknown.
+        tool_calls: pieces of calls. What the reply says, it says before its first call.
     """
 
     text: str
-    finish: Literal["stop", "length"] | None = None
+    finish: Literal["stop", "length", "tool_calls"] | None = None
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    tool_calls: tuple[ToolCallDelta, ...] = ()
 
 
 class LlmEngine(Engine, Protocol):

@@ -36,7 +36,7 @@ from media.events import (
     TranscriptFailed,
     TurnMeasured,
 )
-from media.items import Item, Part, ResponseOptions
+from media.items import Message, Part, ResponseOptions
 from media.session import TurnDetection
 from tests import virtual_time
 from tests.scripted import (
@@ -57,8 +57,8 @@ UNORDERED = ("TranscriptDelta", "TurnMeasured", "DraftSettled")
 """What may be told at any point of a turn."""
 
 
-def typed(text: str, item_id: str = "item_typed") -> Item:
-    return Item(item_id, "user", (Part("input_text", text),))
+def typed(text: str, item_id: str = "item_typed") -> Message:
+    return Message(item_id, "user", (Part("input_text", text),))
 
 
 def test_a_turn_is_answered_in_the_documented_order() -> None:
@@ -508,7 +508,7 @@ def test_a_conversation_that_is_too_long_for_the_llm_is_told_shorter() -> None:
         async with virtual_call(engines) as call:
             for number in range(4):
                 call.conversation.add_item(typed(f"question {number}", f"item_{number}"))
-                answer = Item(f"answer_{number}", "assistant", (Part("output_text", f"answer {number}"),))
+                answer = Message(f"answer_{number}", "assistant", (Part("output_text", f"answer {number}"),))
                 call.conversation.add_item(answer)
             call.conversation.add_item(typed("Are you there?", "item_last"))
             call.conversation.create_response()

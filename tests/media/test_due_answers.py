@@ -11,7 +11,7 @@ from media.events import (
     ResponseDone,
     TranscriptCompleted,
 )
-from media.items import Item, Part
+from media.items import Message, Part
 from media.session import TurnDetection
 from tests import virtual_time
 from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTts, quiet, speech
@@ -21,8 +21,8 @@ NEVER_INTERRUPTED = TurnDetection(interrupt_response=False)
 LONG_REPLY = "This is a rather long answer to it. And it goes on and on and on. Then it ends."
 
 
-def typed(text: str, item_id: str) -> Item:
-    return Item(item_id, "user", (Part("input_text", text),))
+def typed(text: str, item_id: str) -> Message:
+    return Message(item_id, "user", (Part("input_text", text),))
 
 
 def test_an_empty_reply_is_not_asked_for_again() -> None:

@@ -90,7 +90,7 @@ def test_what_is_said_before_the_conversation_begins_is_heard_whole(waits_s: flo
             running = tasks.create_task(conversation.run())
             await said
             assert engines.stt.sessions[0].pushed_s == pytest.approx(waits_s + 0.5 + 0.13, abs=0.05)
-            assert [item.text for item in conversation.items if item.role == "user"] == ["hello"]
+            assert [text for role, text in call.said() if role == "user"] == ["hello"]
             conversation.close()
             await running
 

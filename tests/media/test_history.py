@@ -8,11 +8,11 @@ from media.engines.protocols import SpokenWord
 from media.errors import CallerError
 from media.heard import SpokenClause, heard_text
 from media.history import ROOT, History
-from media.items import Item, Part, Role
+from media.items import Message, Part, Role
 
 
-def item(item_id: str, text: str = "", role: Role = "user") -> Item:
-    return Item(item_id, role, (Part("input_text" if role == "user" else "output_text", text or item_id),))
+def item(item_id: str, text: str = "", role: Role = "user") -> Message:
+    return Message(item_id, role, (Part("input_text" if role == "user" else "output_text", text or item_id),))
 
 
 def ids(history: History) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 
 from media.engines.protocols import ChatMessage
-from media.items import Item, Part, Role
+from media.items import Message, Part, Role
 from media.prompt_window import PromptWindow
 
 
-def item(item_id: str, text: str, role: Role = "user") -> Item:
-    return Item(item_id, role, (Part("input_text" if role == "user" else "output_text", text),))
+def item(item_id: str, text: str, role: Role = "user") -> Message:
+    return Message(item_id, role, (Part("input_text" if role == "user" else "output_text", text),))
 
 
 def texts(messages: tuple[ChatMessage, ...]) -> list[str]:
@@ -34,7 +34,7 @@ def test_roles_alternate() -> None:
 
 def test_a_question_only_adds_to_what_was_read_before_it() -> None:
     window = PromptWindow(2000)
-    said: list[Item] = []
+    said: list[Message] = []
     compactions = 0
     last_read = window.messages("Be brief.", ())
     for turn in range(200):

@@ -10,7 +10,7 @@ from media.conversation import ConversationSettings
 from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest
 from media.errors import EngineError
 from media.events import OutputBufferStarted, OutputBufferStopped, ResponseDone, TranscriptDelta
-from media.items import Item, Part
+from media.items import Message, Part
 from media.speaking import WritingSettings
 from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, speech
 from tests.virtual_call import virtual_call
@@ -91,7 +91,7 @@ def test_a_full_conversation_is_compacted_after_the_answer_and_read_at_once() ->
         async with virtual_call(engines, settings, modality="text") as call:
             for turn in range(12):
                 part = Part("input_text", f"question {turn} of a dozen")
-                call.conversation.add_item(Item(f"item_{turn}", "user", (part,)))
+                call.conversation.add_item(Message(f"item_{turn}", "user", (part,)))
                 call.conversation.create_response()
                 await call.event(ResponseDone, turn + 1)
                 await call.listen()

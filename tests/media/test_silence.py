@@ -11,7 +11,7 @@ import pytest
 from media.conversation import ConversationSettings
 from media.events import OutputBufferStarted, OutputBufferStopped, ResponseDone, TranscriptCompleted
 from media.floor_table import IllegalEvent
-from media.items import Item, Part
+from media.items import Message, Part
 from media.session import TurnDetection
 from media.silence import (
     TABLE,
@@ -138,7 +138,7 @@ def test_what_is_typed_is_an_answer() -> None:
         settings = ConversationSettings(silence=TWICE)
         async with virtual_call(ScriptedEngines(), settings, modality="text") as call:
             await call.event(ResponseDone)
-            call.conversation.add_item(Item("item_1", "user", (Part("input_text", "Yes."),)))
+            call.conversation.add_item(Message("item_1", "user", (Part("input_text", "Yes."),)))
             await call.event(ResponseDone, 2)
         assert spoken(call) == ["Are you there?", "Are you there?"]
 

@@ -13,7 +13,7 @@ import pytest
 from media.audio import Audio
 from media.errors import ConfigError, EngineError, ServerFull
 from media.events import CallEvent, ResponseDone
-from media.items import Item, Part
+from media.items import Message, Part
 from media.overlap import OverlapScores
 from media.yielding import OverlapJudge
 from server.calls import Calls
@@ -262,7 +262,7 @@ def test_a_conversation_is_heard_by_the_metrics_and_not_by_the_log(caplog: pytes
         conversation = slot.conversation(calls.session_defaults(), told.append)
         slot.start(conversation.run(), conversation.close)
         await asyncio.sleep(0.1)
-        conversation.add_item(Item("item_1", "user", (Part("input_text", "My code is swordfish."),)))
+        conversation.add_item(Message("item_1", "user", (Part("input_text", "My code is swordfish."),)))
         conversation.create_response()
         async with asyncio.timeout(60):
             while not any(isinstance(event, ResponseDone) for event in told):

@@ -19,7 +19,7 @@ from signaling.realtime_events import (
     parse_client_event,
     to_wire,
 )
-from signaling.realtime_items import WireItem, WirePart
+from signaling.realtime_items import WireMessage, WirePart
 
 
 def parse(event: dict[str, Any]) -> Any:
@@ -120,7 +120,7 @@ def test_a_null_is_told_from_an_absence() -> None:
             "item.content",
         ),
         (
-            '{"type": "conversation.item.create", "item": {"type": "function_call", "role": "user",'
+            '{"type": "conversation.item.create", "item": {"type": "mcp_call", "role": "user",'
             ' "content": [{"type": "input_text"}]}}',
             "invalid_value",
             "item.type",
@@ -186,7 +186,7 @@ def test_defaults_are_the_apis() -> None:
 
 
 def sent(*parts: WirePart) -> dict[str, Any]:
-    item = WireItem(id="item_1", status="in_progress", role="user", content=parts)
+    item = WireMessage(id="item_1", status="in_progress", role="user", content=parts)
     decoded: dict[str, Any] = json.loads(to_wire(ItemAddedEvent(item=item)))
     return decoded
 

@@ -11,14 +11,14 @@ from scripted_call import SESSION, ScriptedConversation
 
 from media import events as call
 from media.errors import CallerError
-from media.items import Item, Part, Response, ResponseOptions, Usage
+from media.items import Message, Part, Response, ResponseOptions, Usage
 from media.latency import Stage, TurnLatency
 from media.session import TurnDetection
 from signaling.realtime_session import RealtimeSession
 from signaling.realtime_session_objects import SessionUpdate
 
-USER = Item("item_u", "user", (Part("input_audio", None),), "in_progress")
-REPLY = Item("item_a", "assistant", (Part("output_audio", ""),), "in_progress")
+USER = Message("item_u", "user", (Part("input_audio", None),), "in_progress")
+REPLY = Message("item_a", "assistant", (Part("output_audio", ""),), "in_progress")
 RESPONSE = Response("resp_1", "audio", metadata=(("turn", "7"),))
 
 
@@ -117,7 +117,7 @@ def test_a_spoken_turn_in_the_documented_order() -> None:
 
 def test_a_written_reply() -> None:
     client = Client()
-    item = Item("item_a", "assistant", (Part("output_text", ""),), "in_progress")
+    item = Message("item_a", "assistant", (Part("output_text", ""),), "in_progress")
     done = replace(item, parts=(Part("output_text", "Hi."),), status="completed")
     response = Response("resp_1", "text")
     types = client.happened(
@@ -264,7 +264,7 @@ def test_items_are_written_and_read() -> None:
             "content": [{"type": "output_audio", "transcript": "Hello."}],
         },
     )
-    item = Item("item_mine", "assistant", (Part("output_audio", "Hello."),))
+    item = Message("item_mine", "assistant", (Part("output_audio", "Hello."),))
     assert client.conversation.acts == [("add_item", item, "root")]
     assert [event["type"] for event in client.events] == ["conversation.item.added", "conversation.item.done"]
     retrieved = client.send(type="conversation.item.retrieve", item_id="item_mine")
