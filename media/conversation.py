@@ -158,6 +158,14 @@ class Conversation:
         """More of the caller's voice, 16 kHz, in order. Too much of it unread: the oldest is dropped."""
         self._inbox.put(audio)
 
+    async def heard_all(self) -> None:
+        """Returns when all that was given to `hear` was listened to, but for less than a window of 32 ms.
+
+        For legs whose audio comes faster than it is spoken. Waits for `run` to begin; once that has ended,
+        returns at once.
+        """
+        await self._inbox.all_read()
+
     # What a client may ask for
 
     def update(self, session: SessionConfig) -> None:

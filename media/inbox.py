@@ -28,6 +28,9 @@ class AudioInbox:
         self._queue: deque[Audio] = deque()
         self._queued_samples = 0
         self._ready = asyncio.Event()
+        self._all_read = asyncio.Event()
+        """The consumer waits for more than there is, or has gone."""
+        self._closed = False
         self._last_s = float("-inf")
         """When audio, or a stall, was noticed last."""
         self._stalled = False
@@ -49,22 +52,33 @@ class AudioInbox:
             self.dropped_s += oldest.duration_s
         if self._queued_samples >= VAD_WINDOW_SAMPLES:
             self._ready.set()
+            if not self._closed:
+                self._all_read.clear()
+
+    async def all_read(self) -> None:
+        """Returns when all but less than a window was read and the reader came for more, or has gone."""
+        await self._all_read.wait()
 
     async def window(self) -> Audio | None:
         """The oldest 32 ms, int16, waiting for them. None each time that no audio came for `STALL_S`."""
         while self._queued_samples < VAD_WINDOW_SAMPLES:
             if self._stalled:
                 self._stalled = False
+                self._all_read.clear()
                 return None
+            self._all_read.set()
             self._ready.clear()
             if self._watch is None:
                 self._last_s = max(self._last_s, loop_time_s())
                 self._watch_for_stall()
             await self._ready.wait()
+        self._all_read.clear()
         return self._cut()
 
     def close(self) -> None:
         """Nobody reads any more."""
+        self._closed = True
+        self._all_read.set()
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None

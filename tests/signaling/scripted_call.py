@@ -124,6 +124,9 @@ class ScriptedConversation:
         self.heard.append(audio)
         self.more_heard.set()
 
+    async def heard_all(self) -> None:
+        """All is heard at once."""
+
     def update(self, session: SessionConfig) -> None:
         self._act("update")
         self._session = session
