@@ -270,6 +270,22 @@ def _llm(config: Config, store: ModelStore) -> LlmEngine:
                 context_tokens=config.llm.context_tokens,
                 parallel=config.llm.parallel,
             )
+        case "openai":
+            from media.engines.openai_chat import OpenAiChat, Patience
+
+            settings = config.llm
+            assert settings.base_url is not None  # the settings see to it
+            return OpenAiChat(
+                settings.base_url,
+                settings.name,
+                api_key=settings.api_key.get_secret_value() if settings.api_key else "",
+                patience=Patience(
+                    connect_s=settings.connect_timeout_s,
+                    first_token_s=settings.first_token_timeout_s,
+                    idle_s=settings.idle_timeout_s,
+                ),
+                extra_body=settings.extra_body,
+            )
         case _:
             assert_never(config.llm.engine)
 

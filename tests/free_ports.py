@@ -1,4 +1,4 @@
-"""UDP ports that a test may configure."""
+"""Ports that a test may configure."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ def free_ports(count: int) -> range:
                 continue
             return ports
     raise AssertionError("no free ports")
+
+
+def free_tcp_port() -> int:
+    """A TCP port on loopback that nobody has now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

@@ -167,6 +167,39 @@ def test_which_file_is_read(tmp_path: Path) -> None:
             "config.yaml, line 1: server: port and health_port are both 8005; they must differ.",
         ),
         (
+            "llm: {name: qwen3-8b}\n",
+            "config.yaml, line 1: llm: llama.cpp's model is smollm2-135m-instruct; for an endpoint's, set "
+            "engine to openai.",
+        ),
+        (
+            "llm: {engine: openai, name: qwen3-8b}\n",
+            "config.yaml, line 1: llm: engine openai needs base_url, for example http://127.0.0.1:8080/v1.",
+        ),
+        (
+            "llm:\n  base_url: localhost:8080\n",
+            "config.yaml, line 2: llm.base_url: it is written as http://127.0.0.1:8080/v1 or ",
+        ),
+        (
+            "llm: {base_url: 'https://me:12@example.org/v1'}\n",
+            "config.yaml, line 1: llm.base_url: a key or a password belongs into api_key, not ",
+        ),
+        (
+            "llm: {base_url: 'https://example.org/v1/chat/completions'}\n",
+            "config.yaml, line 1: llm.base_url: leave out /chat/completions: it is added.",
+        ),
+        (
+            "llm: {base_url: 'https://example.org/v1?a=b'}\n",
+            "config.yaml, line 1: llm.base_url: an address without ? and # is expected: ",
+        ),
+        (
+            "llm: {api_key: [sk-123]}\n",
+            "config.yaml, line 1: llm.api_key cannot be what is given: it should be a valid string.",
+        ),
+        (
+            "llm: {api_key: 'sk 123'}\n",
+            "config.yaml, line 1: llm.api_key: a key consists of printable ASCII characters without spaces.",
+        ),
+        (
             "server: {tls_certificate: a.pem}\n",
             "config.yaml, line 1: server: tls_certificate and tls_key are given together or not at all.",
         ),
@@ -268,6 +301,18 @@ def test_no_secret_is_told_of_a_list_that_cannot_be_read(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match=r"ICE__SERVERS: this is not a list or a mapping") as raised:
         load_config(written(tmp_path, ""), {f"{ENVIRONMENT}ICE__SERVERS": "[{credential: 12345"})
     assert "12345" not in str(raised.value)
+
+
+def test_a_key_for_the_llm_is_kept_to_itself(tmp_path: Path) -> None:
+    path = written(tmp_path, "llm: {engine: openai, base_url: 'https://example.org/v1/', name: a-model}\n")
+    config = load_config(path, {f"{ENVIRONMENT}LLM__API_KEY": "sk-123\n"})
+    assert config.llm.base_url == "https://example.org/v1"
+    assert config.llm.api_key is not None
+    assert config.llm.api_key.get_secret_value() == "sk-123"
+    assert "sk-123" not in repr(config)
+    assert load_config(path, {f"{ENVIRONMENT}LLM__API_KEY": ""}).llm.api_key is None
+    extra = load_config(path, {f"{ENVIRONMENT}LLM__EXTRA_BODY": "{top_k: 20}"}).llm.extra_body
+    assert extra == {"top_k": 20}
 
 
 def test_the_configuration_is_frozen() -> None:

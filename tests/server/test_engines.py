@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,17 @@ def test_the_configured_engines_are_built_unstarted(
     assert name in engines.stt.name
     assert ("base" in engines.stt.name) == (model.get("multilingual") != "none")
     assert engines.tts.voices
+
+
+@pytest.mark.models
+def test_an_endpoint_takes_the_place_of_the_embedded_llm(models_dir: Path) -> None:
+    llm = {"engine": "openai", "base_url": "http://127.0.0.1:1/v1", "name": "a-model", "api_key": "sk-123"}
+    config = Config.model_validate({"models": {"directory": models_dir}, "llm": llm})
+    engines = build_engines(config)
+    assert engines.llm.name == "openai (a-model)"
+    # The configuration goes to the engine process whole, its secrets too.
+    there = pickle.loads(pickle.dumps(config))
+    assert there.llm.api_key == config.llm.api_key
 
 
 @pytest.mark.models
