@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from media.agent_floor import MAKING, AgentState
 from media.audio import Audio
@@ -113,6 +114,8 @@ class Conversation:
         )
         self._tasks: asyncio.TaskGroup | None = None
         self._closed = asyncio.Event()
+        self._news = asyncio.Event()
+        """Something was told since it was cleared."""
 
     @property
     def playout(self) -> Playout:
@@ -146,6 +149,7 @@ class Conversation:
                 listening.cancel()
                 self._drop_draft()
                 self._speaking.stop("client_cancelled")
+                self._speaking.cancel_asides()
                 self._speaking.read_no_further()
         finally:
             self._tasks = None
@@ -221,10 +225,12 @@ class Conversation:
         self._read_ahead()
 
     def create_response(self, options: ResponseOptions | None = None) -> None:
-        """Answers what is in the history, or says given words.
+        """Answers what is in the history, or what is given, or says given words.
+
+        What was said and has no words yet is waited for. Written ones out of band are made beside others.
 
         Raises:
-            CallerError: a response is being made already, or the call is over.
+            CallerError: a response is being made already, an unknown voice, or the call is over.
         """
         self._respond(options or ResponseOptions(), None)
 
@@ -259,6 +265,7 @@ class Conversation:
     def reset(self) -> None:
         """Forgets everything that was said."""
         self._speaking.stop("client_cancelled")
+        self._speaking.cancel_asides()
         self._due.clear()
         self._drop_draft()
         self._yielding.dismiss()
@@ -397,6 +404,7 @@ class Conversation:
 
     def _notify(self, event: CallEvent) -> None:
         self._told(event)
+        self._news.set()
         self._silence.note(event)
         if isinstance(event, OutputBufferStopped):
             self._listening.answered()
@@ -416,9 +424,25 @@ class Conversation:
     def _respond(self, options: ResponseOptions, turn: Turn | None) -> None:
         if self._tasks is None or self._closed.is_set():
             raise CallerError("the call is not running", code="call_not_running")
+        session = self._session
+        if options.voice is not None:
+            session = self._checked(replace(session, voice=options.voice))
+        answers_all = options.conversation == "auto" and options.input is None
+        heard = partial(self._everything_heard, answers_all) if self._transcribing() else None
+        if not answers_all:
+            self._speaking.ask(self._tasks, session, options, turn, None, heard)
+            return
         draft, self._draft = self._draft, None
-        self._speaking.ask(self._tasks, self._session, options, turn, draft)
+        self._speaking.ask(self._tasks, session, options, turn, draft, heard)
         self._due.clear()
+
+    async def _everything_heard(self, answers_all: bool) -> None:
+        """Returns once all that was said has its words. Whoever waited answers it, if it `answers_all`."""
+        while self._transcribing():
+            self._news.clear()
+            await self._news.wait()
+        if answers_all:
+            self._due.clear()
 
     def _checked(self, session: SessionConfig) -> SessionConfig:
         """The session, if these engines can serve it."""

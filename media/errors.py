@@ -73,3 +73,12 @@ class ToolError(VoxtralKokoroError):
 
 class ServerFault(VoxtralKokoroError):
     """Ours: a bug, or a machine that refuses us something we need."""
+
+
+def first_error(group: BaseExceptionGroup[VoxtralKokoroError]) -> VoxtralKokoroError:
+    """One error of a group: where several tasks failed, each for its own reason, the first is told."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, VoxtralKokoroError)
+    return error

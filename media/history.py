@@ -67,6 +67,10 @@ class History:
                 f"there is no item {item_id}", code="item_retrieve_invalid_item_id", param="item_id"
             ) from None
 
+    def latest(self, item: Item) -> Item:
+        """The item as it is now, if it is one of the history's; else as it is given."""
+        return self._items.get(item.id, item)
+
     def before(self, item_id: str) -> str | None:
         """The id of the item before this one."""
         order = list(self._items)

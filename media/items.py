@@ -107,19 +107,20 @@ class ResponseOptions:
     Attributes:
         instructions: instead of the session's.
         modality: spoken, or text only.
-        max_output_tokens: the reply ends there.
+        max_output_tokens: the reply ends there; "inf": where the configuration says.
         spoken_text: the very words to say; no LLM is asked (a greeting).
         metadata: given back in every snapshot of the response.
         tools: that may be called, instead of the session's.
         tool_choice: whether one may, or must, be called.
-        conversation: `none` is out of band: the response leaves no trace in the history.
-        input: what the LLM is shown instead of the history.
+        conversation: `none` is out of band: the reply leaves no trace in the history.
+        input: what is answered instead of the history. An item of the history that is among it is shown as
+            it is by then: perhaps its transcript is known only then.
         voice: name of a voice.
     """
 
     instructions: str | None = None
     modality: Modality | None = None
-    max_output_tokens: int | None = None
+    max_output_tokens: int | Literal["inf"] | None = None
     spoken_text: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
     tools: tuple[Tool, ...] | None = None
@@ -139,6 +140,9 @@ class Response:
         error: for a failed one, what to tell people.
         error_code: for a failed one, the machine-readable word.
         output: its items so far.
+        voice: speaks it; "" where nobody does.
+        max_output_tokens: its limit; None: the configuration's.
+        conversation: `none` is out of band.
     """
 
     id: str
@@ -150,3 +154,6 @@ class Response:
     output: tuple[Item, ...] = ()
     usage: Usage | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+    voice: str = ""
+    max_output_tokens: int | None = None
+    conversation: Literal["auto", "none"] = "auto"

@@ -11,10 +11,10 @@ from media.clauses import ClauseSplitter, StreamingSettings
 from media.clock import loop_time_s
 from media.draft import Draft
 from media.engines.protocols import ChatMessage, Engines, LlmDelta, LlmRequest, TtsEngine, TtsRequest
-from media.errors import EngineError
+from media.errors import EngineError, VoxtralKokoroError
 from media.events import CallEvent, OutputAudioDelta, OutputTextDelta
 from media.heard import SpokenClause, heard_text, word_start_s
-from media.items import Message, Part, PartKind, Response, ResponseOptions, Usage, new_id
+from media.items import Message, Part, PartKind, Response, ResponseOptions, StatusReason, Usage, new_id
 from media.latency import ReplyTimes
 from media.playout import Playout
 from media.session import SessionConfig
@@ -52,7 +52,15 @@ class Reply:
 
     def __init__(self, options: ResponseOptions, session: SessionConfig, turn: Turn | None) -> None:
         modality = options.modality or session.modality
-        self.response = Response(id=new_id("resp"), modality=modality, metadata=options.metadata)
+        limit = session.max_output_tokens if options.max_output_tokens is None else options.max_output_tokens
+        self.response = Response(
+            id=new_id("resp"),
+            modality=modality,
+            metadata=options.metadata,
+            voice=session.voice if modality == "audio" else "",
+            max_output_tokens=None if limit == "inf" else limit,
+            conversation=options.conversation,
+        )
         kind: PartKind = "output_audio" if modality == "audio" else "output_text"
         self.item = Message(new_id("item"), "assistant", (Part(kind, ""),), "in_progress")
         self.times = ReplyTimes(asked_s=loop_time_s())
@@ -78,6 +86,11 @@ class Reply:
     @property
     def spoken(self) -> bool:
         return self.response.modality == "audio"
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is out of band: no item of the conversation."""
+        return self.response.conversation == "none"
 
     @property
     def verbatim(self) -> bool:
@@ -115,6 +128,28 @@ class Reply:
         """Takes back the words that have no sound: they will never be heard."""
         if self.spoken and not self.cut:
             self.say(self.heard_text(self.sound_s))
+
+    def fail(self, error: VoxtralKokoroError) -> None:
+        """It cannot be made to its end."""
+        self.response = replace(self.response, status="failed", error=str(error), error_code=error.code)
+        self.forget_unspoken()
+
+    def abandon(self, reason: StatusReason) -> None:
+        """Makes no more of it."""
+        if self.task is not None:
+            self.task.cancel()
+        if self.draft is not None:
+            self.draft.drop()
+        self.response = replace(self.response, status="cancelled", reason=reason)
+        self.forget_unspoken()
+
+    def conclude(self) -> None:
+        """Gives the item and the response their last status: no more of them will be made."""
+        whole = self.response.status == "in_progress" and not self.cut
+        self.item = replace(self.item, status="completed" if whole else "incomplete")
+        if self.response.status == "in_progress":
+            self.response = replace(self.response, status="completed")
+        self.response = replace(self.response, output=(self.item,))
 
     def say(self, text: str) -> None:
         """Sets what the item says."""

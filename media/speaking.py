@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import assert_never
 
 from pydantic import Field
@@ -24,11 +25,12 @@ from media.agent_floor import (
     StartResponse,
     Stopped,
 )
+from media.asides import Asides
 from media.clauses import StreamingSettings
 from media.clock import loop_time_s
 from media.draft import Draft
 from media.engines.protocols import Engines
-from media.errors import CallerError, VoxtralKokoroError
+from media.errors import CallerError, VoxtralKokoroError, first_error
 from media.events import (
     CallEvent,
     CallFault,
@@ -46,7 +48,7 @@ from media.events import (
     TurnMeasured,
 )
 from media.history import History
-from media.items import Item, ItemStatus, ResponseOptions, StatusReason, new_id
+from media.items import Item, ResponseOptions, StatusReason, new_id
 from media.latency import measure
 from media.playout import AudioSettings, Playout
 from media.prompt_window import PromptWindow
@@ -99,6 +101,7 @@ class Speaking:
         self._conversation = new_id("conv")
         self._shown = PromptWindow(writing.history_chars)
         self._read_ahead = ReadAhead(engines.llm)
+        self._asides = Asides(engines, self.playout, notify)
         self._replies: dict[str, Reply] = {}
         self._making: Reply | None = None
         self._held_since_s = 0.0
@@ -143,14 +146,29 @@ class Speaking:
         options: ResponseOptions,
         turn: Turn | None,
         draft: Draft | None = None,
+        heard: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Begins a response, to a turn of the caller or to what is in the history.
+        """Begins a response, to a turn of the caller, to what is in the history, or to what is given.
 
-        Takes over the draft: what of it fits is used, and it ends with the response.
+        Takes over the draft: what of it fits is used, and it ends with the response. A written response out
+        of band is made beside what is said; a spoken one is heard like any other.
+
+        Args:
+            tasks: own its task.
+            session: how it is spoken and limited.
+            options: how it differs from that.
+            turn: the caller's, if it answers one.
+            draft: what was made of it already.
+            heard: to be awaited before what is to be answered is known; None where it is.
 
         Raises:
-            CallerError: one is being made already.
+            CallerError: one is being made already, or as many as may be.
         """
+        if options.conversation == "none" and (options.modality or session.modality) == "text":
+            self._asides.begin(
+                tasks, Reply(options, session, None), lambda: self._writing_when(heard, session, options)
+            )
+            return
         if self._floor.state in MAKING:
             raise CallerError(
                 "a response is being made already; cancel it or wait until it is done",
@@ -159,7 +177,7 @@ class Speaking:
         for command in self._floor.feed(Asked(loop_time_s(), options)):
             match command:
                 case StartResponse():
-                    self._start(tasks, session, command.options, turn, draft)
+                    self._start(tasks, session, command.options, turn, draft, heard)
                 case AbandonResponse() | FlushPlayout():
                     raise AssertionError("asking stops nothing")
                 case _:
@@ -211,6 +229,8 @@ class Speaking:
         Raises:
             CallerError: no such response is being made.
         """
+        if response_id is not None and self._asides.cancel(response_id):
+            return
         if self._making is None or response_id not in (None, self._making.id):
             raise CallerError(
                 "Cancellation failed: no active response found", code="response_cancel_not_active"
@@ -219,6 +239,10 @@ class Speaking:
         self._abandon("client_cancelled")
         self._feed_made(reply)
         self._made()
+
+    def cancel_asides(self) -> None:
+        """Makes no more of what is written out of band."""
+        self._asides.cancel_all()
 
     def truncate(self, item_id: str, audio_end_ms: int) -> None:
         """The client heard this much of an item, and no more.
@@ -246,13 +270,33 @@ class Speaking:
     def _writing_for(
         self, session: SessionConfig, options: ResponseOptions, items: tuple[Item, ...]
     ) -> Writing:
+        instructions = session.instructions if options.instructions is None else options.instructions
         return Writing(
-            self._shown.messages(options.instructions or session.instructions, items),
-            options.max_output_tokens or session.max_output_tokens or self._writing.max_output_tokens,
+            self._shown.messages(instructions, items),
+            self._most_tokens(session, options),
             self._writing.temperature,
             self._streaming,
-            self._conversation,
+            # What an engine keeps of the conversation is not to be spoilt by what is none of it.
+            self._conversation if options.input is None and options.conversation == "auto" else "",
         )
+
+    def _most_tokens(self, session: SessionConfig, options: ResponseOptions) -> int:
+        if options.max_output_tokens == "inf":
+            return self._writing.max_output_tokens
+        return options.max_output_tokens or session.max_output_tokens or self._writing.max_output_tokens
+
+    def _answered(self, options: ResponseOptions) -> tuple[Item, ...]:
+        """What a response is to answer, as it is now."""
+        if options.input is None:
+            return self._history.items
+        return tuple(self._history.latest(item) for item in options.input)
+
+    async def _writing_when(
+        self, heard: Callable[[], Awaitable[None]] | None, session: SessionConfig, options: ResponseOptions
+    ) -> Writing:
+        if heard is not None:
+            await heard()
+        return self._writing_for(session, options, self._answered(options))
 
     def _start(
         self,
@@ -261,11 +305,12 @@ class Speaking:
         options: ResponseOptions,
         turn: Turn | None,
         draft: Draft | None,
+        heard: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._read_ahead.drop()
         reply = Reply(options, session, turn)
-        writing = self._writing_for(session, options, self._history.items)
-        if draft is not None and draft.request == writing.request:
+        writing = None if heard else self._writing_for(session, options, self._answered(options))
+        if draft is not None and writing is not None and draft.request == writing.request:
             draft.use()
             reply.draft = draft
         elif draft is not None:
@@ -277,32 +322,42 @@ class Speaking:
             self.playout.open(reply.id)
         self._notify(ResponseCreated(reply.response))
         self._notify(OutputItemAdded(reply.id, reply.item))
-        before = self._history.add(reply.item)
-        self._notify(ItemAdded(reply.item, before))
+        if not reply.apart:
+            before = self._history.add(reply.item)
+            self._notify(ItemAdded(reply.item, before))
         self._notify(OutputPartAdded(reply.id, reply.item))
-        reply.task = tasks.create_task(self._make(reply, writing, before_it), name=f"reply {reply.id}")
+
+        async def known() -> Writing:
+            return writing or await self._writing_when(heard, session, options)
+
+        reply.task = tasks.create_task(self._make(reply, known, before_it), name=f"reply {reply.id}")
         self._tasks.add(reply.task)
         reply.task.add_done_callback(self._tasks.discard)
 
-    async def _make(self, reply: Reply, writing: Writing, before_it: frozenset[asyncio.Task[None]]) -> None:
+    async def _make(
+        self,
+        reply: Reply,
+        writing: Callable[[], Awaitable[Writing]],
+        before_it: frozenset[asyncio.Task[None]],
+    ) -> None:
         if before_it:
             # Interrupted replies free their engines first: two at once would starve each other.
             await asyncio.wait(before_it)
         error: VoxtralKokoroError | None = None
         engines = reply.draft.engines if reply.draft else self._engines
         try:
-            await reply.make(writing, engines, self.playout, lambda event: self._relay(reply, event))
+            relay = partial(self._relay, reply)
+            await reply.make(await writing(), engines, self.playout, relay)
         except* VoxtralKokoroError as group:
-            error = _first(group)
+            error = first_error(group)
         if reply.shortened:
             self._shown.tighten()
         if reply is not self._making:
             return
         if error is not None:
             log.warning("a response failed", extra={"error": str(error), "code": error.code})
-            reply.response = replace(reply.response, status="failed", error=str(error), error_code=error.code)
             self._notify(CallFault(str(error), error.code))
-            reply.forget_unspoken()
+            reply.fail(error)
         self._conclude(reply)
         self._feed_made(reply)
         self._made()
@@ -315,26 +370,17 @@ class Speaking:
     def _abandon(self, reason: StatusReason) -> None:
         reply = self._making
         assert reply is not None
-        if reply.task is not None:
-            reply.task.cancel()
-        if reply.draft is not None:
-            reply.draft.drop()
-        reply.response = replace(reply.response, status="cancelled", reason=reason)
-        reply.forget_unspoken()
+        reply.abandon(reason)
         self._conclude(reply)
 
     def _conclude(self, reply: Reply) -> None:
         """Says that no more of the reply will be made."""
         self._making = None
-        whole = reply.response.status == "in_progress" and not reply.cut
-        status: ItemStatus = "completed" if whole else "incomplete"
-        reply.item = replace(reply.item, status=status)
+        reply.conclude()
         self._history.put(reply.item)
-        self._notify(ItemDone(reply.item, self._history.before(reply.item.id)))
+        if not reply.apart:
+            self._notify(ItemDone(reply.item, self._history.before(reply.item.id)))
         self._notify(OutputItemDone(reply.id, reply.item))
-        if reply.response.status == "in_progress":
-            reply.response = replace(reply.response, status="completed")
-        reply.response = replace(reply.response, output=(reply.item,))
         self._notify(ResponseDone(reply.response))
 
     def _feed_made(self, reply: Reply) -> None:
@@ -375,7 +421,8 @@ class Speaking:
         reply.say(text)
         reply.item = replace(reply.item, status="incomplete")
         self._history.put(reply.item)
-        self._notify(ItemTruncated(reply.item.id, round(heard_s * 1000), text))
+        if not reply.apart:
+            self._notify(ItemTruncated(reply.item.id, round(heard_s * 1000), text))
 
     def _remember(self, reply: Reply) -> None:
         self._replies[reply.id] = reply
@@ -383,12 +430,3 @@ class Speaking:
         for old in spare[: max(0, len(self._replies) - KEPT_REPLIES)]:
             if old != reply.id:
                 del self._replies[old]
-
-
-def _first(group: BaseExceptionGroup[VoxtralKokoroError]) -> VoxtralKokoroError:
-    """One error of a group: each stage fails for its own reason, and the first is told."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, VoxtralKokoroError)
-    return error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 MAX_INSTRUCTIONS_CHARS = 20_000
 """As in the configuration, section `speech_to_speech`."""
@@ -40,6 +40,23 @@ OutputModalities = Annotated[tuple[Literal["audio", "text"], ...], Field(min_len
 """One of the two: replies are spoken (and transcribed) or written."""
 ItemId = Annotated[str, Field(min_length=1, max_length=128)]
 FunctionName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
+
+
+def _no_prompt(value: object) -> None:
+    if value is not None:
+        raise ValueError("there are no stored prompts here; send `instructions`")
+
+
+NoPrompt = Annotated[None, PlainValidator(_no_prompt)]
+"""A reference to a prompt that the API's own servers keep. To pass over it would be to answer without it."""
+
+
+def _voice_name(value: object) -> object:
+    return value["id"] if isinstance(value, dict) and set(value) == {"id"} else value
+
+
+VoiceName = Annotated[str, BeforeValidator(_voice_name), Field(min_length=1, max_length=64)]
+"""A voice's name, as such or as an object with an `id`, which is how the API names voices not its own."""
 
 
 def token_limit(wire: int | str | None) -> int | None:

@@ -55,6 +55,19 @@ ItemFromClient: TypeAlias = Annotated[
 ]
 
 
+class ItemReference(FromClient):
+    """An item of the conversation, by its id: among what a response is to answer."""
+
+    type: Literal["item_reference"]
+    id: ItemId
+
+
+ItemOrReference: TypeAlias = Annotated[
+    MessageFromClient | FunctionCallFromClient | FunctionCallOutputFromClient | ItemReference,
+    Field(discriminator="type"),
+]
+
+
 # --- to the client ---------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import assert_never
 
 from media.errors import CallerError
@@ -17,11 +18,12 @@ from media.items import (
     Usage,
     new_id,
 )
-from signaling.realtime_base import token_limit
 from signaling.realtime_items import (
     FunctionCallFromClient,
     FunctionCallOutputFromClient,
     ItemFromClient,
+    ItemOrReference,
+    ItemReference,
     MessageFromClient,
     PartFromClient,
     WireFunctionCall,
@@ -31,7 +33,9 @@ from signaling.realtime_items import (
     WirePart,
 )
 from signaling.realtime_responses import (
+    CachedTokensDetails,
     InputTokenDetails,
+    OutputTokenDetails,
     ResponseAudio,
     ResponseAudioOutput,
     ResponseRequest,
@@ -51,8 +55,12 @@ _PARTS_OF_ROLE = {
 # --- from the client -------------------------------------------------------------------------------------
 
 
-def item_from_client(wire: ItemFromClient) -> Item:
+def item_from_client(wire: ItemFromClient, param: str = "item") -> Item:
     """A message that a client wrote, a tool's output, or an item that it gives back from an earlier call.
+
+    Args:
+        wire: the client's.
+        param: where it stands.
 
     Raises:
         CallerError: a part that its role cannot have, or one without its text.
@@ -61,7 +69,8 @@ def item_from_client(wire: ItemFromClient) -> Item:
     match wire:
         case MessageFromClient():
             parts = tuple(
-                _part_from_client(wire.role, index, part) for index, part in enumerate(wire.content)
+                _part_from_client(wire.role, f"{param}.content[{index}]", part)
+                for index, part in enumerate(wire.content)
             )
             return Message(item_id, wire.role, parts)
         case FunctionCallFromClient():
@@ -72,13 +81,13 @@ def item_from_client(wire: ItemFromClient) -> Item:
             assert_never(wire)
 
 
-def _part_from_client(role: str, index: int, part: PartFromClient) -> Part:
+def _part_from_client(role: str, param: str, part: PartFromClient) -> Part:
     if part.type not in _PARTS_OF_ROLE[role]:
         allowed = " or ".join(_PARTS_OF_ROLE[role])
         raise CallerError(
             f"The content of a message from the {role} is {allowed}, not {part.type}.",
             code="invalid_value",
-            param=f"item.content[{index}].type",
+            param=f"{param}.type",
         )
     field = "transcript" if part.type.endswith("_audio") else "text"
     text = part.transcript if field == "transcript" else part.text
@@ -86,21 +95,49 @@ def _part_from_client(role: str, index: int, part: PartFromClient) -> Part:
         raise CallerError(
             f"A part of type {part.type} carries its {field}.",
             code="missing_required_parameter",
-            param=f"item.content[{index}].{field}",
+            param=f"{param}.{field}",
         )
     return Part(kind=part.type, text=text)
 
 
-def response_options(request: ResponseRequest | None) -> ResponseOptions:
-    """How the response that a client asks for differs from its session."""
+def response_options(request: ResponseRequest | None, find: Callable[[str], Item]) -> ResponseOptions:
+    """How the response that a client asks for differs from its session.
+
+    Args:
+        request: the client's.
+        find: the conversation's item of an id, or a `CallerError`.
+
+    Raises:
+        CallerError: an item of the input cannot be, or is not there.
+    """
     if request is None:
         return ResponseOptions()
+    output = request.audio.output if request.audio is not None else None
     return ResponseOptions(
         instructions=request.instructions,
         modality=request.output_modalities[0] if request.output_modalities else None,
-        max_output_tokens=token_limit(request.max_output_tokens),
+        max_output_tokens=request.max_output_tokens,
         metadata=tuple((request.metadata or {}).items()),
+        conversation=request.conversation or "auto",
+        input=_input(request.input, find),
+        voice=output.voice if output is not None else None,
     )
+
+
+def _input(wire: tuple[ItemOrReference, ...] | None, find: Callable[[str], Item]) -> tuple[Item, ...] | None:
+    if wire is None:
+        return None
+    items = []
+    for index, item in enumerate(wire):
+        param = f"response.input[{index}]"
+        if not isinstance(item, ItemReference):
+            items.append(item_from_client(item, param))
+            continue
+        try:
+            items.append(find(item.id))
+        except CallerError as error:
+            raise CallerError(str(error), code=error.code, param=f"{param}.id") from None
+    return tuple(items)
 
 
 # --- to the client ---------------------------------------------------------------------------------------
@@ -133,16 +170,17 @@ def _part_to_wire(part: Part) -> WirePart:
     return WirePart(type=part.kind, text=part.text)
 
 
-def response_to_wire(response: Response, voice: str, wire: WireState) -> WireResponse:
-    spoken = response.modality == "audio"
+def response_to_wire(response: Response, wire: WireState) -> WireResponse:
+    output = ResponseAudioOutput(voice=response.voice)
     return WireResponse(
         id=response.id,
         status=response.status,
         status_details=_status_details(response),
         output=tuple(item_to_wire(item) for item in response.output),
-        conversation_id=wire.conversation_id,
+        conversation_id=wire.conversation_id if response.conversation == "auto" else None,
         output_modalities=(response.modality,),
-        audio=ResponseAudio(output=ResponseAudioOutput(voice=voice)) if spoken else None,
+        max_output_tokens=response.max_output_tokens or "inf",
+        audio=ResponseAudio(output=output) if response.modality == "audio" else None,
         metadata=dict(response.metadata) or None,
         usage=_usage_to_wire(response.usage),
     )
@@ -155,7 +193,12 @@ def _usage_to_wire(usage: Usage | None) -> WireUsage | None:
         total_tokens=usage.input_tokens + usage.output_tokens,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
-        input_token_details=InputTokenDetails(cached_tokens=usage.cached_tokens),
+        input_token_details=InputTokenDetails(
+            text_tokens=usage.input_tokens,
+            cached_tokens=usage.cached_tokens,
+            cached_tokens_details=CachedTokensDetails(text_tokens=usage.cached_tokens),
+        ),
+        output_token_details=OutputTokenDetails(text_tokens=usage.output_tokens),
     )
 
 

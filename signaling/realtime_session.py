@@ -22,11 +22,12 @@ from signaling.realtime_session_mapping import WireState, changed_session, sessi
 from signaling.realtime_session_objects import SessionUpdate
 from signaling.realtime_translation import Translator
 
-_WIRE_NAMES = {
+_SESSION_NAMES = {
     "voice": "session.audio.output.voice",
     "language": "session.audio.input.transcription.language",
 }
-"""What the conversation finds fault with in a session, as the client named it."""
+_RESPONSE_NAMES = {"voice": "response.audio.output.voice"}
+"""What the conversation finds fault with in a session or a response, as the client named it."""
 
 log = logging.getLogger(__name__)
 
@@ -82,21 +83,21 @@ class RealtimeSession:
 
     def notify(self, event: call.CallEvent) -> None:
         """Tells the client what happened in its conversation."""
-        voice = self.conversation.session.voice
-        for translated in self._translator.translate(event, self._wire, voice):
+        for translated in self._translator.translate(event, self._wire):
             self._send(translated)
 
     def receive(self, text: str) -> None:
         """Does what the client asks; says so where that cannot be."""
-        event_id: str | None = None
         try:
             event = wire.parse_client_event(text)
-            event_id = event.event_id
-            self._act(event)
         except wire.ClientEventError as error:
-            self._refuse(error, error.event_id)
+            self._refuse(error, error.param, error.event_id)
+            return
+        try:
+            self._act(event)
         except CallerError as error:
-            self._refuse(error, event_id)
+            names = _RESPONSE_NAMES if isinstance(event, wire.ResponseCreate) else _SESSION_NAMES
+            self._refuse(error, names.get(error.param or "", error.param), event.event_id)
 
     # From the client
 
@@ -120,7 +121,7 @@ class RealtimeSession:
             case wire.ConversationItemTruncate():
                 conversation.truncate_item(event.item_id, event.audio_end_ms)
             case wire.ResponseCreate():
-                options = response_options(event.response)
+                options = response_options(event.response, conversation.item)
                 if options.modality == "audio":
                     self._require_voice("response.output_modalities")
                 conversation.create_response(options)
@@ -150,13 +151,13 @@ class RealtimeSession:
                 param=param,
             )
 
-    def _refuse(self, error: CallerError, event_id: str | None) -> None:
-        log.info("refused a client's event", extra={"code": error.code, "param": error.param})
+    def _refuse(self, error: CallerError, param: str | None, event_id: str | None) -> None:
+        log.info("refused a client's event", extra={"code": error.code, "param": param})
         detail = wire.ErrorDetail(
             type="invalid_request_error",
             code=error.code,
             message=str(error),
-            param=_WIRE_NAMES.get(error.param or "", error.param),
+            param=param,
             event_id=event_id,
         )
         self._send(wire.ErrorEvent(error=detail))

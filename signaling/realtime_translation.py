@@ -40,13 +40,12 @@ class Translator:
         self._outputs: dict[str, _Output] = {}
         self._item_outputs: dict[str, str] = {}
 
-    def translate(self, event: call.CallEvent, state: WireState, voice: str) -> Iterator[wire.ServerEvent]:
+    def translate(self, event: call.CallEvent, state: WireState) -> Iterator[wire.ServerEvent]:
         """The client's events for one of the conversation's: none, one, or several.
 
         Args:
             event: what happened.
             state: the session's, for ids and what it includes.
-            voice: the session's.
         """
         match event:
             case call.SpeechStarted():
@@ -113,7 +112,7 @@ class Translator:
                 | call.OutputAudioDelta()
                 | call.FunctionArgumentsDelta()
             ):
-                yield from self._translate_output(event, state, voice)
+                yield from self._translate_output(event, state)
             case _:
                 assert_never(event)
 
@@ -128,17 +127,16 @@ class Translator:
         | call.OutputAudioDelta
         | call.FunctionArgumentsDelta,
         state: WireState,
-        voice: str,
     ) -> Iterator[wire.ServerEvent]:
         match event:
             case call.ResponseCreated():
                 self._outputs[event.response.id] = _Output(event.response.modality)
-                yield wire.ResponseCreatedEvent(response=response_to_wire(event.response, voice, state))
+                yield wire.ResponseCreatedEvent(response=response_to_wire(event.response, state))
             case call.ResponseDone():
                 output = self._outputs.pop(event.response.id, None)
                 for item_id in output.item_ids if output else ():
                     self._item_outputs.pop(item_id, None)
-                yield wire.ResponseDoneEvent(response=response_to_wire(event.response, voice, state))
+                yield wire.ResponseDoneEvent(response=response_to_wire(event.response, state))
             case call.OutputItemAdded():
                 output = self._outputs[event.response_id]
                 output.item_ids.append(event.item.id)

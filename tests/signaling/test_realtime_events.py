@@ -131,7 +131,7 @@ def test_a_null_is_told_from_an_absence() -> None:
             "audio_end_ms",
         ),
         (
-            '{"type": "response.create", "response": {"conversation": "none"}}',
+            '{"type": "response.create", "response": {"conversation": "other"}}',
             "invalid_value",
             "response.conversation",
         ),

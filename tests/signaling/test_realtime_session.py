@@ -19,7 +19,7 @@ from signaling.realtime_session_objects import SessionUpdate
 
 USER = Message("item_u", "user", (Part("input_audio", None),), "in_progress")
 REPLY = Message("item_a", "assistant", (Part("output_audio", ""),), "in_progress")
-RESPONSE = Response("resp_1", "audio", metadata=(("turn", "7"),))
+RESPONSE = Response("resp_1", "audio", metadata=(("turn", "7"),), voice="af_heart")
 
 
 class Client:
@@ -108,7 +108,14 @@ def test_a_spoken_turn_in_the_documented_order() -> None:
         "total_tokens": 17,
         "input_tokens": 12,
         "output_tokens": 5,
-        "input_token_details": {"cached_tokens": 9},
+        "input_token_details": {
+            "text_tokens": 12,
+            "audio_tokens": 0,
+            "image_tokens": 0,
+            "cached_tokens": 9,
+            "cached_tokens_details": {"text_tokens": 9, "audio_tokens": 0},
+        },
+        "output_token_details": {"text_tokens": 5, "audio_tokens": 0},
     }
     assert response["audio"]["output"]["voice"] == "af_heart"
     assert response["conversation_id"].startswith("conv_")
