@@ -17,6 +17,7 @@ from signaling.ice import Gathering
 from signaling.offer_routes import routes
 from signaling.problem import problem_middleware
 from signaling.running_calls import RunningCalls
+from signaling.whip_routes import whip_routes
 
 _SHUTDOWN_TIMEOUT_S = 2.0
 """Requests under way when the server stops have this long; the calls have had their time before."""
@@ -39,7 +40,9 @@ def page_app(host: CallHost, gathering: Gathering, own_hosts: tuple[str, ...] = 
         middlewares=[problem_middleware, guard(access)], client_max_size=access.max_body_bytes
     )
     app.on_response_prepare.append(headers_signal(access))
-    app.add_routes(routes(host, RunningCalls(), gathering))
+    calls = RunningCalls()
+    app.add_routes(routes(host, calls, gathering))
+    app.add_routes(whip_routes(host, calls, gathering))
     app.add_routes(webclient_routes())
     return app
 

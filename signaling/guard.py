@@ -31,10 +31,14 @@ SECURITY_HEADERS = {
 }
 
 _PREFLIGHT_HEADERS = {
-    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
-    "Access-Control-Allow-Headers": "authorization, content-type",
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "authorization, content-type, if-match, etag",
     "Access-Control-Max-Age": "600",
 }
+_EXPOSED_HEADERS = (
+    "Location, Retry-After, ETag, Link, Accept-Post, Accept-Patch, Access-Control-Allow-Methods"
+)
+"""The last: by it WHIP's clients find out whether candidates may be trickled."""
 
 
 def host_allowed(host: str, allowed_hosts: tuple[str, ...]) -> bool:
@@ -108,10 +112,18 @@ def guard(access: AccessSettings) -> Middleware:
                 code="forbidden_origin",
             )
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-            return web.Response(status=204, headers=_PREFLIGHT_HEADERS)
+            return await _preflighted(request, handler)
         return await handler(request)
 
     return middleware
+
+
+async def _preflighted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What a browser asks before it lets a page call. An address that answers OPTIONS itself adds to it."""
+    answers_itself = request.match_info.http_exception is None
+    response = await handler(request) if answers_itself else web.Response(status=204)
+    response.headers.update(_PREFLIGHT_HEADERS)
+    return response
 
 
 def headers_signal(access: AccessSettings) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
@@ -129,6 +141,6 @@ def headers_signal(access: AccessSettings) -> Callable[[web.Request, web.StreamR
         response.headers["Vary"] = "Origin"
         if origin_allowed(origin, host, access.allowed_origins):
             response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After"
+            response.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
 
     return prepare

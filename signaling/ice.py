@@ -103,6 +103,7 @@ def abort_sockets(transport: RTCIceTransport) -> None:
 
 _get_host_addresses = aioice.ice.get_host_addresses
 _get_component_candidates = aioice.ice.Connection.get_component_candidates
+_check_incoming = aioice.ice.Connection.check_incoming
 
 
 def _local_addresses(loopback: bool, use_ipv4: bool = True, use_ipv6: bool = True) -> list[str]:
@@ -192,5 +193,17 @@ def _host_candidate(component: int, host: str, port: int, preference: int = 65_5
     )
 
 
+def _checked(
+    connection: aioice.Connection,
+    message: stun.Message,
+    address: tuple[str, int],
+    end: aioice.ice.StunProtocol,
+) -> None:
+    """A check that was authenticated. FFmpeg's first WHIP muxer sends no PRIORITY; aioice relies on one."""
+    message.attributes.setdefault("PRIORITY", candidate_priority(1, "prflx"))
+    _check_incoming(connection, message, address, end)
+
+
 aioice.ice.get_host_addresses = _host_addresses
+aioice.ice.Connection.check_incoming = _checked  # type: ignore[method-assign, assignment]
 aioice.ice.Connection.get_component_candidates = _gather  # type: ignore[method-assign, assignment]

@@ -29,6 +29,10 @@ _STATUS_OF_CODE = {
     "body_too_large": 413,
     "not_json": 400,
     "unsupported_media_type": 415,
+    "unsupported_tracks": 422,
+    "ice_restart_unsupported": 422,
+    "precondition_failed": 412,
+    "precondition_required": 428,
 }
 _CODE_OF_STATUS = {
     400: "invalid_request",

@@ -123,7 +123,8 @@ def parse_candidate(line: str, mid: str) -> RTCIceCandidate | None:
     """A trickled candidate, for the section `mid`. None for one that is of no use here.
 
     Of no use are the end of candidates (a call has its own time limit, and candidates that were left out may
-    still be discovered), names (mDNS hides the address; the caller's own checks reveal it) and TCP.
+    still be discovered), names (mDNS hides the address; the caller's own checks reveal it), TCP, and
+    components but the first (RTCP comes with RTP).
 
     Raises:
         CallerError: `invalid_candidate`.
@@ -179,7 +180,7 @@ def _sections(sdp: str) -> list[list[str]]:
 def _is_usable(candidate: str) -> bool:
     """Whether a candidate's value (`foundation component transport priority address …`) is UDP, no name."""
     fields = candidate.split()
-    if len(fields) < 8 or fields[2].lower() != "udp":
+    if len(fields) < 8 or fields[1] != "1" or fields[2].lower() != "udp":
         return False
     try:
         ipaddress.ip_address(fields[4])

@@ -27,6 +27,7 @@ from signaling.problem import problem_middleware
 from signaling.realtime_session import ConversationFactory
 from signaling.running_calls import RunningCalls
 from signaling.settings import IceSettings, SignalingSettings
+from signaling.whip_routes import whip_routes
 
 RATE_HZ = 48_000
 FRAME_SAMPLES = 960
@@ -268,6 +269,7 @@ async def serving(
         app = web.Application(middlewares=[problem_middleware, guard(host.settings.access), *middlewares])
         app.on_response_prepare.append(headers_signal(host.settings.access))
         app.add_routes(routes(host, calls, gathering))
+        app.add_routes(whip_routes(host, calls, gathering))
         runner = web.AppRunner(app, access_log=None, lingering_time=0.5)
         await runner.setup()
         try:

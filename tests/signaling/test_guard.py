@@ -107,7 +107,7 @@ def test_an_allowed_page_may_call_from_elsewhere() -> None:
         access = AccessSettings(allowed_origins=("https://page.example",))
         app = web.Application(middlewares=[problem_middleware, guard(access)])
         app.on_response_prepare.append(headers_signal(access))
-        app.add_routes([web.post("/api/offer", _made)])
+        app.add_routes([web.post("/api/offer", _made), web.options("/whip", _accepts)])
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -118,6 +118,11 @@ def test_an_allowed_page_may_call_from_elsewhere() -> None:
                 assert response.status == 204
                 assert "POST" in response.headers["Access-Control-Allow-Methods"]
                 assert response.headers["Access-Control-Allow-Origin"] == "https://page.example"
+            async with http.options("/whip", headers=preflight) as response:
+                assert response.headers["Accept-Post"] == "application/sdp"
+                assert "if-match" in response.headers["Access-Control-Allow-Headers"]
+            async with http.options("/whip", headers=origin) as response:
+                assert "Access-Control-Allow-Methods" in response.headers["Access-Control-Expose-Headers"]
             async with http.post("/api/offer", headers=origin) as response:
                 assert response.status == 201
                 assert response.headers["Access-Control-Allow-Origin"] == "https://page.example"
@@ -133,3 +138,7 @@ def test_an_allowed_page_may_call_from_elsewhere() -> None:
 
 async def _made(request: web.Request) -> web.Response:
     return web.Response(status=201)
+
+
+async def _accepts(request: web.Request) -> web.Response:
+    return web.Response(headers={"Accept-Post": "application/sdp"})

@@ -7,6 +7,7 @@ import inspect
 
 import aioice.ice
 import psutil
+from aioice import stun
 from aiortc import RTCConfiguration, RTCPeerConnection
 
 from signaling.ice import LOOPBACK, _get_component_candidates, abort_sockets, loopback_gathered
@@ -70,5 +71,31 @@ def test_sockets_can_be_taken_from_a_connection() -> None:
         await asyncio.sleep(0)
         assert len(psutil.Process().net_connections("udp")) < before
         await peer.close()
+
+    asyncio.run(main())
+
+
+def test_a_check_without_a_priority_is_one() -> None:
+    """As FFmpeg 8.0 sends it: USERNAME, USE-CANDIDATE and the signature are all that it has."""
+
+    async def main() -> None:
+        callee, caller = aioice.Connection(ice_controlling=False), aioice.Connection(ice_controlling=True)
+        with loopback_gathered(True):
+            await callee.gather_candidates()
+            await caller.gather_candidates()
+        callee.remote_username, callee.remote_password = caller.local_username, caller.local_password
+        caller.remote_username, caller.remote_password = callee.local_username, callee.local_password
+        await caller.add_remote_candidate(callee.local_candidates[0])
+        build_request = caller.build_request
+
+        def poor_request(pair: aioice.ice.CandidatePair, nominate: bool) -> stun.Message:
+            request = build_request(pair, nominate=nominate)
+            del request.attributes["PRIORITY"]
+            return request
+
+        caller.build_request = poor_request
+        async with asyncio.timeout(5):
+            await asyncio.gather(callee.connect(), caller.connect())
+        await asyncio.gather(callee.close(), caller.close())
 
     asyncio.run(main())
