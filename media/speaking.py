@@ -263,6 +263,9 @@ class Speaking:
                 code="invalid_value",
                 param="audio_end_ms",
             )
+        if reply.id in self.playout.sounding:
+            # Whoever says so has stopped playing it.
+            self.stop("client_cancelled")
         self._cut(reply, audio_end_ms / 1000)
 
     # Making

@@ -65,5 +65,11 @@ def token_limit(wire: int | str | None) -> int | None:
 
 
 class AudioFormat(ToClient):
-    type: Literal["audio/pcm"] = "audio/pcm"
-    rate: Literal[24000] = 24000
+    """How a session's audio is written in events: PCM of 16 bits, little-endian, at 24 kHz; or G.711 at 8."""
+
+    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
+    rate: Literal[24000] | None = 24000
+    """Of PCM."""
+
+
+PCM = AudioFormat()

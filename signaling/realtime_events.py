@@ -36,6 +36,13 @@ class SessionUpdateEvent(ClientEventBase):
     session: SessionUpdate
 
 
+class InputAudioBufferAppend(ClientEventBase):
+    """`audio` is checked by `realtime_audio`."""
+
+    type: Literal["input_audio_buffer.append"]
+    audio: str
+
+
 class InputAudioBufferCommit(ClientEventBase):
     type: Literal["input_audio_buffer.commit"]
 
@@ -89,6 +96,7 @@ class ConversationResetRequest(ClientEventBase):
 
 ClientEvent: TypeAlias = (
     SessionUpdateEvent
+    | InputAudioBufferAppend
     | InputAudioBufferCommit
     | InputAudioBufferClear
     | OutputAudioBufferClear
@@ -338,6 +346,13 @@ class OutputTextDone(InResponse):
     text: str
 
 
+class OutputAudioDeltaEvent(InResponse):
+    """`delta` is base64, in the session's format."""
+
+    type: Literal["response.output_audio.delta"] = "response.output_audio.delta"
+    delta: str
+
+
 class OutputAudioDone(InResponse):
     type: Literal["response.output_audio.done"] = "response.output_audio.done"
 
@@ -413,6 +428,7 @@ ServerEvent: TypeAlias = (
     | ContentPartDone
     | OutputTextDeltaEvent
     | OutputTextDone
+    | OutputAudioDeltaEvent
     | OutputAudioDone
     | AudioTranscriptDelta
     | AudioTranscriptDone

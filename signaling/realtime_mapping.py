@@ -171,7 +171,7 @@ def _part_to_wire(part: Part) -> WirePart:
 
 
 def response_to_wire(response: Response, wire: WireState) -> WireResponse:
-    output = ResponseAudioOutput(voice=response.voice)
+    output = ResponseAudioOutput(format=wire.output_format, voice=response.voice)
     return WireResponse(
         id=response.id,
         status=response.status,

@@ -17,10 +17,12 @@ from media.items import new_id
 from media.session import SessionConfig
 from signaling import realtime_events as wire
 from signaling.call_host import CallConversation
+from signaling.realtime_audio import audio_of
 from signaling.realtime_mapping import item_from_client, item_to_wire, response_options
-from signaling.realtime_session_mapping import WireState, changed_session, session_to_wire
+from signaling.realtime_session_mapping import WireState, changed_session, changed_wire, session_to_wire
 from signaling.realtime_session_objects import SessionUpdate
 from signaling.realtime_translation import Translator
+from signaling.socket_leg import SocketLeg
 
 _SESSION_NAMES = {
     "voice": "session.audio.output.voice",
@@ -51,6 +53,7 @@ class RealtimeSession:
         converse: makes the conversation.
         send: takes each event as JSON text.
         speaks: whether this transport carries the assistant's voice; without it all replies are written.
+        as_data: events carry the audio of both sides. `leg` is then to be run beside the conversation.
         model: the name under which the client asked for this server.
 
     Raises:
@@ -65,34 +68,96 @@ class RealtimeSession:
         send: Callable[[str], None],
         *,
         speaks: bool = True,
+        as_data: bool = False,
         model: str = "voxtral-kokoro",
     ) -> None:
         self._send_text = send
+        self._asker = send
+        """The client whose message is acted on: what answers it alone goes there."""
+        self._joined: dict[Callable[[str], None], Callable[[], None]] = {}
+        """Further clients of the same call, and whom to tell of its end."""
         self._speaks = speaks
         self._wire = WireState(new_id("sess"), new_id("conv"), model)
-        self._translator = Translator()
-        self._include(update)
+        self._translator = Translator(as_data=as_data)
+        if update is not None:
+            self._wire = changed_wire(self._wire, update)
         first = changed_session(session, update) if update else session
         if not speaks:
             first = replace(first, modality="text")
         self.conversation = converse(first, self.notify)
+        self.leg = SocketLeg(self.conversation) if as_data else None
+        """Carries the audio, where events do."""
+        self._truncating: tuple[str, int] | None = None
+        """The item that the client is cutting just now, and where, in ms."""
 
     def open(self) -> None:
         """The client can be reached now: greets it with `session.created`."""
-        self._send(wire.SessionCreated(session=session_to_wire(self.conversation.session, self._wire)))
+        self._asker = self._send_text
+        self._answer(self._created())
 
     def notify(self, event: call.CallEvent) -> None:
         """Tells the client what happened in its conversation."""
+        if (
+            self.leg is not None
+            and isinstance(event, call.ItemTruncated)
+            and (event.item_id, event.audio_end_ms) != self._truncating
+        ):
+            # A client that plays the voice itself knows better what was heard, and says it.
+            return
         for translated in self._translator.translate(event, self._wire):
             self._send(translated)
 
-    def receive(self, text: str) -> None:
-        """Does what the client asks; says so where that cannot be."""
+    def receive(self, text: str, sender: Callable[[str], None] | None = None) -> None:
+        """Does what a client asks; says so where that cannot be.
+
+        Args:
+            text: its message.
+            sender: how it is reached, if it joined; None for the one whose call it is.
+        """
+        self._asker = sender or self._send_text
+        event = self._read(text)
+        if event is not None:
+            self._do(event)
+
+    async def receive_in_order(self, text: str) -> None:
+        """`receive`, for a session that carries audio: what was sent before a commit is heard before it."""
+        self._asker = self._send_text
+        event = self._read(text)
+        if self.leg is not None and isinstance(event, wire.InputAudioBufferCommit):
+            await self.leg.heard_all()
+        if event is not None:
+            self._asker = self._send_text
+            self._do(event)
+
+    def join(self, send: Callable[[str], None], over: Callable[[], None]) -> None:
+        """One more client sees what happens from now on, and may act; greets it with `session.created`.
+
+        Args:
+            send: takes each event as JSON text, and names the client.
+            over: called when the call is over.
+        """
+        self._joined[send] = over
+        self._asker = send
+        self._answer(self._created())
+
+    def leave(self, send: Callable[[str], None]) -> None:
+        """A client that joined sees no more."""
+        self._joined.pop(send, None)
+
+    def close(self) -> None:
+        """The call is over. May be called twice."""
+        for over in self._joined.values():
+            over()
+        self._joined.clear()
+
+    def _read(self, text: str) -> wire.ClientEvent | None:
         try:
-            event = wire.parse_client_event(text)
+            return wire.parse_client_event(text)
         except wire.ClientEventError as error:
             self._refuse(error, error.param, error.event_id)
-            return
+            return None
+
+    def _do(self, event: wire.ClientEvent) -> None:
         try:
             self._act(event)
         except CallerError as error:
@@ -106,20 +171,28 @@ class RealtimeSession:
         match event:
             case wire.SessionUpdateEvent():
                 self._update(event.session)
+            case wire.InputAudioBufferAppend():
+                self._require_leg().hear(audio_of(event.audio, self._wire.input_format))
             case wire.InputAudioBufferCommit():
                 conversation.commit_input()
             case wire.InputAudioBufferClear():
+                if self.leg is not None:
+                    self.leg.forget()
                 conversation.clear_input()
             case wire.OutputAudioBufferClear():
                 conversation.clear_output()
             case wire.ConversationItemCreate():
                 conversation.add_item(item_from_client(event.item), event.previous_item_id)
             case wire.ConversationItemRetrieve():
-                self._send(wire.ItemRetrievedEvent(item=item_to_wire(conversation.item(event.item_id))))
+                self._answer(wire.ItemRetrievedEvent(item=item_to_wire(conversation.item(event.item_id))))
             case wire.ConversationItemDelete():
                 conversation.delete_item(event.item_id)
             case wire.ConversationItemTruncate():
-                conversation.truncate_item(event.item_id, event.audio_end_ms)
+                self._truncating = event.item_id, event.audio_end_ms
+                try:
+                    conversation.truncate_item(event.item_id, event.audio_end_ms)
+                finally:
+                    self._truncating = None
             case wire.ResponseCreate():
                 options = response_options(event.response, conversation.item)
                 if options.modality == "audio":
@@ -136,12 +209,17 @@ class RealtimeSession:
         if update.output_modalities == ("audio",):
             self._require_voice("session.output_modalities")
         self.conversation.update(changed_session(self.conversation.session, update))
-        self._include(update)
+        self._wire = changed_wire(self._wire, update)
         self._send(wire.SessionUpdated(session=session_to_wire(self.conversation.session, self._wire)))
 
-    def _include(self, update: SessionUpdate | None) -> None:
-        if update is not None and update.include is not None:
-            self._wire = replace(self._wire, include=update.include)
+    def _require_leg(self) -> SocketLeg:
+        if self.leg is None:
+            raise CallerError(
+                "This call's audio comes as RTP; events of it are not taken.",
+                code="audio_not_carried",
+                param="type",
+            )
+        return self.leg
 
     def _require_voice(self, param: str) -> None:
         if not self._speaks:
@@ -160,9 +238,17 @@ class RealtimeSession:
             param=param,
             event_id=event_id,
         )
-        self._send(wire.ErrorEvent(error=detail))
+        self._answer(wire.ErrorEvent(error=detail))
 
     # To the client
 
+    def _created(self) -> wire.SessionCreated:
+        return wire.SessionCreated(session=session_to_wire(self.conversation.session, self._wire))
+
     def _send(self, event: wire.ServerEvent) -> None:
-        self._send_text(wire.to_wire(event))
+        text = wire.to_wire(event)
+        for send in (self._send_text, *self._joined):
+            send(text)
+
+    def _answer(self, event: wire.ServerEvent) -> None:
+        self._asker(wire.to_wire(event))

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from media.session import SessionConfig, TurnDetection
-from signaling.realtime_base import token_limit
+from signaling.realtime_base import PCM, AudioFormat, token_limit
 from signaling.realtime_session_objects import (
     MIN_SPEED,
     SessionUpdate,
@@ -31,12 +31,29 @@ class WireState:
         conversation_id: `conv_…`
         model: the name under which the client asked for this server.
         include: the extras that the client asked for.
+        input_format: of the caller's audio, where events carry it.
+        output_format: likewise of the assistant's.
     """
 
     session_id: str
     conversation_id: str
     model: str
     include: tuple[str, ...] = ()
+    input_format: AudioFormat = PCM
+    output_format: AudioFormat = PCM
+
+
+def changed_wire(wire: WireState, update: SessionUpdate) -> WireState:
+    """The same with a client's changes that concern the wire alone."""
+    changes: dict[str, Any] = {}
+    if update.include is not None:
+        changes["include"] = update.include
+    if update.audio is not None:
+        for name, side in (("input_format", update.audio.input), ("output_format", update.audio.output)):
+            if side is not None and side.format is not None:
+                kind = side.format.type
+                changes[name] = AudioFormat(type=kind, rate=24000 if kind == "audio/pcm" else None)
+    return replace(wire, **changes)
 
 
 def changed_session(session: SessionConfig, update: SessionUpdate) -> SessionConfig:
@@ -105,9 +122,11 @@ def session_to_wire(session: SessionConfig, wire: WireState) -> WireSession:
         instructions=session.instructions,
         audio=WireAudio(
             input=WireAudioInput(
-                transcription=transcription, turn_detection=_turn_detection_to_wire(session.turn_detection)
+                format=wire.input_format,
+                transcription=transcription,
+                turn_detection=_turn_detection_to_wire(session.turn_detection),
             ),
-            output=WireAudioOutput(voice=session.voice, speed=session.speed),
+            output=WireAudioOutput(format=wire.output_format, voice=session.voice, speed=session.speed),
         ),
         max_output_tokens=session.max_output_tokens or "inf",
         include=wire.include or None,

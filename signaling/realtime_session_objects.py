@@ -36,6 +36,13 @@ class TurnDetectionUpdate(FromClient):
     interrupt_response: bool | None = None
 
 
+class AudioFormatUpdate(FromClient):
+    """How audio in events is to be written. Of use only where events carry audio."""
+
+    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
+    rate: Literal[24000] | None = None
+
+
 class TranscriptionUpdate(FromClient):
     """Asks for transcripts of what the caller says. `model` is answered for by the server's own."""
 
@@ -43,11 +50,13 @@ class TranscriptionUpdate(FromClient):
 
 
 class AudioInputUpdate(FromClient):
+    format: AudioFormatUpdate | None = None
     transcription: TranscriptionUpdate | None = None
     turn_detection: TurnDetectionUpdate | None = None
 
 
 class AudioOutputUpdate(FromClient):
+    format: AudioFormatUpdate | None = None
     voice: str | None = Field(default=None, min_length=1, max_length=64)
     speed: float | None = Field(default=None, ge=0.25, le=MAX_SPEED)
 

@@ -10,6 +10,7 @@ from media import events as call
 from media.items import Item, Message, Modality
 from media.latency import TurnLatency
 from signaling import realtime_events as wire
+from signaling.realtime_audio import VoiceData
 from signaling.realtime_mapping import item_to_wire, response_to_wire, spoken_or_written
 from signaling.realtime_responses import ResponsePart
 from signaling.realtime_session_mapping import WireState
@@ -34,9 +35,15 @@ class _Output:
 
 
 class Translator:
-    """Remembers of each response what the API's events must repeat: indices, and parts that are open."""
+    """Remembers of each response what the API's events must repeat: indices, and parts that are open.
 
-    def __init__(self) -> None:
+    Args:
+        as_data: events carry the assistant's voice. The client then plays it itself, and is told nothing of
+            the playout that stands for it here.
+    """
+
+    def __init__(self, *, as_data: bool = False) -> None:
+        self._voice_data = VoiceData() if as_data else None
         self._outputs: dict[str, _Output] = {}
         self._item_outputs: dict[str, str] = {}
 
@@ -88,6 +95,10 @@ class Translator:
                     item_id=event.item_id,
                     error=wire.TranscriptError(code=event.code, message=event.message),
                 )
+            case call.OutputBufferStarted() | call.OutputBufferStopped() | call.OutputBufferCleared() if (
+                self._voice_data is not None
+            ):
+                pass
             case call.OutputBufferStarted():
                 yield wire.OutputBufferStartedEvent(response_id=event.response_id)
             case call.OutputBufferStopped():
@@ -174,8 +185,9 @@ class Translator:
                     delta=event.delta,
                 )
             case call.OutputAudioDelta():
-                # For transports that carry the voice as data; here it travels as RTP.
-                return
+                if self._voice_data is not None:
+                    deltas = self._voice_data.deltas(event.item_id, event.audio, state.output_format)
+                    yield from self._audio(event.response_id, event.item_id, deltas)
             case call.FunctionArgumentsDelta():
                 return
             case _:
@@ -192,6 +204,8 @@ class Translator:
             return
         index = output.index(item.id)
         if modality == "audio":
+            if self._voice_data is not None:
+                yield from self._audio(response_id, item.id, self._voice_data.last_deltas(item.id))
             yield wire.OutputAudioDone(response_id=response_id, item_id=item.id, output_index=index)
             yield wire.AudioTranscriptDone(
                 response_id=response_id, item_id=item.id, output_index=index, transcript=item.text
@@ -203,6 +217,15 @@ class Translator:
         yield wire.ContentPartDone(
             response_id=response_id, item_id=item.id, output_index=index, part=_part(modality, item.text)
         )
+
+    def _audio(
+        self, response_id: str, item_id: str, deltas: Iterator[str]
+    ) -> Iterator[wire.OutputAudioDeltaEvent]:
+        index = self._outputs[response_id].index(item_id)
+        for delta in deltas:
+            yield wire.OutputAudioDeltaEvent(
+                response_id=response_id, item_id=item_id, output_index=index, delta=delta
+            )
 
 
 def _part(modality: Modality, text: str) -> ResponsePart:

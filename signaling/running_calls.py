@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Protocol
 
 from media.errors import CallerError
+from signaling.realtime_session import RealtimeSession
 from signaling.sdp import TrickledCandidate
 
 
 class RunningCall(Protocol):
     """What can be done to a call from outside of it."""
+
+    @property
+    def session(self) -> RealtimeSession:
+        """What clients that join the call take part in."""
 
     async def add_candidate(self, candidate: TrickledCandidate) -> None:
         """One more way to reach the caller."""

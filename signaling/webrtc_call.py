@@ -89,6 +89,11 @@ class WebrtcCall:
         self._channel_opened = asyncio.Event()
         self._begun = asyncio.Event()
 
+    @property
+    def session(self) -> RealtimeSession:
+        """What clients that join the call take part in."""
+        return self._session
+
     async def answer(self) -> str:
         """Negotiates. Returns the answer's SDP, with every local candidate in it.
 
@@ -127,6 +132,7 @@ class WebrtcCall:
     async def abandon(self) -> None:
         """Closes everything within a bounded time. `run` does so itself; without it, this must be called."""
         self._session.conversation.close()
+        self._session.close()
         if self._voice is not None:
             self._voice.close()
         transports = self._transports()
