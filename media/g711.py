@@ -49,14 +49,16 @@ def _mu_codes(samples: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     magnitude = np.minimum((np.where(samples < 0, ~samples, samples) >> 2) + _MU_BIAS, _MU_MOST)
     segment = _highest_bit(magnitude) - 5
     code = (segment << 4) | ((magnitude >> (segment + 1)) & 0x0F)
-    return (code | np.where(samples < 0, 0x80, 0)) ^ 0xFF
+    codes: npt.NDArray[np.int32] = (code | np.where(samples < 0, 0x80, 0)) ^ 0xFF
+    return codes
 
 
 def _a_codes(samples: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     magnitude = np.where(samples < 0, ~samples, samples) >> 4
     segment = np.maximum(_highest_bit(np.maximum(magnitude, 1)) - 3, 0)
     code = (segment << 4) | ((magnitude >> np.maximum(segment - 1, 0)) & 0x0F)
-    return (code | np.where(samples < 0, 0, 0x80)) ^ 0x55
+    codes: npt.NDArray[np.int32] = (code | np.where(samples < 0, 0, 0x80)) ^ 0x55
+    return codes
 
 
 def _highest_bit(values: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
