@@ -18,6 +18,7 @@ from signaling.offer_routes import routes
 from signaling.problem import problem_middleware
 from signaling.running_calls import RunningCalls
 from signaling.whip_routes import whip_routes
+from signaling.ws_routes import ws_routes
 
 _SHUTDOWN_TIMEOUT_S = 2.0
 """Requests under way when the server stops have this long; the calls have had their time before."""
@@ -43,6 +44,7 @@ def page_app(host: CallHost, gathering: Gathering, own_hosts: tuple[str, ...] = 
     calls = RunningCalls()
     app.add_routes(routes(host, calls, gathering))
     app.add_routes(whip_routes(host, calls, gathering))
+    app.add_routes(ws_routes(host, calls))
     app.add_routes(webclient_routes())
     return app
 

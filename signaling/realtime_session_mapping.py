@@ -124,7 +124,7 @@ def session_to_wire(session: SessionConfig, wire: WireState) -> WireSession:
             input=WireAudioInput(
                 format=wire.input_format,
                 transcription=transcription,
-                turn_detection=_turn_detection_to_wire(session.turn_detection),
+                turn_detection=turn_detection_to_wire(session.turn_detection),
             ),
             output=WireAudioOutput(format=wire.output_format, voice=session.voice, speed=session.speed),
         ),
@@ -133,7 +133,7 @@ def session_to_wire(session: SessionConfig, wire: WireState) -> WireSession:
     )
 
 
-def _turn_detection_to_wire(detection: TurnDetection | None) -> WireTurnDetection | None:
+def turn_detection_to_wire(detection: TurnDetection | None) -> WireTurnDetection | None:
     if detection is None:
         return None
     silence_ms = None if detection.silence_s is None else round(detection.silence_s * 1000)

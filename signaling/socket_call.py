@@ -29,6 +29,7 @@ class Ending:
 OVER: Final = Ending(1000, "the call is over")
 HUNG_UP: Final = Ending(1000, "hung up")
 CLIENT_GONE: Final = Ending(1000, "the client left")
+NOT_BEGUN: Final = Ending(1008, "the client did not begin the call")
 STOPPING: Final = Ending(1001, "the server stops")
 NOT_READING: Final = Ending(1008, "the client does not read what it is sent")
 FAILED: Final = Ending(1011, "the call failed")
@@ -57,6 +58,7 @@ class SocketCall:
         leg: of that conversation.
         outbox: what is to be sent; it is filled by whoever translates the conversation's events.
         receive: takes each of the client's messages, one after the other.
+        begin_limit_s: the conversation waits so long for `begin`; None: it begins at once.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class SocketCall:
         leg: SocketLeg,
         outbox: Outbox,
         receive: Callable[[str], Awaitable[None]],
+        *,
+        begin_limit_s: float | None = None,
     ) -> None:
         self._call_id = call_id
         self._socket = socket
@@ -74,22 +78,28 @@ class SocketCall:
         self._leg = leg
         self._outbox = outbox
         self._receive = receive
+        self._begin_limit_s = begin_limit_s
+        self._begun = asyncio.Event()
         self._ending: Ending | None = None
+
+    async def begin(self) -> None:
+        """Begins the conversation; returns when it takes wishes."""
+        self._begun.set()
+        await asyncio.sleep(0)
 
     def end(self, ending: Ending = HUNG_UP) -> None:
         """Ends the call soon. May be called twice, and before it runs."""
         if self._ending is None:
             self._ending = ending
         self._conversation.close()
+        self._begun.set()
 
     async def run(self) -> None:
         """The call, until either side ends it. Closes the socket, whatever happens."""
         failed = True
         try:
             async with asyncio.TaskGroup() as tasks:
-                conversation = tasks.create_task(
-                    self._conversation.run(), name=f"{self._call_id} conversation"
-                )
+                conversation = tasks.create_task(self._converse(), name=f"{self._call_id} conversation")
                 carrying = [
                     tasks.create_task(self._leg.run(), name=f"{self._call_id} leg"),
                     tasks.create_task(self._read(), name=f"{self._call_id} reader"),
@@ -105,6 +115,16 @@ class SocketCall:
             if ending not in (CLIENT_GONE, NOT_READING):
                 await self._say_the_rest()
             await self._socket.close(ending)
+
+    async def _converse(self) -> None:
+        if self._begin_limit_s is not None:
+            try:
+                async with asyncio.timeout(self._begin_limit_s):
+                    await self._begun.wait()
+            except TimeoutError:
+                self.end(NOT_BEGUN)
+        if self._ending is None:
+            await self._conversation.run()
 
     async def _read(self) -> None:
         while (text := await self._socket.receive()) is not None:

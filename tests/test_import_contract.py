@@ -101,7 +101,8 @@ def test_a_module_keeps_the_contract(path: Path) -> None:
 def _may_serve_http(name: str) -> bool:
     package, _, file = name.partition("/")
     return package == "server" or (
-        package == "signaling" and ("routes" in file or file in ("problem.py", "guard.py", "request_body.py"))
+        package == "signaling"
+        and ("routes" in file or file in ("problem.py", "guard.py", "request_body.py", "web_socket.py"))
     )
 
 

@@ -28,6 +28,7 @@ from signaling.realtime_session import ConversationFactory
 from signaling.running_calls import RunningCalls
 from signaling.settings import IceSettings, SignalingSettings
 from signaling.whip_routes import whip_routes
+from signaling.ws_routes import ws_routes
 
 RATE_HZ = 48_000
 FRAME_SAMPLES = 960
@@ -270,6 +271,7 @@ async def serving(
         app.on_response_prepare.append(headers_signal(host.settings.access))
         app.add_routes(routes(host, calls, gathering))
         app.add_routes(whip_routes(host, calls, gathering))
+        app.add_routes(ws_routes(host, calls))
         runner = web.AppRunner(app, access_log=None, lingering_time=0.5)
         await runner.setup()
         try:

@@ -25,13 +25,23 @@ from media.events import (
     OutputAudioDelta,
     OutputBufferStarted,
     OutputBufferStopped,
+    ResponseCreated,
     ResponseDone,
     SpeechStarted,
     TranscriptCompleted,
 )
 from media.resampler import resample
 from signaling.outbox import MAX_WAITING_CHARS, Outbox
-from signaling.socket_call import CLIENT_GONE, FAILED, HUNG_UP, NOT_READING, OVER, Ending, SocketCall
+from signaling.socket_call import (
+    CLIENT_GONE,
+    FAILED,
+    HUNG_UP,
+    NOT_BEGUN,
+    NOT_READING,
+    OVER,
+    Ending,
+    SocketCall,
+)
 from signaling.socket_leg import AHEAD_S, LATE_S, MAX_UNHEARD_S, HearingSchedule, SocketLeg
 
 
@@ -59,7 +69,7 @@ class Client:
 class Call:
     """A conversation over a socket, its events and when they were."""
 
-    def __init__(self, engines: ScriptedEngines, **session: Any) -> None:
+    def __init__(self, engines: ScriptedEngines, begin_limit_s: float | None = None, **session: Any) -> None:
         self.events: list[tuple[float, CallEvent]] = []
         self.client = Client()
         self.texts: list[str] = []
@@ -69,7 +79,15 @@ class Call:
         )
         self.leg = SocketLeg(self.conversation)
         self.outbox = Outbox(lambda: self.call.end(NOT_READING))
-        self.call = SocketCall("rtc_1", self.client, self.conversation, self.leg, self.outbox, self._take)
+        self.call = SocketCall(
+            "rtc_1",
+            self.client,
+            self.conversation,
+            self.leg,
+            self.outbox,
+            self._take,
+            begin_limit_s=begin_limit_s,
+        )
 
     async def _take(self, text: str) -> None:
         self.texts.append(text)
@@ -317,6 +335,26 @@ def test_the_ends_of_a_call() -> None:
             call.conversation.close()
             await asyncio.sleep(1)
         assert call.client.closed == OVER
+
+    in_virtual_time(test)
+
+
+def test_a_conversation_may_wait_for_its_client() -> None:
+    async def test() -> None:
+        async with calling(greeting="Hello!", begin_limit_s=20.0) as call:
+            await asyncio.sleep(10)
+            assert not call.events
+            await call.call.begin()
+            assert [type(event) for _, event in call.events][:1] == [ResponseCreated]
+
+        async with calling(greeting="Hello!", begin_limit_s=20.0) as call:
+            await asyncio.sleep(21)
+        assert (call.client.closed, call.events) == (NOT_BEGUN, [])
+
+        call = Call(ScriptedEngines(), greeting="Hello!")
+        call.call.end()
+        await call.call.run()
+        assert (call.client.closed, call.events) == (HUNG_UP, [])
 
     in_virtual_time(test)
 

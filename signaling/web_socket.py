@@ -1,0 +1,67 @@
+"""A client's WebSocket, as a call needs it: text comes and goes, and nothing raises."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from aiohttp import WSMsgType, web
+
+from signaling.socket_call import Ending
+
+MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
+"""A longer message closes the socket, by code 1009, before it is read."""
+CLOSE_TIMEOUT_S: Final = 2.0
+"""How long a client may take to say goodbye, too."""
+HEARTBEAT_S: Final = 20.0
+"""A client is asked so often whether it is there. Who does not answer within half of it has gone."""
+
+log = logging.getLogger(__name__)
+
+
+class WebSocket:
+    """`signaling.socket_call.TextSocket` over aiohttp.
+
+    Args:
+        response: prepared.
+    """
+
+    def __init__(self, response: web.WebSocketResponse) -> None:
+        self._response = response
+
+    async def receive(self) -> str | None:
+        """The client's next message; None once there will be no more. Bytes are taken for text in UTF-8."""
+        message = await self._response.receive()
+        match message.type:
+            case WSMsgType.TEXT:
+                return str(message.data)
+            case WSMsgType.BINARY:
+                return bytes(message.data).decode(errors="replace")
+            case _:
+                return None
+
+    async def send(self, text: str) -> None:
+        """Sends one message, at the pace at which the client reads."""
+        try:
+            await self._response.send_str(text)
+        except ConnectionError:
+            # It went away meanwhile; `receive` says so too.
+            log.debug("a message was not sent")
+
+    async def close(self, ending: Ending) -> None:
+        """Closes within a bounded time, also where the client does not answer."""
+        await self._response.close(code=ending.code, message=ending.reason.encode())
+
+
+async def accepted(request: web.Request) -> tuple[web.WebSocketResponse, WebSocket]:
+    """Answers a request for a WebSocket.
+
+    Raises:
+        web.HTTPBadRequest: it is none.
+    """
+    # Not compressed: sound hardly shrinks, and packing it costs time on the loop that carries it.
+    response = web.WebSocketResponse(
+        timeout=CLOSE_TIMEOUT_S, heartbeat=HEARTBEAT_S, max_msg_size=MAX_FRAME_BYTES, compress=False
+    )
+    await response.prepare(request)
+    return response, WebSocket(response)

@@ -1,0 +1,580 @@
+"""The messages of `/ws`: one union of what a client may send, one of what the server sends.
+
+A protocol for programs that want a conversation with the least of ceremony, over a WebSocket, where no UDP
+gets through: flat JSON objects, told apart by their `type`, with sound in base64. docs/websocket.md is its
+table.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from media.errors import CallerError
+from media.items import ItemStatus, Modality, Role
+from signaling.realtime_base import MAX_INSTRUCTIONS_CHARS, FromClient, ItemId, MaxOutputTokens, ToClient
+from signaling.realtime_events import field_path
+from signaling.realtime_session_objects import MAX_GREETING_CHARS, MAX_SPEED, TurnDetectionUpdate
+
+Encoding: TypeAlias = Literal["int16", "float32"]
+"""Mono samples, little-endian; float32 is in [-1, 1]."""
+
+MIN_RATE_HZ = 8_000
+MAX_RATE_HZ = 96_000
+INPUT_RATE_HZ = 16_000
+"""What a client's audio is taken for where it does not say."""
+OUTPUT_RATE_HZ = 24_000
+"""What it gets where it does not say: Kokoro's own."""
+
+MAX_MESSAGE_CHARS = 2_097_152
+"""A longer message is refused."""
+MAX_TEXT_CHARS = 20_000
+MAX_ITEMS = 500
+MAX_TOOLS = 64
+MAX_TOOL_OUTPUT_CHARS = 200_000
+
+Rate: TypeAlias = Annotated[int, Field(ge=MIN_RATE_HZ, le=MAX_RATE_HZ)]
+
+# --- from the client -------------------------------------------------------------------------------------
+
+
+class MessageBase(FromClient):
+    """What all messages of a client have.
+
+    Attributes:
+        id: the client's own name for the message; an error that it causes gives it back as `reply_to`.
+    """
+
+    id: str | None = Field(default=None, max_length=128)
+
+
+class AudioFormat(FromClient):
+    """How sound is written."""
+
+    encoding: Encoding = "int16"
+    rate_hz: Rate
+
+
+class ToolDefinition(FromClient):
+    """A function of the client's that the assistant may ask for. `parameters`: JSON Schema of an object."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str = Field(default="", max_length=4096)
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
+
+
+class Settings(FromClient):
+    """Changes to a session; what is absent stays as it is. A null `language` means: detect it."""
+
+    instructions: str | None = Field(default=None, max_length=MAX_INSTRUCTIONS_CHARS)
+    greeting: str | None = Field(default=None, max_length=MAX_GREETING_CHARS)
+    voice: str | None = Field(default=None, min_length=1, max_length=64)
+    speed: float | None = Field(default=None, ge=0.25, le=MAX_SPEED)
+    language: str | None = Field(default=None, max_length=35)
+    modality: Modality | None = None
+    max_output_tokens: MaxOutputTokens | None = None
+    turn_detection: TurnDetectionUpdate | None = None
+    tools: tuple[ToolDefinition, ...] | None = Field(default=None, max_length=MAX_TOOLS)
+
+
+class WrittenItem(FromClient):
+    """A message of an earlier conversation, in words."""
+
+    role: Role
+    text: str = Field(min_length=1, max_length=MAX_TEXT_CHARS)
+    item_id: ItemId | None = None
+
+
+class Start(MessageBase):
+    """Begins the call. Only of use as the first message; any other one begins it with the defaults.
+
+    Attributes:
+        input: how the client's audio is written, where its messages do not say.
+        output: how the assistant's voice shall be.
+        text_only: no sound is sent: all replies are written.
+        latency: tell where each turn's time went.
+        settings: the session's.
+        items: what was said before.
+    """
+
+    type: Literal["start"]
+    input: AudioFormat = AudioFormat(rate_hz=INPUT_RATE_HZ)
+    output: AudioFormat = AudioFormat(rate_hz=OUTPUT_RATE_HZ)
+    text_only: bool = False
+    latency: bool = False
+    settings: Settings = Settings()
+    items: tuple[WrittenItem, ...] = Field(default=(), max_length=MAX_ITEMS)
+
+
+class AudioIn(MessageBase):
+    """More of the caller's voice. `encoding` and `rate_hz`: where they differ from those at the start."""
+
+    type: Literal["audio"]
+    audio: str
+    encoding: Encoding | None = None
+    rate_hz: Rate | None = None
+
+
+class TextIn(MessageBase):
+    """The caller says something in writing; it interrupts, and is answered, as speech would."""
+
+    type: Literal["text"]
+    text: str = Field(min_length=1, max_length=MAX_TEXT_CHARS)
+    item_id: ItemId | None = None
+
+
+class Interrupt(MessageBase):
+    """Be silent; what was not heard is forgotten."""
+
+    type: Literal["interrupt"]
+
+
+class Played(MessageBase):
+    """After an interruption: this much of the item was really played."""
+
+    type: Literal["played"]
+    item_id: ItemId
+    audio_ms: int = Field(ge=0)
+
+
+class SettingsUpdate(MessageBase):
+    """Changes the session from the next turn on."""
+
+    type: Literal["settings"]
+    settings: Settings
+
+
+class Commit(MessageBase):
+    """The caller's turn is over; for a session without turn detection."""
+
+    type: Literal["commit"]
+
+
+class Clear(MessageBase):
+    """Forget what was said since the last turn."""
+
+    type: Literal["clear"]
+
+
+class Respond(MessageBase):
+    """Answer what was said so far."""
+
+    type: Literal["respond"]
+    instructions: str | None = Field(default=None, max_length=MAX_INSTRUCTIONS_CHARS)
+    modality: Modality | None = None
+    max_output_tokens: MaxOutputTokens | None = None
+
+
+class ItemIn(MessageBase):
+    """Enters a message into the conversation; it is not answered by itself."""
+
+    type: Literal["item"]
+    item: WrittenItem
+    previous_item_id: ItemId | None = None
+
+
+class ToolResult(MessageBase):
+    """What a tool brought that the assistant asked for; the answer goes on with it."""
+
+    type: Literal["tool_result"]
+    call_id: ItemId
+    output: str = Field(max_length=MAX_TOOL_OUTPUT_CHARS)
+
+
+class DeleteItem(MessageBase):
+    type: Literal["delete_item"]
+    item_id: ItemId
+
+
+class ResetRequest(MessageBase):
+    """Forget the conversation and go on with an empty one."""
+
+    type: Literal["reset"]
+
+
+class Ping(MessageBase):
+    type: Literal["ping"]
+
+
+class PongIn(MessageBase):
+    """Means nothing; a client may send it."""
+
+    type: Literal["pong"]
+
+
+class HangUp(MessageBase):
+    type: Literal["hang_up"]
+
+
+ClientMessage: TypeAlias = (
+    Start
+    | AudioIn
+    | TextIn
+    | Interrupt
+    | Played
+    | SettingsUpdate
+    | Commit
+    | Clear
+    | Respond
+    | ItemIn
+    | ToolResult
+    | DeleteItem
+    | ResetRequest
+    | Ping
+    | PongIn
+    | HangUp
+)
+
+_CLIENT_MESSAGE: TypeAdapter[ClientMessage] = TypeAdapter(
+    Annotated[ClientMessage, Field(discriminator="type")]
+)
+
+
+class MessageError(CallerError):
+    """What a client sent is none of the messages. `message_id` is the one it carried, if it could be read."""
+
+    def __init__(
+        self, message: str, *, code: str, param: str | None = None, message_id: str | None = None
+    ) -> None:
+        super().__init__(message, code=code, param=param)
+        self.message_id = message_id
+
+
+def parse_message(text: str) -> ClientMessage:
+    """Reads one message of a client.
+
+    Raises:
+        MessageError: `message_too_large`, `invalid_json`, `unknown_type`, `missing_field` or `invalid_value`.
+    """
+    if len(text) > MAX_MESSAGE_CHARS:
+        raise MessageError(f"A message has {MAX_MESSAGE_CHARS} characters at most.", code="message_too_large")
+    try:
+        # Fifty pieces of audio a second: what is well-formed is read once.
+        return _CLIENT_MESSAGE.validate_json(text)
+    except ValidationError as error:
+        raise _fault_of(error.errors(include_url=False, include_context=False)[0], text) from None
+
+
+def _fault_of(fault: ErrorDetails, text: str) -> MessageError:
+    try:
+        message = from_json(text)
+    except ValueError:
+        return MessageError("The message is not JSON.", code="invalid_json")
+    if not isinstance(message, dict):
+        return MessageError("A message is a JSON object.", code="invalid_json")
+    given_id = message.get("id")
+    message_id = given_id if isinstance(given_id, str) else None
+    if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        given = message.get("type")
+        sentence = f"There is no message {given!r} here." if given else "The message has no type."
+        return MessageError(sentence[:200], code="unknown_type", param="type", message_id=message_id)
+    # The first step of the location is the union's tag, which is no field.
+    param = field_path(fault["loc"][1:])
+    code = "missing_field" if fault["type"] == "missing" else "invalid_value"
+    return MessageError(f"{param}: {fault['msg']}", code=code, param=param, message_id=message_id)
+
+
+# --- to the client ---------------------------------------------------------------------------------------
+
+
+class WireFormat(ToClient):
+    """How sound is written."""
+
+    encoding: Encoding
+    rate_hz: int
+
+
+class WireSettings(ToClient):
+    """All settings of the session that a client can change; `language` is absent where it is detected."""
+
+    instructions: str
+    greeting: str
+    voice: str
+    speed: float
+    language: str | None = None
+    modality: Modality
+    max_output_tokens: int | Literal["inf"]
+    turn_detection: dict[str, Any] | None = None
+    tools: tuple[str, ...] = ()
+    """Their names."""
+
+
+class WireItem(ToClient):
+    """A message of the conversation. Its text may still be to come."""
+
+    item_id: str
+    role: Role
+    status: ItemStatus
+    text: str
+
+
+class Connection(ToClient):
+    """The greeting: what there is. Nothing is heard or said before the client's first message."""
+
+    type: Literal["connection"] = "connection"
+    call_id: str
+    encodings: tuple[Encoding, ...] = ("int16", "float32")
+    min_rate_hz: int = MIN_RATE_HZ
+    max_rate_hz: int = MAX_RATE_HZ
+    features: tuple[str, ...]
+    settings: WireSettings
+
+
+class Started(ToClient):
+    """The call has begun; this is how."""
+
+    type: Literal["started"] = "started"
+    call_id: str
+    input: WireFormat
+    output: WireFormat
+    text_only: bool
+    settings: WireSettings
+
+
+class SettingsChanged(ToClient):
+    type: Literal["settings"] = "settings"
+    settings: WireSettings
+
+
+class SpeechStarted(ToClient):
+    """The caller began to speak: so far into the audio that came."""
+
+    type: Literal["speech_started"] = "speech_started"
+    item_id: str
+    at_ms: int
+
+
+class SpeechStopped(ToClient):
+    type: Literal["speech_stopped"] = "speech_stopped"
+    item_id: str
+    at_ms: int
+
+
+class Fault(ToClient):
+    code: str
+    message: str
+
+
+class Transcription(ToClient):
+    """What the caller says.
+
+    Attributes:
+        text: all of it so far. Partial ones only ever grow; the final one may correct them.
+        delta: what is new in a partial one.
+        final: no more comes of this item.
+        failed: why there are no words; only in a final one.
+    """
+
+    type: Literal["transcription"] = "transcription"
+    item_id: str
+    text: str
+    delta: str | None = None
+    final: bool
+    failed: Fault | None = None
+
+
+class ItemOut(ToClient):
+    """Something entered the conversation: what the caller says or wrote, or the answer of a response."""
+
+    type: Literal["item"] = "item"
+    item: WireItem
+    previous_item_id: str | None = None
+    response_id: str | None = None
+
+
+class ItemDeleted(ToClient):
+    type: Literal["item_deleted"] = "item_deleted"
+    item_id: str
+
+
+class InputCleared(ToClient):
+    type: Literal["input_cleared"] = "input_cleared"
+
+
+class ResponseStarted(ToClient):
+    type: Literal["response_started"] = "response_started"
+    response_id: str
+    modality: Modality
+
+
+class ResponseText(ToClient):
+    """The words of an answer, written or spoken.
+
+    Attributes:
+        delta: what is new; in all but the final one.
+        text: all of it; in the final one.
+    """
+
+    type: Literal["response_text"] = "response_text"
+    response_id: str
+    item_id: str
+    delta: str | None = None
+    text: str | None = None
+    final: bool
+
+
+class SpeechResponse(ToClient):
+    """A piece of the assistant's voice, to be played after the one before.
+
+    Attributes:
+        audio: base64, mono; none in the final one.
+        encoding: how it is written.
+        rate_hz: samples a second.
+        start_ms: where in the item it begins.
+        final: no more of this item comes.
+    """
+
+    type: Literal["speech_response"] = "speech_response"
+    response_id: str
+    item_id: str
+    audio: str
+    encoding: Encoding
+    rate_hz: int
+    start_ms: int
+    final: bool
+
+
+class ToolCall(ToClient):
+    """The assistant wants one of the client's tools to be called: answer with `tool_result`.
+
+    Attributes:
+        arguments: JSON text, as the language model wrote it: it may be no valid JSON.
+    """
+
+    type: Literal["tool_call"] = "tool_call"
+    response_id: str
+    item_id: str
+    call_id: str
+    name: str
+    arguments: str
+
+
+class Playback(ToClient):
+    """What is being heard of a response, by the server's clock.
+
+    Attributes:
+        state: `started`; `held`: pause, the caller makes a sound; `resumed`: go on.
+        at_ms: where in the item it goes on; before where it was held, if that was within a word.
+    """
+
+    type: Literal["playback"] = "playback"
+    response_id: str
+    item_id: str
+    state: Literal["started", "held", "resumed"]
+    at_ms: int
+
+
+class Interrupted(ToClient):
+    """Stop playing the item at once, and throw away what of it was not played."""
+
+    type: Literal["interrupted"] = "interrupted"
+    response_id: str
+    item_id: str
+
+
+class Truncated(ToClient):
+    """So much of an item was heard, and that is what the conversation remembers."""
+
+    type: Literal["truncated"] = "truncated"
+    item_id: str
+    heard_ms: int
+    heard_text: str
+
+
+class ConversationComplete(ToClient):
+    """A response is over: made, and if it is spoken, heard to its end or cut.
+
+    Attributes:
+        status: `interrupted` by the caller, or `incomplete` where it grew too long.
+        text: what was said, as it is remembered.
+        failed: why it failed.
+    """
+
+    type: Literal["conversation_complete"] = "conversation_complete"
+    response_id: str
+    item_id: str | None = None
+    status: Literal["completed", "interrupted", "incomplete", "failed"]
+    text: str
+    failed: Fault | None = None
+
+
+class Stage(ToClient):
+    name: str
+    start_ms: float
+    duration_ms: float
+
+
+class Latency(ToClient):
+    """Where a turn's time went, from the end of the caller's speech; only for a client that asked."""
+
+    type: Literal["latency"] = "latency"
+    item_id: str | None = None
+    response_id: str
+    total_ms: float
+    stages: tuple[Stage, ...]
+
+
+class Reset(ToClient):
+    """Everything was forgotten."""
+
+    type: Literal["reset"] = "reset"
+
+
+class Pong(ToClient):
+    """`id`: the ping's."""
+
+    type: Literal["pong"] = "pong"
+    id: str | None = None
+
+
+class Error(ToClient):
+    """Something went wrong; the call goes on, unless the socket is closed after it.
+
+    Attributes:
+        fault: whose: the client's, or the server's.
+        code: for machines.
+        message: for people.
+        param: the field at fault.
+        reply_to: the `id` of the message at fault.
+        retry_after_s: when to come back, where the call was refused.
+    """
+
+    type: Literal["error"] = "error"
+    fault: Literal["client", "server"]
+    code: str
+    message: str
+    param: str | None = None
+    reply_to: str | None = None
+    retry_after_s: int | None = None
+
+
+ServerMessage: TypeAlias = (
+    Connection
+    | Started
+    | SettingsChanged
+    | SpeechStarted
+    | SpeechStopped
+    | Transcription
+    | ItemOut
+    | ItemDeleted
+    | InputCleared
+    | ResponseStarted
+    | ResponseText
+    | SpeechResponse
+    | ToolCall
+    | Playback
+    | Interrupted
+    | Truncated
+    | ConversationComplete
+    | Latency
+    | Reset
+    | Pong
+    | Error
+)
+
+
+def to_wire(message: ServerMessage) -> str:
+    """The message as JSON text, `type` first, without its nulls."""
+    return message.model_dump_json(exclude_none=True)
