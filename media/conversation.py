@@ -15,11 +15,14 @@ from media.clauses import StreamingSettings
 from media.clock import loop_time_s
 from media.draft import Draft
 from media.echo_guard import EchoGuard
+from media.effective_session import effective_session
 from media.engines.protocols import Engines, Transcript
 from media.errors import CallerError, EngineError
 from media.events import (
     CallEvent,
+    CallFault,
     ConversationReset,
+    IdleTimedOut,
     InputCleared,
     InputCommitted,
     ItemAdded,
@@ -34,7 +37,7 @@ from media.events import (
 )
 from media.history import History
 from media.inbox import AudioInbox
-from media.items import Item, Message, Part, ResponseOptions
+from media.items import Item, Message, Part, ResponseOptions, new_id
 from media.listening import Listening
 from media.overlap_verdict import InterruptionSettings
 from media.playout import AudioSettings, Playout
@@ -46,6 +49,9 @@ from media.speaking import Speaking, WritingSettings
 from media.turn import Turn
 from media.vad_gate import VadSettings
 from media.yielding import OverlapJudge, Yielding
+
+SILENCE_REMARK = "(I have not said anything for a while.)"
+"""What the LLM is shown of a silence that it shall break."""
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +93,12 @@ class Conversation:
         self._history = History()
         self._due: dict[str, Turn] = {}
         """Turns with words that no prompt has held yet, or whose reply was stopped unheard; by item."""
-        self._answer_early = settings.turn_taking.answer_early
+        self._vad, self._turn_taking = settings.vad, settings.turn_taking
         self._draft: Draft | None = None
         self._session = self._checked(session)
         self._inbox = AudioInbox(settings.audio.input_backlog_s)
         self._listening = Listening(
-            engines, settings.vad, settings.turn_taking, self._inbox, session, listener=self
+            engines, settings.vad, settings.turn_taking, self._inbox, self._session, listener=self
         )
         self._speaking = Speaking(
             engines,
@@ -110,7 +116,11 @@ class Conversation:
         if self._echo_guard is not None:
             self.playout.sent_to = self._echo_guard.send
         self._silence = SilenceWatch(
-            settings.silence, self._is_quiet, self._ask_into_the_silence, hang_up=self.close
+            settings.silence,
+            self._is_quiet,
+            self._ask_into_the_silence,
+            self._go_on_by_itself,
+            hang_up=self.close,
         )
         self._tasks: asyncio.TaskGroup | None = None
         self._closed = asyncio.Event()
@@ -131,6 +141,11 @@ class Conversation:
         """What was said so far, in order."""
         return self._history.items
 
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """The names of the voices that a session can have."""
+        return tuple(voice.name for voice in self._engines.tts.voices if voice.unavailable is None)
+
     async def run(self) -> None:
         """Converses until `close`; speaks the greeting first, unless there is a conversation already.
 
@@ -140,10 +155,10 @@ class Conversation:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 listening = self._tasks.create_task(self._listening.run(), name="listening")
-                if self._session.greeting and not self._history.items:
+                if self._session.greeting and self._session.responds and not self._history.items:
                     self.create_response(ResponseOptions(spoken_text=self._session.greeting))
                 self._read_ahead()
-                self._silence.look()
+                self._watch_for_silence()
                 await self._closed.wait()
                 self._silence.stop()
                 listening.cancel()
@@ -181,9 +196,9 @@ class Conversation:
         self._session = self._checked(session)
         if session.turn_detection is None:
             self._yielding.dismiss()
-        self._listening.configure(session)
+        self._listening.configure(self._session)
         self._read_ahead()
-        self._silence.look()
+        self._watch_for_silence()
 
     def add_item(self, item: Item, previous_item_id: str | None = None) -> None:
         """Enters an item that was typed, restored, or is a tool's output. It is not answered by itself.
@@ -298,14 +313,13 @@ class Conversation:
         self._yielding.stall()
 
     def turn_words(self, turn: Turn, delta: str, text: str) -> None:
-        if delta:
+        if delta and self._session.transcribe:
             self._notify(TranscriptDelta(turn.item_id, delta))
         # The latest words, settled or not: settled ones may begin with what was misheard at first.
         self._read_ahead(Message(turn.item_id, "user", (Part("input_audio", text),)))
 
     def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
-        detection = self._session.turn_detection
-        answers = detection is not None and detection.create_response and self._answer_early
+        answers = self._answers_by_itself and self._turn_taking.answer_early
         idle = self._speaking.state is AgentState.IDLE and not self._transcribing()
         if transcript.text and answers and idle and self._tasks is not None and not self._closed.is_set():
             self._drop_draft()
@@ -336,9 +350,12 @@ class Conversation:
 
     def turn_failed(self, turn: Turn, error: EngineError) -> None:
         log.warning("a turn could not be transcribed", extra={"error": str(error), "code": error.code})
+        if not self._session.transcribe:
+            self._notify(CallFault(str(error), error.code))
         item = Message(turn.item_id, "user", (Part("input_audio", None),), "incomplete")
         self._history.put(item)
-        self._notify(TranscriptFailed(item.id, str(error), error.code))
+        if self._session.transcribe:
+            self._notify(TranscriptFailed(item.id, str(error), error.code))
         self._notify(ItemDone(item, self._history.before(item.id)))
         self._answer_what_is_due()
 
@@ -346,6 +363,11 @@ class Conversation:
         log.debug("a turn was cleared", extra={"item_id": turn.item_id})
         self._answer_what_is_due()
         self._silence.look()
+
+    @property
+    def _answers_by_itself(self) -> bool:
+        detection = self._session.turn_detection
+        return self._session.responds and detection is not None and detection.create_response
 
     @property
     def _interruptible(self) -> bool:
@@ -367,7 +389,8 @@ class Conversation:
 
     def _read_ahead(self, *guess: Item) -> None:
         """Lets the LLM read what is new while it has time: the answer then begins that much sooner."""
-        if self._tasks is not None and not self._closed.is_set() and self._draft is None:
+        wanted = self._session.responds and not self._closed.is_set()
+        if wanted and self._tasks is not None and self._draft is None:
             self._speaking.read_ahead(self._tasks, self._session, guess)
 
     def _answer_what_is_due(self) -> None:
@@ -375,11 +398,9 @@ class Conversation:
 
         A turn without words (a cough) is due no answer; those that it came in the way of are.
         """
-        detection = self._session.turn_detection
         if (
             self._due
-            and detection is not None
-            and detection.create_response
+            and self._answers_by_itself
             and not self._closed.is_set()
             and not self._transcribing()
             and not self._listening.speaking
@@ -393,6 +414,7 @@ class Conversation:
             self._tasks is not None
             and not self._closed.is_set()
             and self._session.turn_detection is not None
+            and self._session.responds
             and not self._due
             and not self._transcribing()
             and not self._listening.speaking
@@ -401,6 +423,21 @@ class Conversation:
 
     def _ask_into_the_silence(self, question: str) -> None:
         self.create_response(ResponseOptions(spoken_text=question))
+
+    def _watch_for_silence(self) -> None:
+        detection = self._session.turn_detection
+        self._silence.watch(idle_timeout_s=detection.idle_timeout_s if detection else None)
+
+    def _go_on_by_itself(self, idle_timeout_s: float) -> None:
+        """The caller has not said anything for so long: that is a turn of theirs too."""
+        item = Message(new_id("item"), "user", (Part("input_audio", ""),))
+        end_ms = self._listening.heard_ms
+        self._notify(IdleTimedOut(item.id, max(0, end_ms - round(idle_timeout_s * 1000)), end_ms))
+        before = self._history.add(item)
+        self._notify(InputCommitted(item.id, before))
+        self._notify(ItemAdded(item, before))
+        self._notify(ItemDone(item, before))
+        self.create_response(ResponseOptions(remark=SILENCE_REMARK))
 
     def _notify(self, event: CallEvent) -> None:
         self._told(event)
@@ -424,6 +461,8 @@ class Conversation:
     def _respond(self, options: ResponseOptions, turn: Turn | None) -> None:
         if self._tasks is None or self._closed.is_set():
             raise CallerError("the call is not running", code="call_not_running")
+        if not self._session.responds:
+            raise CallerError("this session transcribes; nothing is answered", code="session_cannot_respond")
         session = self._session
         if options.voice is not None:
             session = self._checked(replace(session, voice=options.voice))
@@ -445,17 +484,5 @@ class Conversation:
             self._due.clear()
 
     def _checked(self, session: SessionConfig) -> SessionConfig:
-        """The session, if these engines can serve it."""
-        voices = {voice.name: voice for voice in self._engines.tts.voices}
-        voice = voices.get(session.voice)
-        if voice is None:
-            raise CallerError(f"there is no voice {session.voice!r}", code="voice_unavailable", param="voice")
-        if voice.unavailable is not None:
-            raise CallerError(voice.unavailable, code="voice_unavailable", param="voice")
-        if session.language is not None and session.language not in self._engines.stt.languages:
-            raise CallerError(
-                f"speech in {session.language!r} cannot be transcribed here",
-                code="language_unavailable",
-                param="language",
-            )
-        return replace(session)
+        """The session as it will be, if these engines can serve it."""
+        return effective_session(session, self._engines, self._vad, self._turn_taking)

@@ -31,6 +31,15 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class IdleTimedOut:
+    """The caller has been silent since a reply, from and until here; `item_id` is what is made of it."""
+
+    item_id: str
+    audio_start_ms: int
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class InputCommitted:
     """The caller's audio became a user item."""
 
@@ -214,6 +223,7 @@ class CallFault:
 CallEvent: TypeAlias = (
     SpeechStarted
     | SpeechStopped
+    | IdleTimedOut
     | InputCommitted
     | InputCleared
     | ItemAdded

@@ -110,6 +110,7 @@ class ResponseOptions:
         max_output_tokens: the reply ends there; "inf": where the configuration says.
         spoken_text: the very words to say; no LLM is asked (a greeting).
         metadata: given back in every snapshot of the response.
+        remark: said to the LLM after all that is answered, as if by the caller, and not kept.
         tools: that may be called, instead of the session's.
         tool_choice: whether one may, or must, be called.
         conversation: `none` is out of band: the reply leaves no trace in the history.
@@ -122,6 +123,7 @@ class ResponseOptions:
     modality: Modality | None = None
     max_output_tokens: int | Literal["inf"] | None = None
     spoken_text: str | None = None
+    remark: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
     tools: tuple[Tool, ...] | None = None
     tool_choice: ToolChoice | None = None

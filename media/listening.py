@@ -66,15 +66,13 @@ class Listening:
         self._listener = listener
         self._vad = engines.vad.open()
         self._gate = VadGate(vad)
+        self._gate.threshold = self._threshold()
         self._floor = CallerFloor()
         self._endpointer = Endpointer(self._patience_s())
         self._turn: Turn | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
-        self._padding_windows = -(-vad.padding_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
-        noticing_windows = -(-vad.start_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
-        self._before_windows = self._padding_windows + noticing_windows
-        self._most_deferrals = noticing_windows
+        self._noticing_windows = -(-vad.start_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
         self._deferrals = 0
         """How often the end of the present pause was put off."""
         self._before: deque[Audio] = deque()
@@ -90,6 +88,11 @@ class Listening:
     def speaking(self) -> bool:
         """Whether the caller has the floor, a pause included."""
         return self._floor.state is not CallerState.LISTENING
+
+    @property
+    def heard_ms(self) -> int:
+        """How much of the caller's audio was heard, speech or not, since the call began."""
+        return _milliseconds(self._gate.samples)
 
     @property
     def threshold(self) -> float:
@@ -128,7 +131,7 @@ class Listening:
         was_manual, self._session = self._session.turn_detection is None, session
         detection = session.turn_detection
         self._endpointer.patience_s = self._patience_s()
-        self._gate.threshold = (detection and detection.threshold) or self._vad_settings.threshold
+        self._gate.threshold = self._threshold()
         if was_manual != (detection is None):
             self.clear()
 
@@ -187,7 +190,8 @@ class Listening:
     async def _hear(self, window: Audio) -> None:
         if self._turn is None:
             self._before.append(window)
-            while len(self._before) > self._before_windows and not self._held_back:
+            most_windows = self._padding_windows + self._noticing_windows
+            while len(self._before) > most_windows and not self._held_back:
                 self._before.popleft()
         else:
             await self._keep(self._turn, window)
@@ -278,6 +282,22 @@ class Listening:
             return self._turn_taking.silence_s
         return detection.silence_s
 
+    @property
+    def _padding_windows(self) -> int:
+        """How much of what came before the speech is transcribed with it."""
+        detection = self._session.turn_detection
+        if detection is None or detection.padding_s is None:
+            padding_ms = self._vad_settings.padding_ms
+        else:
+            padding_ms = round(detection.padding_s * 1000)
+        return -(-padding_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
+
+    def _threshold(self) -> float:
+        detection = self._session.turn_detection
+        if detection is None or detection.threshold is None:
+            return self._vad_settings.threshold
+        return detection.threshold
+
     def _patience_s(self) -> float:
         detection = self._session.turn_detection
         return self._turn_taking.patience_s * EAGERNESS_FACTOR[detection.eagerness if detection else "auto"]
@@ -315,7 +335,7 @@ class Listening:
     def _pause_elapsed(self) -> None:
         """Ends the turn, unless the caller seems to go on just now: then that is waited for."""
         self._timer = None
-        if self._gate.rising and self._deferrals < self._most_deferrals:
+        if self._gate.rising and self._deferrals < self._noticing_windows:
             self._deferrals += 1
             self._timer = asyncio.get_running_loop().call_later(WINDOW_S, self._pause_elapsed)
         else:
@@ -329,7 +349,7 @@ class Listening:
     # Turns
 
     def _open_turn(self) -> None:
-        options = SttOptions(language=self._session.language, partials=self._session.transcribe)
+        options = SttOptions(self._session.language, self._session.spelling, self._session.transcribe)
         speech_windows = (self._gate.samples - self._speech_start_sample) // VAD_WINDOW_SAMPLES
         before = list(self._before)[-(self._padding_windows + speech_windows) :]
         self._turn = turn = Turn(

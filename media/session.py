@@ -17,6 +17,9 @@ class TurnDetection:
         kind: `server_vad` decides by silence alone, `semantic_vad` also by whether the turn sounds complete.
         silence_s: how long a pause ends the turn; None takes the configuration's.
         threshold: P(speech) from which a window counts as speech; None takes the configuration's.
+        padding_s: how much audio before the speech belongs to it; None takes the configuration's.
+        idle_timeout_s: how long after a reply nobody has spoken when the assistant goes on by itself; None:
+            it does not.
         eagerness: for `semantic_vad`: how soon a turn that sounds unfinished is given up on.
         create_response: answer by itself when a turn ends.
         interrupt_response: stop speaking when the caller begins to.
@@ -25,6 +28,8 @@ class TurnDetection:
     kind: Literal["server_vad", "semantic_vad"] = "semantic_vad"
     silence_s: float | None = None
     threshold: float | None = None
+    padding_s: float | None = None
+    idle_timeout_s: float | None = None
     eagerness: Literal["low", "medium", "high", "auto"] = "auto"
     create_response: bool = True
     interrupt_response: bool = True
@@ -43,9 +48,11 @@ class SessionConfig:
         modality: whether replies are spoken.
         turn_detection: None: the client commits turns and asks for responses itself.
         transcribe: the caller wants events with the transcripts of what they say.
+        spelling: words that the caller may say (names, terms), which helps to transcribe them.
         max_output_tokens: None takes the configuration's.
         tools: that the LLM may call and the client runs, besides those of the conversation's toolbox.
         tool_choice: whether one may, or must, be called.
+        responds: whether anything is ever answered; without it the call is transcribed and no more.
     """
 
     instructions: str
@@ -56,6 +63,8 @@ class SessionConfig:
     modality: Modality = "audio"
     turn_detection: TurnDetection | None = TurnDetection()
     transcribe: bool = True
+    spelling: str = ""
     max_output_tokens: int | None = None
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = "auto"
+    responds: bool = True

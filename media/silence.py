@@ -1,7 +1,8 @@
 """When nobody says anything: the assistant asks again, and in the end may hang up.
 
 The time runs while neither side speaks and nothing is being answered. Sounds without words (a cough) stop it,
-but only words of the caller's make the assistant begin anew with its questions.
+but only words of the caller's make the assistant begin anew with its questions. A session may have a time of
+its own (`idle_timeout_s`), after which the assistant goes on by itself, each time anew, instead of asking.
 """
 
 from __future__ import annotations
@@ -78,11 +79,18 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class GoOn:
+    """Answer the silence, which has lasted for so long."""
+
+    idle_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class HangUp:
     """End the call."""
 
 
-SilenceCommand: TypeAlias = ArmTimer | DisarmTimer | Ask | HangUp
+SilenceCommand: TypeAlias = ArmTimer | DisarmTimer | Ask | GoOn | HangUp
 
 TABLE: Table[SilenceState] = {
     (SilenceState.LIVELY, Quieted): SilenceState.QUIET,
@@ -100,6 +108,8 @@ class Silence:
 
     def __init__(self, settings: SilenceSettings) -> None:
         self.state = SilenceState.LIVELY
+        self.idle_timeout_s: float | None = None
+        """The session's. A change holds from the next `Quieted` on."""
         self._settings = settings
         self._asked = 0
         """Questions since the caller's last words."""
@@ -114,6 +124,8 @@ class Silence:
         self.state = follow(TABLE, before, event)
         match event:
             case Quieted():
+                if self.idle_timeout_s is not None:
+                    return (ArmTimer(event.at_s + self.idle_timeout_s),)
                 after_s = self._settings.ask_after_s
                 return () if after_s is None or self._nothing_left else (ArmTimer(event.at_s + after_s),)
             case Stirred():
@@ -132,6 +144,8 @@ class Silence:
         return self._asked >= len(self._settings.questions) and not self._settings.hang_up
 
     def _elapsed(self) -> tuple[SilenceCommand, ...]:
+        if self.idle_timeout_s is not None:
+            return (GoOn(self.idle_timeout_s),)
         if self._asked >= len(self._settings.questions):
             return (HangUp(),)
         self._asked += 1

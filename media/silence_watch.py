@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import assert_never
 
 from media.clock import loop_time_s
-from media.events import CallEvent, ItemDone
+from media.events import CallEvent, ItemDone, ResponseDone
 from media.items import Message
 from media.silence import (
     ArmTimer,
     Ask,
     CallerSaid,
     DisarmTimer,
+    GoOn,
     HangUp,
     Quieted,
     Silence,
@@ -32,6 +33,7 @@ class SilenceWatch:
         settings: how long, and what then.
         quiet: whether neither side speaks and nothing is being answered, asked at every `look`.
         ask: says a question; the call runs and is quiet.
+        go_on: answers the silence; likewise.
         hang_up: ends the call.
     """
 
@@ -40,24 +42,38 @@ class SilenceWatch:
         settings: SilenceSettings,
         quiet: Callable[[], bool],
         ask: Callable[[str], None],
+        go_on: Callable[[float], None],
         hang_up: Callable[[], None],
     ) -> None:
         self._silence = Silence(settings)
         self._quiet = quiet
         self._ask = ask
+        self._go_on = go_on
         self._hang_up = hang_up
         self._timer: asyncio.TimerHandle | None = None
+        self._answered = False
+        """Whether there was a response: a session's own time runs only from then on."""
 
     def note(self, event: CallEvent) -> None:
         """Something was told of the conversation."""
         match event:
             case ItemDone(item=Message(role="user") as said) if said.text:
                 self._feed(CallerSaid())
+        self._answered = self._answered or isinstance(event, ResponseDone)
+        self.look()
+
+    def watch(self, idle_timeout_s: float | None) -> None:
+        """Goes by the session's settings from now on."""
+        if idle_timeout_s != self._silence.idle_timeout_s:
+            if self._silence.state is not SilenceState.LIVELY:
+                self._feed(Stirred())
+            self._silence.idle_timeout_s = idle_timeout_s
         self.look()
 
     def look(self) -> None:
         """Something may have changed."""
-        quiet, was_quiet = self._quiet(), self._silence.state is not SilenceState.LIVELY
+        counts = self._answered or self._silence.idle_timeout_s is None
+        quiet, was_quiet = counts and self._quiet(), self._silence.state is not SilenceState.LIVELY
         if quiet and not was_quiet:
             self._feed(Quieted(loop_time_s()))
         elif was_quiet and not quiet:
@@ -79,6 +95,8 @@ class SilenceWatch:
                     self.stop()
                 case Ask():
                     self._ask(command.question)
+                case GoOn():
+                    self._go_on(command.idle_timeout_s)
                 case HangUp():
                     self._hang_up()
                 case _:

@@ -48,7 +48,7 @@ from media.events import (
     TurnMeasured,
 )
 from media.history import History
-from media.items import Item, ResponseOptions, StatusReason, new_id
+from media.items import Item, Message, Part, ResponseOptions, StatusReason, new_id
 from media.latency import measure
 from media.playout import AudioSettings, Playout
 from media.prompt_window import PromptWindow
@@ -290,9 +290,12 @@ class Speaking:
 
     def _answered(self, options: ResponseOptions) -> tuple[Item, ...]:
         """What a response is to answer, as it is now."""
-        if options.input is None:
-            return self._history.items
-        return tuple(self._history.latest(item) for item in options.input)
+        items = self._history.items
+        if options.input is not None:
+            items = tuple(self._history.latest(item) for item in options.input)
+        if options.remark:
+            return (*items, Message(new_id("item"), "user", (Part("input_text", options.remark),)))
+        return items
 
     async def _writing_when(
         self, heard: Callable[[], Awaitable[None]] | None, session: SessionConfig, options: ResponseOptions

@@ -18,7 +18,7 @@ MAX_INSTRUCTIONS_CHARS = 20_000
 class FromClient(BaseModel):
     """Something a client sent. Fields that were not sent are told from nulls by `model_fields_set`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
 class ToClient(BaseModel):

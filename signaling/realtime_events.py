@@ -16,7 +16,7 @@ from media.items import new_id
 from signaling.realtime_base import FromClient, ItemId, ToClient
 from signaling.realtime_items import ItemFromClient, WireItem
 from signaling.realtime_responses import ResponsePart, ResponseRequest, WireResponse
-from signaling.realtime_session_objects import SessionUpdate, WireSession
+from signaling.realtime_session_objects import SessionUpdate, WireSession, WireTranscriptionSession
 
 # --- from the client -------------------------------------------------------------------------------------
 
@@ -124,10 +124,11 @@ def parse_client_event(text: str) -> ClientEvent:
     """Reads one message of a client.
 
     Raises:
-        ClientEventError: `invalid_json`, `unknown_event`, `missing_required_parameter` or `invalid_value`.
+        ClientEventError: `invalid_json`, `unknown_event`, `missing_required_parameter`, `invalid_type`,
+            `invalid_value`, or a length beyond its limit.
     """
     try:
-        message = from_json(text)
+        message = from_json(text, allow_inf_nan=False)
     except ValueError:
         raise ClientEventError(
             "The message is not JSON.", code="invalid_json", param=None, event_id=None
@@ -151,8 +152,17 @@ def field_path(location: tuple[int | str, ...]) -> str:
     return path
 
 
-_ITEM_TYPES = ("message", "function_call", "function_call_output")
+_ITEM_TYPES = ("message", "function_call", "function_call_output", "item_reference")
 """In a location, these are an item's union's tag, which is no field."""
+
+
+_CODES = {
+    "missing": "missing_required_parameter",
+    "string_too_long": "string_above_max_length",
+    "too_long": "array_above_max_length",
+    "too_short": "array_below_min_length",
+}
+"""The API's words for what pydantic finds; `invalid_value` and `invalid_type` are for the rest."""
 
 
 def _fault_of(fault: ErrorDetails, event_id: str | None) -> ClientEventError:
@@ -164,7 +174,7 @@ def _fault_of(fault: ErrorDetails, event_id: str | None) -> ClientEventError:
         code = "invalid_value" if param else "unknown_event"
         param = f"{param}.type" if param else "type"
         return ClientEventError(sentence[:200], code=code, param=param, event_id=event_id)
-    code = "missing_required_parameter" if fault["type"] == "missing" else "invalid_value"
+    code = _CODES.get(fault["type"], "invalid_type" if fault["type"].endswith("_type") else "invalid_value")
     return ClientEventError(f"{param}: {fault['msg']}", code=code, param=param, event_id=event_id)
 
 
@@ -192,17 +202,24 @@ class ErrorEvent(ServerEventBase):
 
 class SessionCreated(ServerEventBase):
     type: Literal["session.created"] = "session.created"
-    session: WireSession
+    session: WireSession | WireTranscriptionSession
 
 
 class SessionUpdated(ServerEventBase):
     type: Literal["session.updated"] = "session.updated"
-    session: WireSession
+    session: WireSession | WireTranscriptionSession
 
 
 class SpeechStartedEvent(ServerEventBase):
     type: Literal["input_audio_buffer.speech_started"] = "input_audio_buffer.speech_started"
     audio_start_ms: int
+    item_id: str
+
+
+class TimeoutTriggeredEvent(ServerEventBase):
+    type: Literal["input_audio_buffer.timeout_triggered"] = "input_audio_buffer.timeout_triggered"
+    audio_start_ms: int
+    audio_end_ms: int
     item_id: str
 
 
@@ -410,6 +427,7 @@ ServerEvent: TypeAlias = (
     | SessionUpdated
     | SpeechStartedEvent
     | SpeechStoppedEvent
+    | TimeoutTriggeredEvent
     | InputCommittedEvent
     | InputClearedEvent
     | ItemAddedEvent

@@ -13,7 +13,7 @@ from typing import Protocol, assert_never
 
 from media import events as call
 from media.errors import CallerError
-from media.items import new_id
+from media.items import Item, Message, new_id
 from media.session import SessionConfig
 from signaling import realtime_events as wire
 from signaling.call_host import CallConversation
@@ -79,12 +79,12 @@ class RealtimeSession:
         self._speaks = speaks
         self._wire = WireState(new_id("sess"), new_id("conv"), model)
         self._translator = Translator(as_data=as_data)
+        self.conversation = converse(session, self.notify)
         if update is not None:
-            self._wire = changed_wire(self._wire, update)
-        first = changed_session(session, update) if update else session
+            self._wire = replace(self._wire, model=update.model or model)
+            self._change(update)
         if not speaks:
-            first = replace(first, modality="text")
-        self.conversation = converse(first, self.notify)
+            self.conversation.update(replace(self.conversation.session, modality="text"))
         self.leg = SocketLeg(self.conversation) if as_data else None
         """Carries the audio, where events do."""
         self._truncating: tuple[str, int] | None = None
@@ -104,6 +104,8 @@ class RealtimeSession:
         ):
             # A client that plays the voice itself knows better what was heard, and says it.
             return
+        if isinstance(event, call.ItemAdded | call.ItemDone) and not self.conversation.session.transcribe:
+            event = replace(event, item=_without_transcript(event.item))
         for translated in self._translator.translate(event, self._wire):
             self._send(translated)
 
@@ -208,9 +210,20 @@ class RealtimeSession:
     def _update(self, update: SessionUpdate) -> None:
         if update.output_modalities == ("audio",):
             self._require_voice("session.output_modalities")
-        self.conversation.update(changed_session(self.conversation.session, update))
-        self._wire = changed_wire(self._wire, update)
+        self._change(update)
         self._send(wire.SessionUpdated(session=session_to_wire(self.conversation.session, self._wire)))
+
+    def _change(self, update: SessionUpdate) -> None:
+        conversation = self.conversation
+        changed = changed_session(conversation.session, update, conversation.voices)
+        if changed.responds != conversation.session.responds and conversation.items:
+            raise CallerError(
+                "What type a session is of can be changed only before anything was said.",
+                code="invalid_value",
+                param="session.type",
+            )
+        conversation.update(changed)
+        self._wire = changed_wire(self._wire, update)
 
     def _require_leg(self) -> SocketLeg:
         if self.leg is None:
@@ -252,3 +265,11 @@ class RealtimeSession:
 
     def _answer(self, event: wire.ServerEvent) -> None:
         self._asker(wire.to_wire(event))
+
+
+def _without_transcript(item: Item) -> Item:
+    """An item as a client is told of it that wants no transcripts of what is said."""
+    if not isinstance(item, Message) or item.role != "user":
+        return item
+    parts = tuple(replace(part, text=None) if part.kind == "input_audio" else part for part in item.parts)
+    return replace(item, parts=parts)

@@ -7,19 +7,29 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from media.errors import CallerError
 from media.session import SessionConfig, TurnDetection
 from signaling.realtime_base import PCM, AudioFormat, token_limit
 from signaling.realtime_session_objects import (
+    MAX_THRESHOLD,
     MIN_SPEED,
+    MIN_THRESHOLD,
+    NoiseReduction,
     SessionUpdate,
+    Tracing,
+    Truncation,
     TurnDetectionUpdate,
     WireAudio,
     WireAudioInput,
     WireAudioOutput,
+    WireNoiseReduction,
     WireSession,
     WireTranscription,
+    WireTranscriptionAudio,
+    WireTranscriptionSession,
     WireTurnDetection,
 )
+from signaling.realtime_voices import voice_here
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,8 @@ class WireState:
         include: the extras that the client asked for.
         input_format: of the caller's audio, where events carry it.
         output_format: likewise of the assistant's.
+        transcription_model: the name under which it asked for transcripts.
+        noise_reduction, parallel_tool_calls, tracing, truncation: as it wants them given back.
     """
 
     session_id: str
@@ -41,24 +53,59 @@ class WireState:
     include: tuple[str, ...] = ()
     input_format: AudioFormat = PCM
     output_format: AudioFormat = PCM
+    transcription_model: str | None = None
+    noise_reduction: WireNoiseReduction | None = None
+    parallel_tool_calls: bool | None = None
+    tracing: Tracing | None = None
+    truncation: Truncation = "auto"
 
 
 def changed_wire(wire: WireState, update: SessionUpdate) -> WireState:
-    """The same with a client's changes that concern the wire alone."""
-    changes: dict[str, Any] = {}
-    if update.include is not None:
-        changes["include"] = update.include
+    """The same with a client's changes that concern the wire alone. What it did not send stays."""
+    changes: dict[str, Any] = {
+        name: getattr(update, name)
+        for name in ("include", "parallel_tool_calls", "tracing", "truncation")
+        if _sent(update, name)
+    }
+    if "include" in changes:
+        changes["include"] = update.include or ()
     if update.audio is not None:
         for name, side in (("input_format", update.audio.input), ("output_format", update.audio.output)):
             if side is not None and side.format is not None:
                 kind = side.format.type
                 changes[name] = AudioFormat(type=kind, rate=24000 if kind == "audio/pcm" else None)
+    if update.audio is not None and update.audio.input is not None:
+        listening = update.audio.input
+        if listening.transcription is not None and listening.transcription.model is not None:
+            changes["transcription_model"] = listening.transcription.model
+        if _sent(listening, "noise_reduction"):
+            changes["noise_reduction"] = _noise_reduction(wire.noise_reduction, listening.noise_reduction)
     return replace(wire, **changes)
 
 
-def changed_session(session: SessionConfig, update: SessionUpdate) -> SessionConfig:
-    """The session with a client's changes. What the client did not send stays."""
+def _noise_reduction(
+    present: WireNoiseReduction | None, update: NoiseReduction | None
+) -> WireNoiseReduction | None:
+    if update is None:
+        return None
+    kept = present.model_dump() if present is not None else {}
+    return WireNoiseReduction(**{**kept, **update.model_dump(exclude_none=True)})
+
+
+def changed_session(session: SessionConfig, update: SessionUpdate, voices: tuple[str, ...]) -> SessionConfig:
+    """The session with a client's changes. What the client did not send stays.
+
+    Args:
+        session: as it is.
+        update: the client's.
+        voices: those that can be had.
+
+    Raises:
+        CallerError: settings that do not go together.
+    """
     changes: dict[str, Any] = {}
+    if update.type is not None:
+        changes["responds"] = update.type == "realtime"
     if update.instructions is not None:
         changes["instructions"] = update.instructions
     if update.greeting is not None:
@@ -70,7 +117,7 @@ def changed_session(session: SessionConfig, update: SessionUpdate) -> SessionCon
     if update.audio is not None and update.audio.output is not None:
         output = update.audio.output
         if output.voice is not None:
-            changes["voice"] = output.voice
+            changes["voice"] = voice_here(output.voice, session.voice, voices)
         if output.speed is not None:
             changes["speed"] = max(MIN_SPEED, output.speed)
     if update.audio is not None and update.audio.input is not None:
@@ -78,7 +125,10 @@ def changed_session(session: SessionConfig, update: SessionUpdate) -> SessionCon
         if _sent(listening, "transcription"):
             changes["transcribe"] = listening.transcription is not None
             if listening.transcription is not None and _sent(listening.transcription, "language"):
-                changes["language"] = listening.transcription.language or None
+                language = listening.transcription.language or ""
+                changes["language"] = language.partition("-")[0].lower() or None
+            if listening.transcription is not None and _sent(listening.transcription, "prompt"):
+                changes["spelling"] = listening.transcription.prompt or ""
         if _sent(listening, "turn_detection"):
             changes["turn_detection"] = _turn_detection(session.turn_detection, listening.turn_detection)
     return replace(session, **changes)
@@ -95,16 +145,36 @@ def _turn_detection(
     changes: dict[str, Any] = {
         name: value
         for name, value in (
-            ("threshold", update.threshold),
+            ("threshold", _within(update.threshold, MIN_THRESHOLD, MAX_THRESHOLD)),
+            ("padding_s", _seconds(update.prefix_padding_ms)),
+            ("silence_s", _seconds(update.silence_duration_ms)),
             ("eagerness", update.eagerness),
             ("create_response", update.create_response),
             ("interrupt_response", update.interrupt_response),
         )
         if value is not None
     }
-    if update.silence_duration_ms is not None:
-        changes["silence_s"] = update.silence_duration_ms / 1000
+    if _sent(update, "idle_timeout_ms"):
+        changes["idle_timeout_s"] = _seconds(update.idle_timeout_ms)
+    if base.kind != "server_vad" and changes.get("idle_timeout_s") is not None:
+        raise CallerError(
+            "An idle timeout is for server_vad only.",
+            code="invalid_value",
+            param="session.audio.input.turn_detection.idle_timeout_ms",
+        )
     return replace(base, **changes)
+
+
+def _within(value: float | None, least: float, most: float) -> float | None:
+    return None if value is None else min(max(value, least), most)
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
 
 
 def _sent(model: BaseModel, field: str) -> bool:
@@ -112,36 +182,52 @@ def _sent(model: BaseModel, field: str) -> bool:
     return field in model.model_fields_set
 
 
-def session_to_wire(session: SessionConfig, wire: WireState) -> WireSession:
+def session_to_wire(session: SessionConfig, wire: WireState) -> WireSession | WireTranscriptionSession:
     """The whole effective session."""
-    transcription = WireTranscription(language=session.language) if session.transcribe else None
+    transcription = WireTranscription(
+        model=wire.transcription_model, language=session.language, prompt=session.spelling or None
+    )
+    listening = WireAudioInput(
+        format=wire.input_format,
+        noise_reduction=wire.noise_reduction,
+        transcription=transcription if session.transcribe else None,
+        turn_detection=turn_detection_to_wire(session.turn_detection, responds=session.responds),
+    )
+    if not session.responds:
+        return WireTranscriptionSession(
+            id=wire.session_id,
+            audio=WireTranscriptionAudio(input=listening),
+            include=wire.include or None,
+        )
     return WireSession(
         id=wire.session_id,
         model=wire.model,
         output_modalities=(session.modality,),
         instructions=session.instructions,
         audio=WireAudio(
-            input=WireAudioInput(
-                format=wire.input_format,
-                transcription=transcription,
-                turn_detection=turn_detection_to_wire(session.turn_detection),
-            ),
+            input=listening,
             output=WireAudioOutput(format=wire.output_format, voice=session.voice, speed=session.speed),
         ),
         max_output_tokens=session.max_output_tokens or "inf",
+        parallel_tool_calls=wire.parallel_tool_calls,
+        tracing=wire.tracing,
+        truncation=wire.truncation,
         include=wire.include or None,
     )
 
 
-def turn_detection_to_wire(detection: TurnDetection | None) -> WireTurnDetection | None:
+def turn_detection_to_wire(
+    detection: TurnDetection | None, *, responds: bool = True
+) -> WireTurnDetection | None:
     if detection is None:
         return None
-    silence_ms = None if detection.silence_s is None else round(detection.silence_s * 1000)
     return WireTurnDetection(
         type=detection.kind,
         threshold=detection.threshold,
-        silence_duration_ms=silence_ms,
+        prefix_padding_ms=_milliseconds(detection.padding_s),
+        silence_duration_ms=_milliseconds(detection.silence_s),
+        idle_timeout_ms=_milliseconds(detection.idle_timeout_s),
         eagerness=detection.eagerness if detection.kind == "semantic_vad" else None,
-        create_response=detection.create_response,
-        interrupt_response=detection.interrupt_response,
+        create_response=responds and detection.create_response,
+        interrupt_response=responds and detection.interrupt_response,
     )

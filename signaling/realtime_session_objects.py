@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, JsonValue, PlainValidator, ValidationError
 
 from signaling.realtime_base import (
     MAX_INSTRUCTIONS_CHARS,
     AudioFormat,
     FromClient,
     MaxOutputTokens,
+    NoPrompt,
     OutputModalities,
     ToClient,
+    VoiceName,
 )
 
 MIN_SPEED = 0.5
 """A slower voice is asked for in vain: the speed is clamped to this."""
 MAX_SPEED = 2.0
+MIN_THRESHOLD, MAX_THRESHOLD = 0.05, 0.95
+"""Beyond these everything, or nothing, would be speech: the threshold is clamped to them."""
 
 MAX_GREETING_CHARS = 1000
 """As in the configuration, section `speech_to_speech`."""
@@ -30,7 +34,9 @@ class TurnDetectionUpdate(FromClient):
 
     type: Literal["server_vad", "semantic_vad"] | None = None
     threshold: float | None = Field(default=None, ge=0, le=1)
+    prefix_padding_ms: int | None = Field(default=None, ge=0, le=5000)
     silence_duration_ms: int | None = Field(default=None, ge=0, le=10_000)
+    idle_timeout_ms: int | None = Field(default=None, ge=5000, le=30_000)
     eagerness: Literal["low", "medium", "high", "auto"] | None = None
     create_response: bool | None = None
     interrupt_response: bool | None = None
@@ -44,20 +50,33 @@ class AudioFormatUpdate(FromClient):
 
 
 class TranscriptionUpdate(FromClient):
-    """Asks for transcripts of what the caller says. `model` is answered for by the server's own."""
+    """Asks for transcripts of what the caller says. Whatever `model` is named, the server's own makes them.
 
+    `prompt`: words that may be said, or a text that they continue.
+    """
+
+    model: str | None = Field(default=None, max_length=128)
     language: str | None = Field(default=None, max_length=35)
+    prompt: str | None = Field(default=None, max_length=2000)
+
+
+class NoiseReduction(FromClient):
+    """Taken and given back; nothing here filters the audio."""
+
+    type: Literal["near_field", "far_field"] | None = None
+    strength: float | None = Field(default=None, ge=0, le=1)
 
 
 class AudioInputUpdate(FromClient):
     format: AudioFormatUpdate | None = None
+    noise_reduction: NoiseReduction | None = None
     transcription: TranscriptionUpdate | None = None
     turn_detection: TurnDetectionUpdate | None = None
 
 
 class AudioOutputUpdate(FromClient):
     format: AudioFormatUpdate | None = None
-    voice: str | None = Field(default=None, min_length=1, max_length=64)
+    voice: VoiceName | None = None
     speed: float | None = Field(default=None, ge=0.25, le=MAX_SPEED)
 
 
@@ -66,14 +85,62 @@ class AudioUpdate(FromClient):
     output: AudioOutputUpdate | None = None
 
 
+class TokenLimits(ToClient):
+    post_instructions: int | None = Field(default=None, ge=0, strict=True)
+
+
+class RetentionRatio(ToClient):
+    """How much of the conversation is kept where it grows too long."""
+
+    type: Literal["retention_ratio"]
+    retention_ratio: float = Field(ge=0, le=1, allow_inf_nan=False)
+    token_limits: TokenLimits | None = None
+
+
+Truncation: TypeAlias = Literal["auto", "disabled"] | RetentionRatio
+Tracing: TypeAlias = Literal["auto"] | dict[str, JsonValue]
+MAX_TRACING_CHARS = 4000
+
+
+def _truncation(value: object) -> Truncation:
+    if value is None or value == "auto":
+        return "auto"
+    if value == "disabled":
+        return "disabled"
+    try:
+        return RetentionRatio.model_validate(value)
+    except ValidationError:
+        raise ValueError('give "auto", "disabled", or a `retention_ratio` of 0 to 1') from None
+
+
+def _tracing(value: object) -> Tracing | None:
+    if value is None:
+        return None
+    if value == "auto":
+        return "auto"
+    if not isinstance(value, dict) or len(str(value)) > MAX_TRACING_CHARS:
+        raise ValueError(f'give "auto", or an object of {MAX_TRACING_CHARS} characters at most')
+    return value
+
+
 class SessionUpdate(FromClient):
     """Changes to a session; what is absent stays as it is.
+
+    `type` cannot be changed once anything was said. `model` counts where a call begins.
+
+    These are taken and given back, and change nothing here: `parallel_tool_calls`, `tracing`, `truncation`
+    (how much the LLM is shown is the configuration's), `audio.input.noise_reduction`.
 
     `greeting` (ours): what is said when the call begins; only of use in the offer that begins it.
     `include` replaces the list of extras that the session wants; see `realtime_translation.INCLUDABLE`.
     """
 
-    type: Literal["realtime"] = "realtime"
+    type: Literal["realtime", "transcription"] | None = None
+    model: str | None = Field(default=None, min_length=1, max_length=128)
+    prompt: NoPrompt = None
+    parallel_tool_calls: bool | None = None
+    tracing: Annotated[Tracing | None, PlainValidator(_tracing)] = None
+    truncation: Annotated[Truncation | None, PlainValidator(_truncation)] = None
     instructions: str | None = Field(default=None, max_length=MAX_INSTRUCTIONS_CHARS)
     greeting: str | None = Field(default=None, max_length=MAX_GREETING_CHARS)
     output_modalities: OutputModalities | None = None
@@ -88,18 +155,28 @@ class SessionUpdate(FromClient):
 class WireTurnDetection(ToClient):
     type: Literal["server_vad", "semantic_vad"]
     threshold: float | None = None
+    prefix_padding_ms: int | None = None
     silence_duration_ms: int | None = None
+    idle_timeout_ms: int | None = None
     eagerness: Literal["low", "medium", "high", "auto"] | None = None
     create_response: bool
     interrupt_response: bool
 
 
 class WireTranscription(ToClient):
+    model: str | None = None
     language: str | None = None
+    prompt: str | None = None
+
+
+class WireNoiseReduction(ToClient):
+    type: Literal["near_field", "far_field"] | None = None
+    strength: float | None = None
 
 
 class WireAudioInput(ToClient):
     format: AudioFormat = AudioFormat()
+    noise_reduction: WireNoiseReduction | None = None
     transcription: WireTranscription | None = None
     turn_detection: WireTurnDetection | None = None
 
@@ -128,4 +205,21 @@ class WireSession(ToClient):
     tools: tuple[Any, ...] = ()
     tool_choice: Literal["auto"] = "auto"
     max_output_tokens: int | Literal["inf"]
+    parallel_tool_calls: bool | None = None
+    tracing: Tracing | None = None
+    truncation: Truncation | None = None
+    include: tuple[str, ...] | None = None
+
+
+class WireTranscriptionAudio(ToClient):
+    input: WireAudioInput
+
+
+class WireTranscriptionSession(ToClient):
+    """The same for a session in which nothing is answered."""
+
+    id: str
+    object: Literal["realtime.transcription_session"] = "realtime.transcription_session"
+    type: Literal["transcription"] = "transcription"
+    audio: WireTranscriptionAudio
     include: tuple[str, ...] | None = None

@@ -59,6 +59,12 @@ class Translator:
                 yield wire.SpeechStartedEvent(item_id=event.item_id, audio_start_ms=event.audio_start_ms)
             case call.SpeechStopped():
                 yield wire.SpeechStoppedEvent(item_id=event.item_id, audio_end_ms=event.audio_end_ms)
+            case call.IdleTimedOut():
+                yield wire.TimeoutTriggeredEvent(
+                    item_id=event.item_id,
+                    audio_start_ms=event.audio_start_ms,
+                    audio_end_ms=event.audio_end_ms,
+                )
             case call.InputCommitted():
                 yield wire.InputCommittedEvent(item_id=event.item_id, previous_item_id=event.previous_item_id)
             case call.InputCleared():

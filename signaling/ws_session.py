@@ -215,7 +215,8 @@ class WsSession:
 
     def _changed(self, settings: wire.Settings, *, text_only: bool) -> SessionConfig:
         _require_voice(settings.modality, "settings.modality", text_only=text_only)
-        session = changed_session(self.conversation.session, session_update(settings))
+        update = session_update(settings)
+        session = changed_session(self.conversation.session, update, self.conversation.voices)
         if settings.tools is None:
             return session
         return replace(session, tools=tuple(_tool(tool) for tool in settings.tools))

@@ -94,7 +94,7 @@ class ScriptedConversation:
         self.acts: list[tuple[Any, ...]] = []
         self.heard: list[Audio] = []
         self.more_heard = asyncio.Event()
-        self.items: dict[str, Item] = {}
+        self._items: dict[str, Item] = {}
         self.began = asyncio.Event()
         self.refuses: CallerError | None = None
         self.fails: Exception | None = None
@@ -107,6 +107,14 @@ class ScriptedConversation:
     @property
     def session(self) -> SessionConfig:
         return self._session
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        return tuple(self._items.values())
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        return ("af_heart", "bf_emma")
 
     @property
     def closed(self) -> bool:
@@ -135,7 +143,7 @@ class ScriptedConversation:
 
     def add_item(self, item: Item, previous_item_id: str | None = None) -> None:
         self._act("add_item", item, previous_item_id)
-        self.items[item.id] = item
+        self._items[item.id] = item
         self.notify(ItemAdded(item, previous_item_id))
         self.notify(ItemDone(item, previous_item_id))
 
@@ -143,9 +151,9 @@ class ScriptedConversation:
         self._act("delete_item", item_id)
 
     def item(self, item_id: str) -> Item:
-        if item_id not in self.items:
+        if item_id not in self._items:
             raise CallerError("There is none.", code="item_retrieve_invalid_item_id", param="item_id")
-        return self.items[item_id]
+        return self._items[item_id]
 
     def truncate_item(self, item_id: str, audio_end_ms: int) -> None:
         self._act("truncate_item", item_id, audio_end_ms)

@@ -95,12 +95,12 @@ def test_a_null_is_told_from_an_absence() -> None:
         ),
         (
             '{"type": "session.update", "session": {"audio": {"output": {"speed": "1"}}}}',
-            "invalid_value",
+            "invalid_type",
             "session.audio.output.speed",
         ),
         (
             '{"type": "session.update", "session": {"output_modalities": ["audio", "text"]}}',
-            "invalid_value",
+            "array_above_max_length",
             "session.output_modalities",
         ),
         (
@@ -110,13 +110,13 @@ def test_a_null_is_told_from_an_absence() -> None:
         ),
         (
             '{"type": "session.update", "session": {"include": [1]}}',
-            "invalid_value",
+            "invalid_type",
             "session.include[0]",
         ),
         (
             '{"type": "conversation.item.create",'
             ' "item": {"type": "message", "role": "user", "content": []}}',
-            "invalid_value",
+            "array_below_min_length",
             "item.content",
         ),
         (

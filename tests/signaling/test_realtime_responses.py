@@ -230,7 +230,7 @@ def test_an_input_of_its_own() -> None:
         ),
         ({"audio": {"output": {"voice": "nobody"}}}, "voice_unavailable", "response.audio.output.voice"),
         ({"prompt": {"id": "pmpt_1"}}, "invalid_value", "response.prompt"),
-        ({"metadata": {"a": 1}}, "invalid_value", "response.metadata.a"),
+        ({"metadata": {"a": 1}}, "invalid_type", "response.metadata.a"),
     ],
 )
 def test_what_cannot_be_is_named(response: dict[str, Any], code: str, param: str) -> None:

@@ -354,7 +354,7 @@ def test_the_whole_effective_session_comes_back() -> None:
     assert session["instructions"] == "Be kind."
     assert session["max_output_tokens"] == 200
     assert session["output_modalities"] == ["audio"]
-    assert session["audio"]["input"]["transcription"] == {"language": "de"}
+    assert session["audio"]["input"]["transcription"] == {"model": "whisper-1", "language": "de"}
     assert session["audio"]["input"]["turn_detection"] == {
         "type": "server_vad",
         "threshold": 0.6,
