@@ -127,8 +127,10 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _check_config(arguments: argparse.Namespace) -> int:
     from server.config import load_config
+    from server.toolbox import toolbox_of
 
-    load_config(arguments.config or arguments.file, os.environ)
+    config = load_config(arguments.config or arguments.file, os.environ)
+    toolbox_of(config.tools)
     print("The configuration is sound.")
     return 0
 

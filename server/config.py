@@ -25,6 +25,7 @@ from server.engine_settings import LlmSettings, SttSettings, TtsSettings, TurnEn
 from server.latency_targets import LatencyTargets
 from server.logs import LoggingSettings
 from server.settings import ModelsSettings, PerformanceSettings, ServerSettings, SpectrogramSettings
+from server.tool_settings import ToolsSettings
 from signaling.settings import IceSettings
 
 CONFIG_VARIABLE = "VOXTRAL_KOKORO_CONFIG"
@@ -68,6 +69,7 @@ class Config(Section):
     silence: SilenceSettings = SilenceSettings()
     streaming: StreamingSettings = StreamingSettings()
     speech_to_speech: SpeechToSpeechSettings = SpeechToSpeechSettings()
+    tools: ToolsSettings = ToolsSettings()
     performance: PerformanceSettings = PerformanceSettings()
     ice: IceSettings = IceSettings()
     logging: LoggingSettings = LoggingSettings()

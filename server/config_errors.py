@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -71,8 +71,12 @@ def _sentence(path: KeyPath, detail: ErrorDetails, model: type[BaseModel]) -> st
 def _is_secret(path: KeyPath, model: type[BaseModel]) -> bool:
     if any(_SECRET_NAMES.search(part) for part in path):
         return True
-    annotation = _annotation(model, path)
-    return SecretStr in (annotation, *getattr(annotation, "__args__", ()))
+    return any(_is_of_secrets(_annotation(model, path[:length])) for length in range(1, len(path) + 1))
+
+
+def _is_of_secrets(annotation: Any) -> bool:
+    """Whether a type is that of a secret, or of secrets by name."""
+    return annotation is SecretStr or any(_is_of_secrets(part) for part in get_args(annotation))
 
 
 def _unknown_setting(path: KeyPath, model: type[BaseModel]) -> str:

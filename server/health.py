@@ -18,6 +18,7 @@ from server.engines import EngineSet
 from server.metrics import Metrics
 from server.performance import analysed
 from server.resources import ResourceSampler
+from server.toolbox import ServerToolbox
 
 VERSION = version("voxtral-kokoro")
 
@@ -33,6 +34,7 @@ class Health:
         metrics: what happened so far.
         resources: the machine, as last looked at.
         process: the engines'; None where they are in this one.
+        toolbox: what LLMs may call in this server.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Health:
         metrics: Metrics,
         resources: ResourceSampler,
         process: EngineProcess | None = None,
+        toolbox: ServerToolbox | None = None,
     ) -> None:
         self._engine_set = engine_set
         self._calls = calls
         self._metrics = metrics
         self._resources = resources
         self._process = process
+        self._toolbox = toolbox
         self._began_s = loop_time_s()
 
     def app(self) -> web.Application:
@@ -88,6 +92,7 @@ class Health:
                 "calls": {"active": self._calls.active, "limit": self._calls.config.server.max_calls},
                 "engines": {report.role: asdict(report) for report in self._engine_set.reports},
                 "engine_process": None if self._process is None else asdict(self._process.report),
+                "tools": None if self._toolbox is None else self._toolbox.report,
                 "resources": None if sample is None else asdict(sample),
             }
         )

@@ -43,6 +43,8 @@ _NOISY_LOGGERS = {
     "asyncio": logging.WARNING,
     "faster_whisper": logging.WARNING,
     "httpx": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "mcp": logging.WARNING,
 }
 """Loggers of libraries, and the level below which they are not heard, unless the level is `debug`."""
 

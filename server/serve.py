@@ -28,6 +28,7 @@ from server.metrics import Metrics
 from server.resources import ResourceSampler
 from server.runtime_settings import RuntimeSettings
 from server.tls import tls_context
+from server.toolbox import ServerToolbox, toolbox_of
 from server.warm_up import WarmUp
 from signaling.ice import gathering_for
 
@@ -61,7 +62,8 @@ def serve(config: Config, process: EngineProcess | None) -> None:
         process: the engines', begun; None runs them in this one.
 
     Raises:
-        ConfigError: the configuration cannot be followed: a port is in use, a certificate is unreadable.
+        ConfigError: the configuration cannot be followed: a port is in use, a certificate is unreadable, a
+            tool cannot be imported.
         EngineError: an engine does not start, or the overlap classifier's weights are damaged.
         VoiceUnavailable: the configured voice cannot speak here.
     """
@@ -100,8 +102,12 @@ async def running_server(
     )
     engine_set = EngineSet(engines, warm_up)
     try:
+        toolbox = toolbox_of(config.tools)
         async with asyncio.TaskGroup() as tasks:
-            async with _listening_server(config, engine_set, process, tasks) as server:
+            async with (
+                toolbox.running(),
+                _listening_server(config, engine_set, process, toolbox, tasks) as server,
+            ):
                 yield server
     except BaseExceptionGroup as failures:
         raise _cause(failures) from failures
@@ -111,7 +117,11 @@ async def running_server(
 
 @asynccontextmanager
 async def _listening_server(
-    config: Config, engine_set: EngineSet, process: EngineProcess | None, tasks: asyncio.TaskGroup
+    config: Config,
+    engine_set: EngineSet,
+    process: EngineProcess | None,
+    toolbox: ServerToolbox,
+    tasks: asyncio.TaskGroup,
 ) -> AsyncIterator[Server]:
     settings = config.server
     metrics = Metrics(
@@ -125,7 +135,7 @@ async def _listening_server(
         ) as resources,
         gathering_for(config.ice) as gathering,
         listening(
-            Health(engine_set, calls, metrics, resources, process).app(),
+            Health(engine_set, calls, metrics, resources, process, toolbox).app(),
             settings.health_host,
             settings.health_port,
             setting="server.health_port",

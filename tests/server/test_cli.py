@@ -42,6 +42,19 @@ def test_a_configuration_with_mistakes(tmp_path: Path) -> None:
     ]
 
 
+def test_tools_that_cannot_be_imported(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    (tmp_path / "home_tools.py").write_text("import no_such_module\n")
+    path.write_text(f"tools: {{directory: {tmp_path}, python: ['home_tools:light', 'json:dumps']}}\n")
+    result = run("check-config", path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        "tools.python: home_tools:light: home_tools cannot be imported: "
+        "ModuleNotFoundError: No module named 'no_such_module'.",
+        "tools.python: json:dumps: it takes *kw, and each parameter needs a name of its own.",
+    ]
+
+
 def test_a_mistake_in_the_environment() -> None:
     result = run("check-config", VOXTRAL_KOKORO__SERVER__PORT="high")
     assert result.returncode == 2

@@ -200,6 +200,34 @@ def test_which_file_is_read(tmp_path: Path) -> None:
             "config.yaml, line 1: llm.api_key: a key consists of printable ASCII characters without spaces.",
         ),
         (
+            "tools: {python: [weather]}\n",
+            "config.yaml, line 1: tools.python.0 cannot be 'weather': string should match pattern ",
+        ),
+        (
+            "tools: {mcp: [{name: home}]}\n",
+            "config.yaml, line 1: tools.mcp.0: a server has either a command or a url.",
+        ),
+        (
+            "tools: {mcp: [{name: home, url: 'https://example.org/mcp', args: [a]}]}\n",
+            "config.yaml, line 1: tools.mcp.0: args and env belong to a command, not to a url.",
+        ),
+        (
+            "tools: {mcp: [{name: home, command: a, headers: {A: b}}]}\n",
+            "config.yaml, line 1: tools.mcp.0: headers belong to a url, not to a command.",
+        ),
+        (
+            "tools: {mcp: [{name: home, url: example.org}]}\n",
+            "config.yaml, line 1: tools.mcp.0: url is written as https://tools.example.org/mcp.",
+        ),
+        (
+            "tools: {mcp: [{name: a, command: b}, {name: a, command: c}]}\n",
+            "config.yaml, line 1: tools: two servers in mcp are called a.",
+        ),
+        (
+            "tools: {mcp: [{name: a, command: b, env: {KEY: 12345}}]}\n",
+            "config.yaml, line 1: tools.mcp.0.env.KEY cannot be what is given: it should be a valid string.",
+        ),
+        (
             "server: {tls_certificate: a.pem}\n",
             "config.yaml, line 1: server: tls_certificate and tls_key are given together or not at all.",
         ),

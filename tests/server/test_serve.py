@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import statistics
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from server.machine_names import machine_names
 from server.serve import Server, invitation, running_server
 from tests.scripted import LevelVad, ScriptedEngines
 
+MCP_SERVER = Path(__file__).resolve().parent.parent / "mcp_server.py"
 POLLED = ("/ready", "/status", "/metrics", "/speech-to-speech/metrics", "/speech-to-speech/performance")
 
 
@@ -115,6 +117,32 @@ def test_status_says_how_things_are() -> None:
             assert status["engines"]["stt"]["name"] == "scripted"
             assert status["resources"]["process_memory_mb"] > 0
             assert isinstance(status["resources"]["gpus"], list)
+
+    asyncio.run(main())
+
+
+def test_tools_live_as_long_as_the_server() -> None:
+    """No program of a tool server outlives it: the tests' own watch sees to that."""
+    mcp = {"name": "home", "command": sys.executable, "args": [str(MCP_SERVER), "stdio"]}
+    tools = {"python": ["tests.server.some_tools:double"], "mcp": [mcp], "offer": ["double", "greet"]}
+
+    async def main() -> None:
+        async with probed(config(tools=tools)) as (_, client):
+            async with asyncio.timeout(20):
+                while (report := (await get(client, "/status"))[1]["tools"])["mcp"][0]["state"] != "ready":  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            assert report["python"] == ["double"]
+            assert report["offered"] == ["double", "greet"]
+            assert report["mcp"][0]["reason"] is None
+
+    asyncio.run(main())
+
+
+def test_a_server_whose_tools_are_wrong_does_not_start() -> None:
+    async def main() -> None:
+        with pytest.raises(ConfigError, match="some_tools has no absent"):
+            async with probed(config(tools={"python": ["tests.server.some_tools:absent"]})):
+                pytest.fail("it started")
 
     asyncio.run(main())
 

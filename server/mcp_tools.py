@@ -1,0 +1,425 @@
+"""Tools of servers that speak the Model Context Protocol, over standard input and output or over HTTP.
+
+The official SDK speaks the protocol; here are the servers' lives. One that is absent or dies makes its own
+tools fail, is told in the log and in `/status`, and is tried again for as long as this server runs. The SDK
+is an extra (`mcp`): this is imported where a server is configured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import anyio
+import httpx2
+import mcp_types
+from mcp import Client, MCPError, StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
+
+from media.clock import loop_time_s
+from media.errors import ToolError
+from media.tools import Tool
+from server.tool_settings import McpServerSettings
+
+_log = logging.getLogger(__name__)
+
+_HANDSHAKE_LIMIT_S = 60.0
+"""A program may have to be fetched first (`npx`, `uvx`). Nobody waits for it."""
+
+_BACK_LIMIT_S = 3.0
+"""A call waits so long for a server that is being connected again."""
+
+_CONNECT_LIMIT_S = 10.0
+
+_SHORT_LIFE_S = 60.0
+_LONGEST_DELAY_S = 30.0
+"""One that is lost young is tried again at once, then after 0.5 s, 1 s, 2 s … up to this."""
+
+_PAGES_LIMIT = 100
+"""Of a list of tools: a server that always has another page is broken."""
+
+_LONGEST_REASON_CHARS = 300
+
+_ENDED = "it ended"
+"""Why it is lost, where nothing better is known: the last line that it wrote."""
+
+_LAST_LINES_LIMIT_S = 0.2
+"""For what a program that has ended wrote; what it started may keep the file open."""
+
+_LONGEST_EVENT_BYTES = 16 * 1024 * 1024
+"""Of a result that comes over HTTP."""
+
+
+class McpState(StrEnum):
+    """How far a server is."""
+
+    CONNECTING = "connecting"
+    READY = "ready"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class McpReport:
+    """One server, for `/status`.
+
+    Attributes:
+        name: as it is configured.
+        state: how far it is.
+        tools: how many it has, or had.
+        reason: why it was lost, one sentence.
+    """
+
+    name: str
+    state: McpState
+    tools: int
+    reason: str | None
+
+
+class McpServer:
+    """One server.
+
+    Args:
+        settings: where it is.
+        changed: called when its tools are others.
+    """
+
+    def __init__(self, settings: McpServerSettings, changed: Callable[[], None]) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._changed = changed
+        self._state = McpState.CONNECTING
+        self._reason: str | None = None
+        self._tools: tuple[Tool, ...] = ()
+        self._client: Client | None = None
+        self._connected = asyncio.Event()
+        self._tried = asyncio.Event()
+        """Set when the try to connect that is under way, or comes next, has come to an end."""
+        self._wanted = asyncio.Event()
+        """A call waits for it."""
+        self._news = asyncio.Event()
+        """The connection is lost, or its tools are others."""
+        self._lost = False
+        self._last_error_line = ""
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """Its tools, under its own names; those that it had, while it is lost."""
+        return self._tools
+
+    @property
+    def report(self) -> McpReport:
+        return McpReport(self.name, self._state, len(self._tools), self._reason)
+
+    async def run(self) -> None:
+        """Keeps it connected, until cancelled; then closes the connection, or ends the program."""
+        short_lives = 0
+        while True:
+            began_s = loop_time_s()
+            try:
+                await self._live()
+                reason = _ENDED
+            except Exception as error:  # noqa: BLE001 - somebody else's server: whatever breaks, only it is lost
+                if _is_cancelled():  # the way out may fail, and hide that it was one
+                    return
+                reason = _in_words(error)
+            if self._state is not McpState.READY:
+                self._tried.set()
+            self._disconnect()
+            if reason == _ENDED:
+                reason = self._last_error_line or reason
+            if reason != self._reason:  # once, not with every try
+                _log.warning("a tool server is lost", extra={"server": self.name, "reason": reason})
+            self._state, self._reason = McpState.LOST, reason
+            short_lives = short_lives + 1 if loop_time_s() - began_s < _SHORT_LIFE_S else 0
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_delay_s(short_lives)):
+                    await self._wanted.wait()
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> str:
+        """Calls one of its tools. A cancelled call is cancelled over there.
+
+        Raises:
+            ToolError: the server is lost, does not know it, or says that it failed.
+        """
+        try:
+            return await self._call(name, arguments)
+        except MCPError as error:
+            if not _knows_no_session(error):
+                raise self._failure(error) from error
+        try:  # it was started anew, and has done nothing yet
+            return await self._call(name, arguments)
+        except MCPError as error:
+            raise self._failure(error) from error
+
+    async def _call(self, name: str, arguments: dict[str, Any]) -> str:
+        if not self._connected.is_set():
+            self._wanted.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_BACK_LIMIT_S):
+                    await self._tried.wait()
+        if not self._connected.is_set():
+            raise ToolError(f"The tool server {self.name} cannot be reached just now.")
+        client = self._client
+        assert client is not None, "connected"
+        try:
+            result = await client.call_tool(name, arguments)
+        except MCPError as error:
+            if error.code == mcp_types.CONNECTION_CLOSED or _knows_no_session(error):
+                self._lose(client)
+            raise
+        return _text_of(result)
+
+    def _failure(self, error: MCPError) -> ToolError:
+        if error.code == mcp_types.CONNECTION_CLOSED:
+            return ToolError(
+                f"The tool server {self.name} broke off: whether it did what it was asked to is not known."
+            )
+        return ToolError(f"The tool server {self.name} refused: {error.message[:_LONGEST_REASON_CHARS]}")
+
+    async def _live(self) -> None:
+        """One connection, until it is lost."""
+        self._news.clear()
+        self._wanted.clear()
+        self._lost = False
+        self._last_error_line = ""
+        async with AsyncExitStack() as stack:
+            # No cancel scope of anyio's: what is entered within it stays open after it.
+            async with asyncio.timeout(_HANDSHAKE_LIMIT_S):
+                client = await stack.enter_async_context(await self._client_on(stack))
+                await self._list(client)
+            self._client = client
+            self._state, self._reason = McpState.READY, None
+            self._connected.set()
+            self._tried.set()
+            _log.info("a tool server is connected", extra={"server": self.name, "tools": len(self._tools)})
+            async with asyncio.TaskGroup() as tasks:
+                listening = tasks.create_task(self._listen(client), name=f"mcp {self.name} listening")
+                while not self._lost:
+                    await self._news.wait()
+                    self._news.clear()
+                    if not self._lost:
+                        await self._list(client)
+                listening.cancel()
+
+    async def _client_on(self, stack: AsyncExitStack) -> Client:
+        """A client on the configured transport, not entered yet; what it needs is closed with the stack."""
+        settings = self._settings
+        if settings.command is not None:
+            errors = await stack.enter_async_context(_lines_to(self._note_error_line))
+            environment = {name: value.get_secret_value() for name, value in settings.env.items()}
+            program = StdioServerParameters(
+                command=settings.command, args=list(settings.args), env=environment
+            )
+            transport = _noticed_end(stdio_client(program, errlog=errors), self._end)
+        else:
+            assert settings.url is not None  # the settings see to it
+            headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
+            # How long a tool may take is not HTTP's affair.
+            timeout = httpx2.Timeout(_CONNECT_LIMIT_S, read=None)
+            http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=timeout))
+            transport = streamable_http_client(
+                settings.url, http_client=http, max_sse_event_size=_LONGEST_EVENT_BYTES
+            )
+        return Client(transport, message_handler=self._note_message, cache=None)
+
+    async def _list(self, client: Client) -> None:
+        tools: list[Tool] = []
+        cursor: str | None = None
+        for _ in range(_PAGES_LIMIT):
+            page = await client.list_tools(cursor=cursor)
+            tools += [
+                Tool(tool.name, tool.description or tool.title or tool.name, json.dumps(tool.input_schema))
+                for tool in page.tools
+            ]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        self._tools = tuple(tools)
+        self._changed()
+
+    async def _listen(self, client: Client) -> None:
+        """Notes that its tools are others, by the protocol's revision of 2026. Before, messages tell it."""
+        with suppress(ListenNotSupportedError, SubscriptionLost, MCPError):
+            async with client.listen(tools_list_changed=True) as changes:
+                async for _ in changes:
+                    self._news.set()
+
+    async def _note_message(self, message: object) -> None:
+        if isinstance(message, mcp_types.ToolListChangedNotification):
+            self._news.set()
+
+    def _note_error_line(self, line: str) -> None:
+        self._last_error_line = line
+        _log.debug("a tool server writes", extra={"server": self.name, "line": line})
+
+    def _end(self) -> None:
+        self._lost = True
+        self._disconnect()
+        self._news.set()
+
+    def _lose(self, client: Client) -> None:
+        """A call found the connection dead."""
+        if client is self._client:
+            self._end()
+
+    def _disconnect(self) -> None:
+        """Whoever calls waits from now on."""
+        self._client = None
+        self._connected.clear()
+        if self._tried.is_set():
+            self._tried = asyncio.Event()
+
+
+@asynccontextmanager
+async def _lines_to(note: Callable[[str], None]) -> AsyncIterator[TextIO]:
+    """A file for a program to write its errors to; they are noted line by line."""
+    read_end, write_end = os.pipe()
+    lines = _Lines(note)
+    with os.fdopen(write_end, "w") as file:
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: lines, os.fdopen(read_end, "rb")
+        )
+        try:
+            yield file
+        finally:
+            file.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_LINES_LIMIT_S):
+                    await lines.ended.wait()
+            transport.close()
+
+
+class _Lines(asyncio.Protocol):
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._unread = b""
+        self.ended = asyncio.Event()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ended.set()
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        self._unread = self._unread[-65_536:]
+        for line in lines:
+            if text := line.decode(errors="replace").strip():
+                self._note(text[:_LONGEST_REASON_CHARS])
+
+
+@asynccontextmanager
+async def _noticed_end(transport: Any, ended: Callable[[], None]) -> AsyncIterator[Any]:
+    """The same transport; tells when the other side closes it, which a client notices only when it asks."""
+    async with transport as (incoming, outgoing):
+        yield _Noticed(incoming, ended), outgoing
+
+
+class _Noticed:
+    """A stream of incoming messages that tells when it ends. Satisfies the SDK's `ReadStream`."""
+
+    def __init__(self, stream: Any, ended: Callable[[], None]) -> None:
+        self._stream = stream
+        self._ended = ended
+
+    @property
+    def last_context(self) -> Any:
+        return getattr(self._stream, "last_context", None)
+
+    async def receive(self) -> Any:
+        try:
+            return await self._stream.receive()
+        except anyio.EndOfStream:
+            self._ended()
+            raise
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._stream.__anext__()
+        except StopAsyncIteration:
+            self._ended()
+            raise
+
+    async def __aenter__(self) -> Self:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        suppressed: bool | None = await self._stream.__aexit__(kind, error, traceback)
+        return suppressed
+
+
+def _text_of(result: mcp_types.CallToolResult) -> str:
+    """A result, for the LLM, which reads text alone.
+
+    Raises:
+        ToolError: it says that the tool failed.
+    """
+    parts = [_part(block) for block in result.content]
+    if not parts and result.structured_content is not None:
+        parts = [json.dumps(result.structured_content, ensure_ascii=False)]
+    text = "\n".join(parts) or "Done."
+    if result.is_error:
+        raise ToolError(text)
+    return text
+
+
+def _part(block: mcp_types.ContentBlock) -> str:
+    match block:
+        case mcp_types.TextContent():
+            return block.text
+        case mcp_types.ResourceLink():
+            return f"[{block.name}: {block.uri}]"
+        case mcp_types.EmbeddedResource(resource=mcp_types.TextResourceContents() as resource):
+            return resource.text
+        case _:
+            return f"[{block.type}]"
+
+
+def _knows_no_session(error: MCPError) -> bool:
+    """Whether an HTTP server refused since it was started anew: the specification has it answer 404."""
+    return error.code == mcp_types.INVALID_REQUEST and "session" in error.message.lower()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _in_words(error: BaseException) -> str:
+    """Why a connection failed; of several reasons the first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    match error:
+        case FileNotFoundError():
+            return f"there is no program {error.filename}"
+        case TimeoutError():
+            return "it did not answer in time"
+        case MCPError(code=mcp_types.CONNECTION_CLOSED):
+            return _ENDED
+        case MCPError():
+            return error.message[:_LONGEST_REASON_CHARS]
+        case _:
+            return f"{type(error).__name__}: {error}"[:_LONGEST_REASON_CHARS]
+
+
+def _delay_s(short_lives: int) -> float:
+    return 0.0 if short_lives < 2 else min(_LONGEST_DELAY_S, 0.5 * 2 ** (short_lives - 2))
