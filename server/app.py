@@ -12,10 +12,13 @@ from aiohttp import web
 from media.errors import ConfigError
 from server.webclient import webclient_routes
 from signaling.call_host import CallHost
-from signaling.guard import guard, headers_signal
+from signaling.client_secrets import ClientSecrets
+from signaling.guard import guard, headers_signal, key_guard
 from signaling.ice import Gathering
 from signaling.offer_routes import routes
 from signaling.problem import problem_middleware
+from signaling.realtime_routes import realtime_routes
+from signaling.realtime_socket_routes import realtime_socket_routes
 from signaling.running_calls import RunningCalls
 from signaling.whip_routes import whip_routes
 from signaling.ws_routes import ws_routes
@@ -37,15 +40,20 @@ def page_app(host: CallHost, gathering: Gathering, own_hosts: tuple[str, ...] = 
     """
     configured = host.settings.access
     access = configured.model_copy(update={"allowed_hosts": (*configured.allowed_hosts, *own_hosts)})
+    page = webclient_routes()
+    secrets = ClientSecrets()
+    keys = key_guard(access, secrets, frozenset(route.path for route in page))
     app = web.Application(
-        middlewares=[problem_middleware, guard(access)], client_max_size=access.max_body_bytes
+        middlewares=[problem_middleware, guard(access), keys], client_max_size=access.max_body_bytes
     )
     app.on_response_prepare.append(headers_signal(access))
     calls = RunningCalls()
     app.add_routes(routes(host, calls, gathering))
     app.add_routes(whip_routes(host, calls, gathering))
     app.add_routes(ws_routes(host, calls))
-    app.add_routes(webclient_routes())
+    app.add_routes(realtime_routes(host, calls, gathering, secrets))
+    app.add_routes(realtime_socket_routes(host, calls, secrets))
+    app.add_routes(page)
     return app
 
 

@@ -16,7 +16,9 @@ _SPOKEN_OUT = "output_audio_buffer.stopped"
 _LATENCY = "vk.turn.latency"
 
 
-async def call(url: str, *, say: Path, record: Path | None, timeout_s: float, insecure: bool) -> int:
+async def call(
+    url: str, *, say: Path, record: Path | None, timeout_s: float, insecure: bool, key: str | None = None
+) -> int:
     """Calls, says a file, waits for the spoken answer, prints and records it.
 
     Args:
@@ -25,6 +27,7 @@ async def call(url: str, *, say: Path, record: Path | None, timeout_s: float, in
         record: WAV to write what the caller heard to.
         timeout_s: for the answer, from the end of what is said.
         insecure: accept a certificate that nobody vouches for.
+        key: one of the server's, where it asks for one.
 
     Returns:
         0 when an answer was heard, 1 when it had no sound.
@@ -35,7 +38,7 @@ async def call(url: str, *, say: Path, record: Path | None, timeout_s: float, in
     """
     speech = read_audio(say)
     # No greeting: it would be spoken over by what we say.
-    options = CallerOptions(session={"greeting": ""}, verify_tls=not insecure)
+    options = CallerOptions(session={"greeting": ""}, verify_tls=not insecure, key=key)
     async with Caller(url, options) as caller:
         assert caller.setup is not None
         print(f"connected    after {caller.setup.connected_s * 1000:.0f} ms, call {caller.call_id}")

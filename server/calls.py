@@ -186,6 +186,11 @@ class Calls:
             )
         return None
 
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """The names of the voices that a session can have."""
+        return tuple(voice.name for voice in self.engines.tts.voices if voice.unavailable is None)
+
     def session_defaults(self) -> SessionConfig:
         """What a call begins with."""
         return self.config.session_defaults()

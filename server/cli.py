@@ -132,6 +132,8 @@ def _check_config(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config or arguments.file, os.environ)
     toolbox_of(config.tools)
     print("The configuration is sound.")
+    if config.server.open_to_all:
+        print("Anybody who reaches the server may call it: server.api_keys names no key.")
     return 0
 
 
@@ -154,6 +156,8 @@ def _call(arguments: argparse.Namespace) -> int:
             record=arguments.record,
             timeout_s=arguments.timeout,
             insecure=arguments.insecure,
+            # Not an option: what is on a command line, everybody on the machine can read.
+            key=os.environ.get("VOXTRAL_KOKORO_KEY"),
         )
     )
 

@@ -15,7 +15,7 @@ from server.config_sources import KeyPath
 
 _LONGEST_VALUE_SHOWN = 60
 
-_SECRET_NAMES = re.compile("credential|password|secret|token$|tls_key", re.IGNORECASE)
+_SECRET_NAMES = re.compile("credential|password|secret|token$|keys?$", re.IGNORECASE)
 """Settings whose value is never repeated, whatever their type; those typed as secrets are not either."""
 
 

@@ -197,6 +197,8 @@ async def _announce(config: Config, server: Server, began_s: float) -> None:
     await server.engine_set.until_ready()
     took_s = round(thread_time_s() - began_s, 1)
     print(f"Ready after {took_s} s. {invitation(config, server.url, network_address())}", flush=True)
+    if config.server.open_to_all:
+        _log.warning("anybody who reaches this server may call it: server.api_keys names no key")
     _log.info("server ready", extra={"url": server.url, "took_s": took_s})
 
 

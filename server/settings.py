@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from media.section import Section
+from server.machine_names import own_hosts
 from signaling.settings import AccessSettings
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -43,6 +44,11 @@ class ServerSettings(AccessSettings):
     tls_key: UserPath | None = None
     tls_self_signed: bool = False
     state_directory: UserPath = Path("~/.local/state/voxtral-kokoro")
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether others than this machine's own users may call without a key."""
+        return not self.api_keys and bool(own_hosts(self.host))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -113,6 +113,10 @@ class CallHost(Protocol):
             ServerFull: all are taken, or the server is draining.
         """
 
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """The names of the voices that a session can have."""
+
     def session_defaults(self) -> SessionConfig:
         """What a call begins with: the configuration and the runtime changes to it."""
 

@@ -101,6 +101,7 @@ class CallerOptions:
         connect_timeout_s: for all of the setup.
         verify_tls: False accepts a certificate that the server made for itself.
         trickle: offers without candidates, and sends them after the answer.
+        key: one of the server's, where it asks for one.
     """
 
     session: Mapping[str, Any] = field(default_factory=dict)
@@ -110,6 +111,7 @@ class CallerOptions:
     connect_timeout_s: float = 20.0
     verify_tls: bool = True
     trickle: bool = False
+    key: str | None = field(default=None, repr=False)
 
 
 class Caller:
@@ -269,7 +271,9 @@ class Caller:
     async def _connect(self) -> None:
         # A certificate that the server made for itself is known to nobody.
         connector = aiohttp.TCPConnector(ssl=self._options.verify_tls)
-        self._http = aiohttp.ClientSession(connector=connector)
+        key = self._options.key
+        headers = {"Authorization": f"Bearer {key}"} if key is not None else None
+        self._http = aiohttp.ClientSession(connector=connector, headers=headers)
         ice_servers = await self._ice_servers()
         begun_s = loop_time_s()
         peer = self._peer = RTCPeerConnection(

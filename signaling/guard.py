@@ -9,15 +9,20 @@ Requests without an `Origin` are not from pages that could be tricked: curl, SDK
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from media.clock import wall_time_s
 from media.errors import CallerError
-from signaling.problem import Handler
+from signaling.api_keys import given_key, is_key
+from signaling.client_secrets import PREFIX, ClientSecrets
+from signaling.problem import API_PREFIX, Handler
 from signaling.settings import ANY, AccessSettings
+
+SECRETS_PATH = "/v1/realtime/client_secrets"
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -32,7 +37,7 @@ SECURITY_HEADERS = {
 
 _PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE, OPTIONS",
-    "Access-Control-Allow-Headers": "authorization, content-type, if-match, etag",
+    "Access-Control-Allow-Headers": "authorization, content-type, if-match, etag, x-openai-agents-sdk",
     "Access-Control-Max-Age": "600",
 }
 _EXPOSED_HEADERS = (
@@ -124,6 +129,46 @@ async def _preflighted(request: web.Request, handler: Handler) -> web.StreamResp
     response = await handler(request) if answers_itself else web.Response(status=204)
     response.headers.update(_PREFLIGHT_HEADERS)
     return response
+
+
+def key_guard(access: AccessSettings, secrets: ClientSecrets, open_paths: Container[str]) -> Middleware:
+    """The middleware that turns away with 401 whoever has no key, where keys are configured. Inside `guard`.
+
+    A page has no other way in than anybody else: what a browser says of a request's origin, any program can.
+
+    Args:
+        access: its `api_keys`; where there are none, everybody may call, as everybody may who has one.
+        secrets: that may be used at `/v1` as well.
+        open_paths: what is for everybody: the page's files.
+
+    Raises (to the problem middleware):
+        CallerError: `missing_api_key`, `invalid_api_key`, or `not_for_client_secrets`.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = given_key(request.headers)
+        is_secret = given is not None and given.startswith(PREFIX)
+        if is_secret and request.path.startswith(API_PREFIX):
+            if secrets.find(given, wall_time_s()) is None:
+                raise CallerError(
+                    "This client secret has expired, or is none of this server's.", code="invalid_api_key"
+                )
+            if request.path == SECRETS_PATH:
+                raise CallerError(
+                    "A client secret cannot make others: use a key of server.api_keys.",
+                    code="not_for_client_secrets",
+                )
+        elif access.api_keys and request.path not in open_paths and request.method != "OPTIONS":
+            if given is None:
+                raise CallerError(
+                    "This server asks for a key: Authorization: Bearer …", code="missing_api_key"
+                )
+            if not is_key(given, access.api_keys):
+                raise CallerError("This key is none of this server's.", code="invalid_api_key")
+        return await handler(request)
+
+    return middleware
 
 
 def headers_signal(access: AccessSettings) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_core import from_json
 
 from media.errors import CallerError
@@ -18,9 +18,8 @@ from signaling.call_starter import CallStarter
 from signaling.guard import is_local
 from signaling.ice import Gathering
 from signaling.realtime_base import FromClient
-from signaling.realtime_events import field_path
 from signaling.realtime_session_objects import SessionUpdate
-from signaling.request_body import read_body
+from signaling.request_body import checked_body, read_body
 from signaling.running_calls import RunningCalls
 from signaling.sdp import TrickledCandidate, read_offer
 
@@ -134,15 +133,7 @@ class OfferRoutes:
         Raises:
             CallerError: it is too large, no JSON, or a field is not what it must be; `param` names the field.
         """
-        text = await self._read_json(request)
-        try:
-            return model.model_validate_json(text)
-        except ValidationError as error:
-            fault = error.errors(include_url=False)[0]
-            param = field_path(fault["loc"])
-            code = "missing_required_parameter" if fault["type"] == "missing" else "invalid_value"
-            sentence = f"{param}: {fault['msg']}" if param else f"The body is no JSON object: {fault['msg']}"
-            raise CallerError(sentence, code=code, param=param or None) from None
+        return checked_body(model, await self._read_json(request))
 
     async def _read_json(self, request: web.Request) -> bytes:
         """The body, if it is JSON at all."""

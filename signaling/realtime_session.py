@@ -31,6 +31,9 @@ _SESSION_NAMES = {
 _RESPONSE_NAMES = {"voice": "response.audio.output.voice"}
 """What the conversation finds fault with in a session or a response, as the client named it."""
 
+MODEL = "voxtral-kokoro"
+"""What the whole of the engines is called, where a client does not call it otherwise."""
+
 log = logging.getLogger(__name__)
 
 
@@ -69,7 +72,7 @@ class RealtimeSession:
         *,
         speaks: bool = True,
         as_data: bool = False,
-        model: str = "voxtral-kokoro",
+        model: str = MODEL,
     ) -> None:
         self._send_text = send
         self._asker = send

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, JsonValue, PlainValidator, ValidationError
@@ -147,6 +148,27 @@ class SessionUpdate(FromClient):
     max_output_tokens: MaxOutputTokens | None = None
     audio: AudioUpdate | None = None
     include: tuple[Annotated[str, Field(max_length=100)], ...] | None = Field(default=None, max_length=50)
+
+
+def merged_updates(*updates: SessionUpdate | None) -> SessionUpdate | None:
+    """One update that does what these do one after the other; None where there are none."""
+    given = [update.model_dump(mode="json", exclude_unset=True) for update in updates if update is not None]
+    if not given:
+        return None
+    merged: dict[str, Any] = {}
+    for changes in given:
+        merged = _merged(merged, changes)
+    return SessionUpdate.model_validate_json(json.dumps(merged))
+
+
+def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(first)
+    for name, value in second.items():
+        before = merged.get(name)
+        merged[name] = (
+            _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+        )
+    return merged
 
 
 # --- to the client ---------------------------------------------------------------------------------------

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 from aiohttp import web
+from pydantic import ValidationError
 
 from media.errors import CallerError
+from signaling.realtime_base import FromClient
+from signaling.realtime_events import field_path
+
+Body = TypeVar("Body", bound=FromClient)
 
 
 async def read_body(request: web.Request, content_type: str, limit_bytes: int) -> bytes:
@@ -28,3 +35,24 @@ async def read_body(request: web.Request, content_type: str, limit_bytes: int) -
         # The client went away in the middle. Nobody reads this, but the log stays clean.
         raise CallerError("The body was cut short.", code="body_cut_short") from error
     return bytes(body)
+
+
+def checked_body(model: type[Body], text: bytes, *, part: str | None = None) -> Body:
+    """What the body, or a part of it, says.
+
+    Args:
+        model: what it is to be.
+        text: JSON.
+        part: its name in the body.
+
+    Raises:
+        CallerError: it is no JSON object, or a field is not what it must be; `param` names the field.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        fault: Any = error.errors(include_url=False)[0]
+        param = field_path((part, *fault["loc"]) if part is not None else fault["loc"])
+        code = "missing_required_parameter" if fault["type"] == "missing" else "invalid_value"
+        sentence = f"{param}: {fault['msg']}" if param else f"The body is no JSON object: {fault['msg']}"
+        raise CallerError(sentence, code=code, param=param or None) from None

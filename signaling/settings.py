@@ -62,6 +62,22 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 Origin = Annotated[str, AfterValidator(_origin)]
 
 
+_KEY = re.compile(r"[A-Za-z0-9._~-]{16,256}")
+"""What may stand in a header, in the name of a subprotocol, and in an address."""
+
+
+def _api_key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if not _KEY.fullmatch(text):
+        raise ValueError("a key has 16 to 256 letters, figures and . _ ~ -")
+    if text.startswith("ek_"):
+        raise ValueError("a key that begins with ek_ would be taken for a client secret")
+    return key
+
+
+ApiKey = Annotated[SecretStr, AfterValidator(_api_key)]
+
+
 _UDP_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
 
@@ -156,12 +172,14 @@ class AccessSettings(Section):
     Attributes:
         allowed_hosts: names in the `Host` header; `*` for any. Always allowed are loopback's names and
             addresses in figures, and the machine's own names where the server listens beyond loopback.
+        api_keys: whoever calls must have one of these; where there are none, anybody may call.
         allowed_origins: web pages of other origins that may call, as `https://example.org`; `*` for any.
         max_body_bytes: a larger request is refused with 413.
     """
 
     allowed_hosts: tuple[HostName, ...] = ()
     allowed_origins: tuple[Origin, ...] = ()
+    api_keys: tuple[ApiKey, ...] = ()
     max_body_bytes: int = Field(default=262_144, ge=16_384)
 
 

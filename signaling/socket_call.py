@@ -113,7 +113,7 @@ class SocketCall:
             ending = FAILED if failed else self._ending or OVER
             log.info("connection ended", extra={"why": ending.reason})
             if ending not in (CLIENT_GONE, NOT_READING):
-                await self._say_the_rest()
+                await say_the_rest(self._outbox, self._socket)
             await self._socket.close(ending)
 
     async def _converse(self) -> None:
@@ -135,10 +135,12 @@ class SocketCall:
         while True:
             await self._socket.send(await self._outbox.next())
 
-    async def _say_the_rest(self) -> None:
-        try:
-            async with asyncio.timeout(_FAREWELL_S):
-                for text in self._outbox.rest():
-                    await self._socket.send(text)
-        except TimeoutError:
-            log.info("the client did not read the end")
+
+async def say_the_rest(outbox: Outbox, socket: TextSocket) -> None:
+    """Sends what still waits, to a client that reads it."""
+    try:
+        async with asyncio.timeout(_FAREWELL_S):
+            for text in outbox.rest():
+                await socket.send(text)
+    except TimeoutError:
+        log.info("the client did not read the end")

@@ -5,6 +5,7 @@
  */
 
 import { silentFor_ms } from "./hearing.js";
+import { keyHeaders } from "./key.js";
 import { NetworkMeter } from "./latency.js";
 import { iceProblem, lostProblem, refusalProblem, unreachableProblem } from "./problems.js";
 
@@ -16,6 +17,7 @@ const DISCONNECTED_LIMIT_MS = 5000;
 
 export class Connection {
   #server;
+  #key;
   #listener;
   #timeout_ms;
   #peer;
@@ -36,13 +38,15 @@ export class Connection {
   /**
    * @param {object} options
    * @param {URL} options.server what `api/offer` is relative to
+   * @param {string | null} options.key where the server asks for one
    * @param {{ice_servers: RTCIceServer[], connect_timeout_s?: number}} options.config
    * @param {{onEvent: (event: any) => void, onTrack: (track: MediaStreamTrack, stream: MediaStream) => void,
    *   onLost: (problem: import("./problems.js").Problem, at_ms: number) => void}} options.listener `at_ms`:
    *   since when nothing came, as `performance.now()` tells it
    */
-  constructor({ server, config, listener }) {
+  constructor({ server, key, config, listener }) {
     this.#server = server;
+    this.#key = key;
     this.#listener = listener;
     this.#timeout_ms = (config.connect_timeout_s ?? CONNECT_TIMEOUT_S) * 1000;
     this.#peer = new RTCPeerConnection({ iceServers: config.ice_servers, bundlePolicy: "max-bundle" });
@@ -135,7 +139,7 @@ export class Connection {
     try {
       response = await fetch(new URL(path, this.#server), {
         method: "POST",
-        headers: { "Content-Type": "application/json" },
+        headers: { "Content-Type": "application/json", ...keyHeaders(this.#key) },
         body: JSON.stringify(body),
       });
     } catch (error) {
@@ -152,7 +156,8 @@ export class Connection {
 
   #deleteCall() {
     // A call that is already over on the server, or a server that is gone, is what we wanted.
-    fetch(this.#callUrl, { method: "DELETE", keepalive: true }).catch(() => {});
+    const headers = keyHeaders(this.#key);
+    fetch(this.#callUrl, { method: "DELETE", keepalive: true, headers }).catch(() => {});
   }
 
   /** @param {RTCIceCandidate | null} candidate null, or an empty one: there are no more, which needs no telling */
@@ -170,7 +175,7 @@ export class Connection {
       try {
         await fetch(this.#callUrl, {
           method: "PATCH",
-          headers: { "Content-Type": "application/json" },
+          headers: { "Content-Type": "application/json", ...keyHeaders(this.#key) },
           body: JSON.stringify({ candidates }),
         });
       } catch {

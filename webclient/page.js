@@ -1,5 +1,6 @@
 /** The page: joins the call (voice-client.js) to what is seen and pressed. */
 
+import { keyOfPage } from "./key.js";
 import { merge } from "./merge.js";
 import { listMicrophones } from "./microphone.js";
 import { Preferences } from "./preferences.js";
@@ -31,7 +32,8 @@ const ANNOUNCED_STATES = {
 const SOUND_OFF = "audio-blocked";
 
 const byId = (id) => document.getElementById(id);
-const client = new VoiceClient({ audio: byId("voice") });
+const key = keyOfPage(location, history, sessionStorage);
+const client = new VoiceClient({ key, audio: byId("voice") });
 window.voiceClient = client;
 
 const transcript = new Transcript(byId("transcript"), byId("announcer"));

@@ -97,7 +97,10 @@ export function refusalProblem(status, body, retryAfter) {
       retryAfterS,
     });
   }
-  if (status === 401 || status === 403) {
+  if (status === 401) {
+    return new Problem("key-needed", "This server asks for a key. Open the page with it: add #key=… to its address.");
+  }
+  if (status === 403) {
     return new Problem("not-permitted", body.detail ?? "The server does not permit calls from this page.");
   }
   return new Problem(

@@ -39,6 +39,7 @@ import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { Floor } from "./floor.js";
 import { Hearing } from "./hearing.js";
+import { keyHeaders } from "./key.js";
 import { turnLatency } from "./latency.js";
 import { merge } from "./merge.js";
 import { openMicrophone } from "./microphone.js";
@@ -59,6 +60,7 @@ const HARMLESS_ERRORS = new Set([
 
 export class VoiceClient extends EventTarget {
   #server;
+  #key;
   #audio;
   #config = null;
 
@@ -82,11 +84,13 @@ export class VoiceClient extends EventTarget {
   /**
    * @param {object} [options]
    * @param {string | URL} [options.server] the server's address, when it is not the page's own
+   * @param {string | null} [options.key] one of its keys, when it asks for one
    * @param {HTMLAudioElement} [options.audio] where the assistant is played
    */
-  constructor({ server = document.baseURI, audio = new Audio() } = {}) {
+  constructor({ server = document.baseURI, key = null, audio = new Audio() } = {}) {
     super();
     this.#server = new URL(server);
+    this.#key = key;
     this.#audio = audio;
   }
 
@@ -123,7 +127,7 @@ export class VoiceClient extends EventTarget {
     if (this.#config) return this.#config;
     let response;
     try {
-      response = await fetch(new URL("api/config", this.#server));
+      response = await fetch(new URL("api/config", this.#server), { headers: keyHeaders(this.#key) });
     } catch (error) {
       throw unreachableProblem(error);
     }
@@ -279,6 +283,7 @@ export class VoiceClient extends EventTarget {
     const history = this.#conversation.asCreateEvents();
     const connection = new Connection({
       server: this.#server,
+      key: this.#key,
       config,
       listener: {
         onEvent: (event) => signal.aborted || this.#onEvent(event),

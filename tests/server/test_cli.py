@@ -55,6 +55,23 @@ def test_tools_that_cannot_be_imported(tmp_path: Path) -> None:
     ]
 
 
+def test_a_key_that_cannot_be_one_is_not_repeated() -> None:
+    result = run("check-config", VOXTRAL_KOKORO__SERVER__API_KEYS='["sk-abc"]')
+    assert result.returncode == 2
+    assert "server.api_keys" in result.stderr
+    assert "sk-abc" not in result.stderr
+
+
+def test_a_server_that_is_open_to_all_is_said_to_be() -> None:
+    result = run("check-config", VOXTRAL_KOKORO__SERVER__HOST="0.0.0.0")
+    assert "server.api_keys" in result.stdout
+    keys = '["0123456789abcdef"]'
+    result = run(
+        "check-config", VOXTRAL_KOKORO__SERVER__HOST="0.0.0.0", VOXTRAL_KOKORO__SERVER__API_KEYS=keys
+    )
+    assert result.stdout == "The configuration is sound.\n"
+
+
 def test_a_mistake_in_the_environment() -> None:
     result = run("check-config", VOXTRAL_KOKORO__SERVER__PORT="high")
     assert result.returncode == 2

@@ -20,13 +20,16 @@ from media.events import CallEvent, ItemAdded, ItemDone
 from media.items import Item, ResponseOptions, new_id
 from media.session import SessionConfig
 from signaling.call_host import CallConversation, CallHost, CallSlot
-from signaling.guard import guard, headers_signal
+from signaling.client_secrets import ClientSecrets
+from signaling.guard import guard, headers_signal, key_guard
 from signaling.ice import gathering_for
 from signaling.offer_routes import routes
 from signaling.problem import problem_middleware
+from signaling.realtime_routes import realtime_routes
 from signaling.realtime_session import ConversationFactory
+from signaling.realtime_socket_routes import realtime_socket_routes
 from signaling.running_calls import RunningCalls
-from signaling.settings import IceSettings, SignalingSettings
+from signaling.settings import AccessSettings, IceSettings, SignalingSettings
 from signaling.whip_routes import whip_routes
 from signaling.ws_routes import ws_routes
 
@@ -203,6 +206,10 @@ class ScriptedHost:
         self.taken.append(slot)
         return slot
 
+    @property
+    def voices(self) -> tuple[str, ...]:
+        return (SESSION.voice,)
+
     def session_defaults(self) -> SessionConfig:
         return SESSION
 
@@ -268,18 +275,23 @@ async def serving(
     *middlewares: Middleware,
     slots: int = 4,
     converse: ConversationFactory = ScriptedConversation,
+    access: AccessSettings = AccessSettings(),  # noqa: B008 - frozen
     **ice: Any,
 ) -> AsyncIterator[Serving]:
     """A server on loopback. The block ends when all its calls have. The middlewares are the innermost."""
-    settings = SignalingSettings(ice=IceSettings(**ice))
+    settings = SignalingSettings(ice=IceSettings(**ice), access=access)
     async with gathering_for(settings.ice) as gathering, asyncio.TaskGroup() as tasks:
         host = ScriptedHost(tasks, slots, settings, converse)
         calls = RunningCalls()
-        app = web.Application(middlewares=[problem_middleware, guard(host.settings.access), *middlewares])
+        secrets = ClientSecrets()
+        keys = key_guard(access, secrets, frozenset())
+        app = web.Application(middlewares=[problem_middleware, guard(access), keys, *middlewares])
         app.on_response_prepare.append(headers_signal(host.settings.access))
         app.add_routes(routes(host, calls, gathering))
         app.add_routes(whip_routes(host, calls, gathering))
         app.add_routes(ws_routes(host, calls))
+        app.add_routes(realtime_routes(host, calls, gathering, secrets))
+        app.add_routes(realtime_socket_routes(host, calls, secrets))
         runner = web.AppRunner(app, access_log=None, lingering_time=0.5)
         await runner.setup()
         try:

@@ -7,10 +7,14 @@ import asyncio
 import aiohttp
 import pytest
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
+from media.errors import ServerFull
+from signaling.api_keys import given_key, is_key
+from signaling.client_secrets import MAX_SECRETS, ClientSecrets
 from signaling.guard import guard, headers_signal, host_allowed, origin_allowed
 from signaling.problem import problem_middleware
+from signaling.realtime_session_objects import SessionUpdate
 from signaling.settings import AccessSettings
 
 
@@ -78,6 +82,54 @@ def test_a_star_lets_everybody_in() -> None:
 )
 def test_what_is_allowed_is_held_as_it_is_sent(field: str, given: str, held: str) -> None:
     assert getattr(AccessSettings.model_validate({field: [given]}), field) == (held,)
+
+
+@pytest.mark.parametrize(
+    "key", ["short", "x" * 300, "with spaces in between", "ek_0123456789abcdef", "ümlaut" * 4]
+)
+def test_keys_that_could_not_be_used_are_refused(key: str) -> None:
+    with pytest.raises(ValidationError, match="a key "):
+        AccessSettings.model_validate({"api_keys": [key]})
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ({"Authorization": "Bearer abc"}, "abc"),
+        ({"Authorization": "bearer  abc "}, "abc"),
+        ({"Authorization": "Basic abc"}, None),
+        ({"Authorization": "Bearer"}, None),
+        ({"Sec-WebSocket-Protocol": "realtime, openai-insecure-api-key.abc, openai-beta.realtime-v1"}, "abc"),
+        ({"Sec-WebSocket-Protocol": "realtime"}, None),
+        ({}, None),
+    ],
+)
+def test_where_a_request_has_its_key(headers: dict[str, str], key: str | None) -> None:
+    assert given_key(headers) == key
+
+
+def test_a_key_is_one_of_the_keys() -> None:
+    keys = (SecretStr("0123456789abcdef"), SecretStr("fedcba9876543210"))
+    assert is_key("fedcba9876543210", keys)
+    assert not is_key("fedcba987654321", keys)
+    assert not is_key("", keys)
+    assert not is_key("\udcff", keys)
+
+
+def test_a_secret_expires_and_is_then_forgotten() -> None:
+    secrets, session = ClientSecrets(), SessionUpdate(instructions="Hum.")
+    value = secrets.create(session, expires_s=110, now_s=100)
+    found = secrets.find(value, 109.9)
+    assert found is not None
+    assert found.session == session
+    assert secrets.find(value, 110) is None
+    assert secrets.find(value + "x", 100) is None
+    assert secrets.find(None, 100) is None
+    for _ in range(MAX_SECRETS - 1):
+        secrets.create(session, expires_s=200, now_s=105)
+    with pytest.raises(ServerFull):
+        secrets.create(session, expires_s=200, now_s=109)
+    secrets.create(session, expires_s=200, now_s=110)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def test_pages_from_elsewhere_and_plain_requests_are_refused() -> None:
     async def test(served: Serving) -> None:
         async with aiohttp.ClientSession() as http:
             async with http.get(f"{served.url}/ws") as response:
-                assert response.status == 400
+                assert response.status == 426
             headers = {"Origin": "https://evil.example"}
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                 await http.ws_connect(f"{served.url}/ws", headers=headers)
