@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -20,7 +20,6 @@ from media.engines.protocols import Engines, Transcript
 from media.errors import CallerError, EngineError
 from media.events import (
     CallEvent,
-    CallFault,
     ConversationReset,
     IdleTimedOut,
     InputCleared,
@@ -33,7 +32,6 @@ from media.events import (
     SpeechStopped,
     TranscriptCompleted,
     TranscriptDelta,
-    TranscriptFailed,
 )
 from media.history import History
 from media.inbox import AudioInbox
@@ -41,6 +39,7 @@ from media.items import Item, Message, Part, ResponseOptions, new_id
 from media.listening import Listening
 from media.overlap_verdict import InterruptionSettings
 from media.playout import AudioSettings, Playout
+from media.recording import Recordings, transcription_failure
 from media.section import Section
 from media.session import SessionConfig
 from media.silence import SilenceSettings
@@ -122,6 +121,7 @@ class Conversation:
             self._go_on_by_itself,
             hang_up=self.close,
         )
+        self._recordings = Recordings(engines.stt, self._history, self._notify, self._reply_made)
         self._tasks: asyncio.TaskGroup | None = None
         self._closed = asyncio.Event()
         self._news = asyncio.Event()
@@ -211,6 +211,23 @@ class Conversation:
         self._notify(ItemDone(item, before))
         self._read_ahead()
 
+    def add_recording(
+        self, item: Message, recordings: Mapping[int, Audio], previous_item_id: str | None = None
+    ) -> None:
+        """Enters a message of the caller's with speech in it, which is transcribed; it is finished then.
+
+        Args:
+            item: the message; its parts that are transcribed have no text.
+            recordings: the speech of those, by the part's index.
+            previous_item_id: the item that it is put after.
+
+        Raises:
+            CallerError: as `add_item`, or the call is over.
+        """
+        if self._tasks is None or self._closed.is_set():
+            raise CallerError("the call is not running", code="call_not_running")
+        self._recordings.add(self._tasks, self._session, item, recordings, previous_item_id)
+
     def item(self, item_id: str) -> Item:
         """The item.
 
@@ -235,7 +252,7 @@ class Conversation:
         Raises:
             CallerError: no such item, or it is shorter than that.
         """
-        self._history.get(item_id)
+        self._history.get(item_id, "item_truncate_invalid_item_id")
         self._speaking.truncate(item_id, audio_end_ms)
         self._read_ahead()
 
@@ -350,12 +367,9 @@ class Conversation:
 
     def turn_failed(self, turn: Turn, error: EngineError) -> None:
         log.warning("a turn could not be transcribed", extra={"error": str(error), "code": error.code})
-        if not self._session.transcribe:
-            self._notify(CallFault(str(error), error.code))
         item = Message(turn.item_id, "user", (Part("input_audio", None),), "incomplete")
         self._history.put(item)
-        if self._session.transcribe:
-            self._notify(TranscriptFailed(item.id, str(error), error.code))
+        self._notify(transcription_failure(self._session, item.id, error))
         self._notify(ItemDone(item, self._history.before(item.id)))
         self._answer_what_is_due()
 

@@ -102,6 +102,7 @@ class TranscriptCompleted:
     item_id: str
     transcript: str
     audio_s: float
+    content_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ class TranscriptFailed:
     item_id: str
     message: str
     code: str
+    content_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,18 +54,16 @@ class History:
         if item.id in self._items:
             self._items[item.id] = item
 
-    def get(self, item_id: str) -> Item:
+    def get(self, item_id: str, code: str = "item_retrieve_invalid_item_id") -> Item:
         """The item.
 
         Raises:
-            CallerError: there is none of that id.
+            CallerError: there is none of that id; of this code.
         """
         try:
             return self._items[item_id]
         except KeyError:
-            raise CallerError(
-                f"there is no item {item_id}", code="item_retrieve_invalid_item_id", param="item_id"
-            ) from None
+            raise CallerError(f"there is no item {item_id}", code=code, param="item_id") from None
 
     def latest(self, item: Item) -> Item:
         """The item as it is now, if it is one of the history's; else as it is given."""

@@ -259,7 +259,7 @@ class Speaking:
             )
         if audio_end_ms > reply.sound_s * 1000:
             raise CallerError(
-                f"the audio of {item_id} is {round(reply.sound_s * 1000)} ms long, not {audio_end_ms} ms",
+                f"Audio content of {round(reply.sound_s * 1000)}ms is already shorter than {audio_end_ms}ms",
                 code="invalid_value",
                 param="audio_end_ms",
             )

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from media.audio import Audio
 from media.events import CallEvent
-from media.items import Item, ResponseOptions
+from media.items import Item, Message, ResponseOptions
 from media.session import SessionConfig
 from signaling.settings import SignalingSettings
 
@@ -51,6 +51,10 @@ class CallConversation(Protocol):
     def update(self, session: SessionConfig) -> None: ...
 
     def add_item(self, item: Item, previous_item_id: str | None = None) -> None: ...
+
+    def add_recording(
+        self, item: Message, recordings: Mapping[int, Audio], previous_item_id: str | None = None
+    ) -> None: ...
 
     def delete_item(self, item_id: str) -> None: ...
 

@@ -15,11 +15,16 @@ MAX_TOOL_CHARS = 200_000
 
 
 class PartFromClient(FromClient):
-    """A content part: `text` for the text kinds, `transcript` for the audio ones."""
+    """A content part: `text` for the text kinds, `transcript` for the audio ones.
 
-    type: Literal["input_text", "input_audio", "output_text", "output_audio"]
+    A user's `input_audio` may have `audio` in the session's input format instead, which is then transcribed.
+    Pictures are known to be refused.
+    """
+
+    type: Literal["input_text", "input_audio", "input_image", "output_text", "output_audio"]
     text: str | None = None
     transcript: str | None = None
+    audio: str | None = None
 
 
 class MessageFromClient(FromClient):

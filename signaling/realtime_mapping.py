@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
+from media.audio import Audio
 from media.errors import CallerError
 from media.items import (
     FunctionCall,
@@ -18,6 +19,8 @@ from media.items import (
     Usage,
     new_id,
 )
+from signaling.realtime_audio import audio_of
+from signaling.realtime_base import AudioFormat
 from signaling.realtime_items import (
     FunctionCallFromClient,
     FunctionCallOutputFromClient,
@@ -81,7 +84,28 @@ def item_from_client(wire: ItemFromClient, param: str = "item") -> Item:
             assert_never(wire)
 
 
+def recordings_from_client(wire: ItemFromClient, form: AudioFormat) -> dict[int, Audio]:
+    """The speech in a user's message whose words are not given with it, by its part's index.
+
+    Raises:
+        CallerError: one that is no audio of that format.
+    """
+    recordings: dict[int, Audio] = {}
+    if not isinstance(wire, MessageFromClient) or wire.role != "user":
+        return recordings
+    for index, part in enumerate(wire.content):
+        if part.type == "input_audio" and part.transcript is None and part.audio is not None:
+            try:
+                recordings[index] = audio_of(part.audio, form)
+            except CallerError as error:
+                param = f"item.content[{index}].audio"
+                raise CallerError(str(error), code=error.code, param=param) from None
+    return recordings
+
+
 def _part_from_client(role: str, param: str, part: PartFromClient) -> Part:
+    if part.type == "input_image":
+        raise CallerError("Nobody here can see pictures.", code="invalid_value", param=f"{param}.type")
     if part.type not in _PARTS_OF_ROLE[role]:
         allowed = " or ".join(_PARTS_OF_ROLE[role])
         raise CallerError(
@@ -91,7 +115,7 @@ def _part_from_client(role: str, param: str, part: PartFromClient) -> Part:
         )
     field = "transcript" if part.type.endswith("_audio") else "text"
     text = part.transcript if field == "transcript" else part.text
-    if text is None:
+    if text is None and not (part.type == "input_audio" and part.audio is not None):
         raise CallerError(
             f"A part of type {part.type} carries its {field}.",
             code="missing_required_parameter",
@@ -131,6 +155,7 @@ def _input(wire: tuple[ItemOrReference, ...] | None, find: Callable[[str], Item]
     for index, item in enumerate(wire):
         param = f"response.input[{index}]"
         if not isinstance(item, ItemReference):
+            _require_words(item, param)
             items.append(item_from_client(item, param))
             continue
         try:
@@ -138,6 +163,18 @@ def _input(wire: tuple[ItemOrReference, ...] | None, find: Callable[[str], Item]
         except CallerError as error:
             raise CallerError(str(error), code=error.code, param=f"{param}.id") from None
     return tuple(items)
+
+
+def _require_words(wire: ItemFromClient, param: str) -> None:
+    if not isinstance(wire, MessageFromClient):
+        return
+    for index, part in enumerate(wire.content):
+        if part.type == "input_audio" and part.transcript is None:
+            raise CallerError(
+                "Only the conversation's own items are transcribed: create one, and refer to it.",
+                code="missing_required_parameter",
+                param=f"{param}.content[{index}].transcript",
+            )
 
 
 # --- to the client ---------------------------------------------------------------------------------------

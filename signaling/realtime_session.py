@@ -18,7 +18,13 @@ from media.session import SessionConfig
 from signaling import realtime_events as wire
 from signaling.call_host import CallConversation
 from signaling.realtime_audio import audio_of
-from signaling.realtime_mapping import item_from_client, item_to_wire, response_options
+from signaling.realtime_items import ItemFromClient
+from signaling.realtime_mapping import (
+    item_from_client,
+    item_to_wire,
+    recordings_from_client,
+    response_options,
+)
 from signaling.realtime_session_mapping import WireState, changed_session, changed_wire, session_to_wire
 from signaling.realtime_session_objects import SessionUpdate
 from signaling.realtime_translation import Translator
@@ -187,7 +193,7 @@ class RealtimeSession:
             case wire.OutputAudioBufferClear():
                 conversation.clear_output()
             case wire.ConversationItemCreate():
-                conversation.add_item(item_from_client(event.item), event.previous_item_id)
+                self._enter(event.item, event.previous_item_id)
             case wire.ConversationItemRetrieve():
                 self._answer(wire.ItemRetrievedEvent(item=item_to_wire(conversation.item(event.item_id))))
             case wire.ConversationItemDelete():
@@ -209,6 +215,14 @@ class RealtimeSession:
                 conversation.reset()
             case _:
                 assert_never(event)
+
+    def _enter(self, given: ItemFromClient, previous_item_id: str | None) -> None:
+        item = item_from_client(given)
+        recordings = recordings_from_client(given, self._wire.input_format)
+        if isinstance(item, Message) and recordings:
+            self.conversation.add_recording(item, recordings, previous_item_id)
+        else:
+            self.conversation.add_item(item, previous_item_id)
 
     def _update(self, update: SessionUpdate) -> None:
         if update.output_modalities == ("audio",):

@@ -93,12 +93,14 @@ class Translator:
             case call.TranscriptCompleted():
                 yield wire.TranscriptCompletedEvent(
                     item_id=event.item_id,
+                    content_index=event.content_index,
                     transcript=event.transcript,
                     usage=wire.DurationUsage(seconds=round(event.audio_s, 3)),
                 )
             case call.TranscriptFailed():
                 yield wire.TranscriptFailedEvent(
                     item_id=event.item_id,
+                    content_index=event.content_index,
                     error=wire.TranscriptError(code=event.code, message=event.message),
                 )
             case call.OutputBufferStarted() | call.OutputBufferStopped() | call.OutputBufferCleared() if (

@@ -111,6 +111,8 @@ async def realtime_call(
     calls.append(call)
 
     async def hear() -> None:
+        if opened.leg is not None:
+            await opened.leg.run()
         while True:
             await conversation.playout.next_frame()
 

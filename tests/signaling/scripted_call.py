@@ -17,7 +17,7 @@ from media.audio import Audio
 from media.clock import loop_time_s
 from media.errors import CallerError, ConfigError, ServerFull
 from media.events import CallEvent, ItemAdded, ItemDone
-from media.items import Item, ResponseOptions, new_id
+from media.items import Item, Message, ResponseOptions, new_id
 from media.session import SessionConfig
 from signaling.call_host import CallConversation, CallHost, CallSlot
 from signaling.client_secrets import ClientSecrets
@@ -149,6 +149,11 @@ class ScriptedConversation:
         self._items[item.id] = item
         self.notify(ItemAdded(item, previous_item_id))
         self.notify(ItemDone(item, previous_item_id))
+
+    def add_recording(
+        self, item: Message, recordings: Mapping[int, Audio], previous_item_id: str | None = None
+    ) -> None:
+        self._act("add_recording", item, recordings, previous_item_id)
 
     def delete_item(self, item_id: str) -> None:
         self._act("delete_item", item_id)
