@@ -183,8 +183,12 @@ class Speaking:
                 case _:
                     assert_never(command)
 
-    def stop(self, reason: StatusReason) -> tuple[Turn, ...]:
+    def stop(self, reason: StatusReason, told: tuple[str, float] | None = None) -> tuple[Turn, ...]:
         """Falls silent and makes no more.
+
+        Args:
+            reason: why.
+            told: a response of which the client says how many seconds were heard; else the playout knows.
 
         Returns the turns whose answers were stopped before a word of them was heard.
         """
@@ -198,7 +202,7 @@ class Speaking:
                 case AbandonResponse():
                     self._abandon(command.reason)
                 case FlushPlayout():
-                    self._flush()
+                    self._flush(told)
                 case StartResponse():
                     raise AssertionError("stopping starts nothing")
                 case _:
@@ -265,8 +269,9 @@ class Speaking:
             )
         if reply.id in self.playout.sounding:
             # Whoever says so has stopped playing it.
-            self.stop("client_cancelled")
-        self._cut(reply, audio_end_ms / 1000)
+            self.stop("client_cancelled", (reply.id, audio_end_ms / 1000))
+        else:
+            self._cut(reply, audio_end_ms / 1000)
 
     # Making
 
@@ -411,8 +416,10 @@ class Speaking:
             self._floor.feed(SoundEnded(loop_time_s()))
         self._notify(OutputBufferStopped(response_id))
 
-    def _flush(self) -> None:
+    def _flush(self, told: tuple[str, float] | None) -> None:
         heard = {response_id: self.playout.heard_s(response_id) for response_id in self.playout.sounding}
+        if told is not None:
+            heard.update([told])
         self.playout.flush()
         for response_id, heard_s in heard.items():
             reply = self._replies[response_id]
