@@ -8,14 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from media.engines.protocols import Engines
 from media.errors import CallerError, VoxtralKokoroError, first_error
-from media.events import (
-    CallEvent,
-    OutputItemAdded,
-    OutputItemDone,
-    OutputPartAdded,
-    ResponseCreated,
-    ResponseDone,
-)
+from media.events import CallEvent, ResponseCreated, ResponseDone
 from media.items import StatusReason
 from media.playout import Playout
 from media.reply import Reply, Writing
@@ -60,8 +53,7 @@ class Asides:
             )
         self._replies[reply.id] = reply
         self._notify(ResponseCreated(reply.response))
-        self._notify(OutputItemAdded(reply.id, reply.item))
-        self._notify(OutputPartAdded(reply.id, reply.item))
+        reply.begin(self._notify)
         reply.task = tasks.create_task(self._make(reply, writing), name=f"aside {reply.id}")
 
     def cancel(self, response_id: str) -> bool:
@@ -92,6 +84,5 @@ class Asides:
 
     def _conclude(self, reply: Reply) -> None:
         del self._replies[reply.id]
-        reply.conclude()
-        self._notify(OutputItemDone(reply.id, reply.item))
+        reply.conclude(self._notify)
         self._notify(ResponseDone(reply.response))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from media.acknowledgement import is_acknowledgement
 from media.agent_floor import MAKING, AgentState
 from media.audio import Audio
 from media.caller_floor import TurnTakingSettings
@@ -40,11 +41,15 @@ from media.listening import Listening
 from media.overlap_verdict import InterruptionSettings
 from media.playout import AudioSettings, Playout
 from media.recording import Recordings, transcription_failure
+from media.reply import Reply
 from media.section import Section
 from media.session import SessionConfig
 from media.silence import SilenceSettings
 from media.silence_watch import SilenceWatch
 from media.speaking import Speaking, WritingSettings
+from media.tool_runs import ToolSettings
+from media.tool_use import ToolUse
+from media.tools import Toolbox
 from media.turn import Turn
 from media.vad_gate import VadSettings
 from media.yielding import OverlapJudge, Yielding
@@ -65,6 +70,7 @@ class ConversationSettings(Section):
     silence: SilenceSettings = SilenceSettings()
     streaming: StreamingSettings = StreamingSettings()
     writing: WritingSettings = WritingSettings()
+    tools: ToolSettings = ToolSettings()
 
 
 class Conversation:
@@ -85,8 +91,10 @@ class Conversation:
         session: SessionConfig,
         notify: Callable[[CallEvent], None],
         overlap_judge: OverlapJudge | None = None,
+        toolbox: Toolbox | None = None,
     ) -> None:
         self._engines = engines
+        self._toolbox = toolbox
         self._told = notify
         self._interrupt_after_s = settings.interruption.after_s
         self._history = History()
@@ -107,6 +115,8 @@ class Conversation:
             self._history,
             self._notify,
             made=self._reply_made,
+            toolbox=toolbox,
+            called=self._tools_called,
         )
         self._yielding = Yielding(
             settings.interruption, overlap_judge, self._listening, self._speaking, stop=self._give_way
@@ -115,11 +125,16 @@ class Conversation:
         if self._echo_guard is not None:
             self.playout.sent_to = self._echo_guard.send
         self._silence = SilenceWatch(
-            settings.silence,
-            self._is_quiet,
-            self._ask_into_the_silence,
-            self._go_on_by_itself,
-            hang_up=self.close,
+            settings.silence, self._is_quiet, self._say, self._go_on_by_itself, hang_up=self.close
+        )
+        self._tools = ToolUse(
+            toolbox,
+            settings.tools,
+            self._history,
+            self._notify,
+            quiet=self._is_audibly_quiet,
+            say=self._say,
+            ended=self._answer_what_is_due,
         )
         self._recordings = Recordings(engines.stt, self._history, self._notify, self._reply_made)
         self._tasks: asyncio.TaskGroup | None = None
@@ -162,6 +177,7 @@ class Conversation:
                 await self._closed.wait()
                 self._silence.stop()
                 listening.cancel()
+                self._tools.drop()
                 self._drop_draft()
                 self._speaking.stop("client_cancelled")
                 self._speaking.cancel_asides()
@@ -262,17 +278,24 @@ class Conversation:
         What was said and has no words yet is waited for. Written ones out of band are made beside others.
 
         Raises:
-            CallerError: a response is being made already, an unknown voice, or the call is over.
+            CallerError: a response is being made already, an unknown voice, a tool that must be called and is
+                not there, or the call is over.
         """
         self._respond(options or ResponseOptions(), None)
 
     def cancel_response(self, response_id: str | None = None) -> None:
         """Makes no more of the response; what was made of it is heard out.
 
+        Where no response is named, tools that are at work are stopped, too.
+
         Raises:
             CallerError: no such response is being made.
         """
-        self._speaking.cancel(response_id)
+        tools_ran = self._tools.running
+        if response_id is None:
+            self._tools.stop()
+        if response_id is not None or not tools_ran or self._speaking.state in MAKING:
+            self._speaking.cancel(response_id)
 
     def clear_output(self) -> None:
         """Falls silent; the history is cut to what was heard."""
@@ -299,6 +322,7 @@ class Conversation:
         self._speaking.stop("client_cancelled")
         self._speaking.cancel_asides()
         self._due.clear()
+        self._tools.drop()
         self._drop_draft()
         self._yielding.dismiss()
         self._listening.clear()
@@ -337,7 +361,7 @@ class Conversation:
 
     def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
         answers = self._answers_by_itself and self._turn_taking.answer_early
-        idle = self._speaking.state is AgentState.IDLE and not self._transcribing()
+        idle = self._speaking.state is AgentState.IDLE and not (self._transcribing() or self._tools.running)
         if transcript.text and answers and idle and self._tasks is not None and not self._closed.is_set():
             self._drop_draft()
             guess = Message(turn.item_id, "user", (Part("input_audio", transcript.text),))
@@ -363,6 +387,9 @@ class Conversation:
         self._notify(ItemDone(item, self._history.before(item.id)))
         if transcript.text:
             self._due[item.id] = turn
+            if self._answers_by_itself and self._interruptible and not is_acknowledgement(transcript.text):
+                # What the tools at work would bring is no longer what the caller wants, or not all of it.
+                self._tools.stop()
         self._answer_what_is_due()
 
     def turn_failed(self, turn: Turn, error: EngineError) -> None:
@@ -377,6 +404,7 @@ class Conversation:
         log.debug("a turn was cleared", extra={"item_id": turn.item_id})
         self._answer_what_is_due()
         self._silence.look()
+        self._tools.look()
 
     @property
     def _answers_by_itself(self) -> bool:
@@ -400,6 +428,11 @@ class Conversation:
         self._answer_what_is_due()
         self._read_ahead()
         self._silence.look()
+        self._tools.look()
+
+    def _tools_called(self, reply: Reply) -> None:
+        if self._tasks is not None and not self._closed.is_set():
+            self._tools.begin(self._tasks, reply)
 
     def _read_ahead(self, *guess: Item) -> None:
         """Lets the LLM read what is new while it has time: the answer then begins that much sooner."""
@@ -408,35 +441,44 @@ class Conversation:
             self._speaking.read_ahead(self._tasks, self._session, guess)
 
     def _answer_what_is_due(self) -> None:
-        """Answers the caller's turns that wait for it, once nobody speaks and nothing is still transcribed.
+        """Answers the caller's turns that wait for it, and makes something of what tools brought, once nobody
+        speaks, nothing is still transcribed and no tool is at work.
 
         A turn without words (a cough) is due no answer; those that it came in the way of are.
         """
-        if (
-            self._due
-            and self._answers_by_itself
-            and not self._closed.is_set()
-            and not self._transcribing()
-            and not self._listening.speaking
-            and self._speaking.state not in MAKING
-        ):
+        if self._closed.is_set() or self._tools.running or self._is_taken or self._speaking.state in MAKING:
+            return
+        if self._due and self._answers_by_itself:
             self._respond(ResponseOptions(), list(self._due.values())[-1])
+        elif self._session.responds and (follow_up := self._tools.follow_up):
+            self._respond(follow_up.options, follow_up.turn, follow_up.rounds)
 
     def _is_quiet(self) -> bool:
         """Nobody speaks and nothing is to be answered, in a call whose turns we take care of."""
+        watched = self._session.turn_detection is not None and self._session.responds
+        return watched and not self._due and not self._tools.running and self._is_silent()
+
+    def _is_silent(self) -> bool:
+        """Nobody speaks, and nothing is to be heard."""
         return (
             self._tasks is not None
             and not self._closed.is_set()
-            and self._session.turn_detection is not None
-            and self._session.responds
-            and not self._due
-            and not self._transcribing()
-            and not self._listening.speaking
+            and not self._is_taken
             and self._speaking.state is AgentState.IDLE
         )
 
-    def _ask_into_the_silence(self, question: str) -> None:
-        self.create_response(ResponseOptions(spoken_text=question))
+    @property
+    def _is_taken(self) -> bool:
+        """Whether the floor is the caller's: they speak, or what they said is still transcribed. Where the
+        client ends turns, nobody knows when they speak."""
+        speaking = self._session.turn_detection is not None and self._listening.speaking
+        return speaking or self._transcribing()
+
+    def _is_audibly_quiet(self) -> bool:
+        return self._session.modality == "audio" and self._is_silent()
+
+    def _say(self, sentence: str) -> None:
+        self.create_response(ResponseOptions(spoken_text=sentence))
 
     def _watch_for_silence(self) -> None:
         detection = self._session.turn_detection
@@ -457,6 +499,7 @@ class Conversation:
         self._told(event)
         self._news.set()
         self._silence.note(event)
+        self._tools.look()
         if isinstance(event, OutputBufferStopped):
             self._listening.answered()
 
@@ -472,7 +515,7 @@ class Conversation:
         if draft is not None:
             draft.drop()
 
-    def _respond(self, options: ResponseOptions, turn: Turn | None) -> None:
+    def _respond(self, options: ResponseOptions, turn: Turn | None, rounds: int = 0) -> None:
         if self._tasks is None or self._closed.is_set():
             raise CallerError("the call is not running", code="call_not_running")
         if not self._session.responds:
@@ -486,8 +529,10 @@ class Conversation:
             self._speaking.ask(self._tasks, session, options, turn, None, heard)
             return
         draft, self._draft = self._draft, None
-        self._speaking.ask(self._tasks, session, options, turn, draft, heard)
-        self._due.clear()
+        self._speaking.ask(self._tasks, session, options, turn, draft, heard, rounds)
+        if options.spoken_text is None:
+            self._due.clear()
+            self._tools.answered()
 
     async def _everything_heard(self, answers_all: bool) -> None:
         """Returns once all that was said has its words. Whoever waited answers it, if it `answers_all`."""
@@ -499,4 +544,5 @@ class Conversation:
 
     def _checked(self, session: SessionConfig) -> SessionConfig:
         """The session as it will be, if these engines can serve it."""
-        return effective_session(session, self._engines, self._vad, self._turn_taking)
+        in_server = self._toolbox.tools if self._toolbox is not None else ()
+        return effective_session(session, self._engines, self._vad, self._turn_taking, in_server)

@@ -152,6 +152,8 @@ class Draft:
                         self._words.add(delta)
                         if self._clause is None:
                             self._speak_first(tasks, splitter.push(delta.text))
+                        if self._clause is None and delta.tool_calls:
+                            self._speak_first(tasks, splitter.finish())
             except VoxtralKokoroError as error:
                 self._words.end(error)
                 return

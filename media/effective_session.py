@@ -8,16 +8,22 @@ from media.caller_floor import TurnTakingSettings
 from media.engines.protocols import Engines
 from media.errors import CallerError
 from media.session import SessionConfig, TurnDetection
+from media.tool_offer import require_choice
+from media.tools import Tool
 from media.vad_gate import VadSettings
 
 
 def effective_session(
-    session: SessionConfig, engines: Engines, vad: VadSettings, turn_taking: TurnTakingSettings
+    session: SessionConfig,
+    engines: Engines,
+    vad: VadSettings,
+    turn_taking: TurnTakingSettings,
+    in_server: tuple[Tool, ...] = (),
 ) -> SessionConfig:
-    """The session, if these engines can serve it.
+    """The session, if these engines can serve it, with the server's tools.
 
     Raises:
-        CallerError: `voice_unavailable` or `language_unavailable`.
+        CallerError: `voice_unavailable`, `language_unavailable`, or a tool must be called that is not there.
     """
     voice = next((voice for voice in engines.tts.voices if voice.name == session.voice), None)
     if voice is None:
@@ -30,6 +36,7 @@ def effective_session(
             code="language_unavailable",
             param="language",
         )
+    require_choice(session.tool_choice, (*session.tools, *in_server))
     return replace(session, turn_detection=_filled(session.turn_detection, vad, turn_taking))
 
 

@@ -8,18 +8,16 @@ left out when an answer is complete, to half of what may be shown, and there is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TypeAlias, TypeVar
 
 from media.engines.protocols import ChatMessage
-from media.items import Item, Message
+from media.items import Item
+from media.prompt_entries import Entry, awaits_output, entries_of, joined
 
 ROOM_FOR_A_TURN = 4
 """A quarter of what may be shown is kept for what the caller says next."""
+ROOM_FOR_CALLS = 2
+"""Calls made together and their outputs may take up half of what may be shown."""
 SMALLEST_CHARS = 200
-
-Said: TypeAlias = ChatMessage | Message
-SaidT = TypeVar("SaidT", ChatMessage, Message)
 
 
 class PromptWindow:
@@ -39,55 +37,66 @@ class PromptWindow:
 
         Chat templates want the roles to alternate, beginning with the user's: consecutive messages of one
         role are joined. The last item is always there, its end at least; what else is too much for now is
-        left out from its beginning.
+        left out from its beginning. Calls of tools go with their outputs, and with what they were made for.
         """
-        said = [ChatMessage(item.role, item.text) for item in self._shown(items) if item.text.strip()]
-        if said and len(said[-1].text) > self._max_chars:
-            said[-1] = replace(said[-1], text=said[-1].text[-self._max_chars :])
+        said = self._shown(items)
+        if said:
+            said[-1] = said[-1].fitted(self._max_chars)
         surplus = _chars(said) - self._max_chars
         if surplus > 0:
-            said = _without_oldest(said, surplus + self._max_chars // 2)
-        merged: list[ChatMessage] = []
-        for message in said:
-            if merged and merged[-1].role == message.role:
-                merged[-1] = replace(message, text=f"{merged[-1].text} {message.text}")
-            else:
-                merged.append(message)
-        return (ChatMessage("system", instructions), *merged)
+            said = _without_oldest(said, surplus + self._max_chars // 2, _asked_at(said))
+        return (ChatMessage("system", instructions), *joined(said))
 
     def compact(self, items: tuple[Item, ...]) -> None:
         """Leaves out the oldest exchanges for good, where too little room is left for another turn.
 
         For a moment when nobody waits for an answer: the next prompt has another beginning. Where the caller
-        has said something last, an answer is due, and nothing is left out.
+        has said something last, or a tool is under way, an answer is due, and nothing is left out.
         """
         shown = self._shown(items)
-        if not shown or shown[-1].role != "assistant":
+        if not shown or shown[-1].role != "assistant" or shown[-1].calls or awaits_output(items):
             return
         if _chars(shown) <= self._max_chars - self._max_chars // ROOM_FOR_A_TURN:
             return
         kept = _without_oldest(shown, _chars(shown) - self._max_chars // 2)
-        self._first_id = kept[0].id
+        self._first_id = items[kept[0].at].id
 
     def tighten(self) -> None:
         """Shows half as much from now on: the engine took no more."""
         self._max_chars = max(SMALLEST_CHARS, self._max_chars // 2)
 
-    def _shown(self, items: tuple[Item, ...]) -> list[Message]:
+    def _shown(self, items: tuple[Item, ...]) -> list[Entry]:
         """Where the item that it begins with was deleted, everything is shown until it is compacted again."""
         ids = [item.id for item in items]
         first = ids.index(self._first_id) if self._first_id in ids else 0
-        return [item for item in items[first:] if isinstance(item, Message)]
+        calls_chars = self._max_chars // ROOM_FOR_CALLS
+        entries = (entry for entry in entries_of(items) if entry.at >= first)
+        return [entry.fitted(calls_chars) if entry.calls else entry for entry in entries]
 
 
-def _chars(said: Sequence[Said]) -> int:
-    return sum(len(entry.text) for entry in said)
+def _chars(said: Sequence[Entry]) -> int:
+    return sum(entry.chars for entry in said)
 
 
-def _without_oldest(said: list[SaidT], chars: int) -> list[SaidT]:
-    """The same without its first `chars` or more, whole entries; what is left begins with the caller's."""
+def _asked_at(said: Sequence[Entry]) -> int | None:
+    """What the caller said last, where tools were called for it."""
+    at = max((at for at, entry in enumerate(said) if entry.role == "user"), default=None)
+    return at if at is not None and any(entry.calls for entry in said[at + 1 :]) else None
+
+
+def _without_oldest(said: list[Entry], chars: int, asked_at: int | None = None) -> list[Entry]:
+    """The same without its first `chars` or more, whole entries; what is left begins with the caller's.
+
+    The last entry stays, and that at `asked_at`.
+    """
     at = 0
-    while at < len(said) - 1 and (chars > 0 or said[at].role == "assistant"):
-        chars -= len(said[at].text)
+    while at < len(said) - 1 and at != asked_at and (chars > 0 or said[at].role == "assistant"):
+        chars -= said[at].chars
         at += 1
-    return said[at:]
+    if at != asked_at:
+        return said[at:]
+    kept = at + 1
+    while kept < len(said) - 1 and chars > 0:
+        chars -= said[kept].chars
+        kept += 1
+    return [said[at], *said[kept:]]

@@ -12,14 +12,34 @@ from media.clock import loop_time_s
 from media.draft import Draft
 from media.engines.protocols import ChatMessage, Engines, LlmDelta, LlmRequest, TtsEngine, TtsRequest
 from media.errors import EngineError, VoxtralKokoroError
-from media.events import CallEvent, OutputAudioDelta, OutputTextDelta
+from media.events import (
+    CallEvent,
+    FunctionArgumentsDelta,
+    OutputAudioDelta,
+    OutputItemAdded,
+    OutputItemDone,
+    OutputPartAdded,
+    OutputTextDelta,
+)
 from media.heard import SpokenClause, heard_text, word_start_s
-from media.items import Message, Part, PartKind, Response, ResponseOptions, StatusReason, Usage, new_id
+from media.items import (
+    Item,
+    Message,
+    Part,
+    PartKind,
+    Response,
+    ResponseOptions,
+    StatusReason,
+    Usage,
+    new_id,
+)
 from media.latency import ReplyTimes
 from media.playout import Playout
 from media.session import SessionConfig
 from media.speakable import speakable
+from media.tool_offer import NO_TOOLS, ToolOffer
 from media.turn import Turn
+from media.written_calls import WrittenCalls
 
 CLAUSES_AHEAD = 32
 """How many clauses may wait for their synthesis; the LLM waits beyond it."""
@@ -34,23 +54,42 @@ class Writing:
     temperature: float
     streaming: StreamingSettings
     conversation: str = ""
+    offer: ToolOffer = NO_TOOLS
 
     @property
     def request(self) -> LlmRequest:
-        return LlmRequest(self.messages, self.max_output_tokens, self.temperature, self.conversation)
+        return LlmRequest(
+            self.messages,
+            self.max_output_tokens,
+            self.temperature,
+            self.conversation,
+            self.offer.tools,
+            self.offer.choice,
+        )
 
     def shorter(self) -> Writing | None:
-        """The same without the older half of the conversation; None where only its last message is left."""
+        """The same without the older half of the conversation; None where only its last message is left, or
+        its last calls of tools with their outputs."""
         system, *said = self.messages
-        if len(said) < 2:
-            return None
-        return replace(self, messages=(system, *said[(len(said) + 1) // 2 :]))
+        at = (len(said) + 1) // 2
+        while at < len(said) and said[at].role == "tool":
+            at += 1
+        if at == len(said):
+            at = max((at for at, message in enumerate(said) if message.tool_calls), default=0)
+        return replace(self, messages=(system, *said[at:])) if at else None
 
 
 class Reply:
     """A response while it is made and heard."""
 
-    def __init__(self, options: ResponseOptions, session: SessionConfig, turn: Turn | None) -> None:
+    def __init__(
+        self,
+        options: ResponseOptions,
+        session: SessionConfig,
+        turn: Turn | None,
+        offer: ToolOffer,
+        rounds: int = 0,
+    ) -> None:
         modality = options.modality or session.modality
         limit = session.max_output_tokens if options.max_output_tokens is None else options.max_output_tokens
         self.response = Response(
@@ -63,6 +102,12 @@ class Reply:
         )
         kind: PartKind = "output_audio" if modality == "audio" else "output_text"
         self.item = Message(new_id("item"), "assistant", (Part(kind, ""),), "in_progress")
+        """What it says. A reply that only calls tools never tells of it."""
+        self.calls = WrittenCalls(offer)
+        self.rounds = rounds
+        """How many replies called tools before it since the caller, or the client, asked."""
+        self._told: list[str] = []
+        """The items that were told of, in order."""
         self.times = ReplyTimes(asked_s=loop_time_s())
         self.task: asyncio.Task[None] | None = None
         """Makes it."""
@@ -98,6 +143,17 @@ class Reply:
         return self._options.spoken_text is not None
 
     @property
+    def options(self) -> ResponseOptions:
+        return self._options
+
+    @property
+    def output(self) -> tuple[Item, ...]:
+        """Its items, in the order in which they were told of."""
+        items: dict[str, Item] = {call.id: call for call in self.calls.written}
+        items[self.item.id] = self.item
+        return tuple(items[item_id] for item_id in self._told)
+
+    @property
     def turn(self) -> Turn | None:
         """The caller's turn that it answers, if it answers one."""
         return self._turn
@@ -115,6 +171,16 @@ class Reply:
             tasks.create_task(self._write(writing, engines, clauses, notify), name=f"write {self.id}")
             if self.spoken:
                 tasks.create_task(self._speak(engines, clauses, playout, notify), name=f"speak {self.id}")
+
+    @property
+    def opened(self) -> bool:
+        """Whether its message was told of."""
+        return self.item.id in self._told
+
+    def begin(self, notify: Callable[[CallEvent], None]) -> None:
+        """Tells of its message, which is empty so far; where it may call a tool, there may be none."""
+        if not self.calls.possible:
+            self._open(notify)
 
     def heard_text(self, heard_s: float) -> str:
         """What was heard of it after `heard_s` of its sound."""
@@ -143,13 +209,27 @@ class Reply:
         self.response = replace(self.response, status="cancelled", reason=reason)
         self.forget_unspoken()
 
-    def conclude(self) -> None:
-        """Gives the item and the response their last status: no more of them will be made."""
+    def conclude(self, notify: Callable[[CallEvent], None]) -> None:
+        """No more of it will be made: tells the end of its items, and gives the response its last status.
+
+        Calls that waited for the message to be spoken are told now.
+        """
+        ended = self.response.status in ("in_progress", "incomplete")
+        if ended and not self.calls.written:
+            self._open(notify)
         whole = self.response.status == "in_progress" and not self.cut
         self.item = replace(self.item, status="completed" if whole else "incomplete")
+        self.calls.finish(ended=ended, cut_off=self.response.status == "incomplete")
+        for item in self.output:
+            notify(OutputItemDone(self.id, item))
+        for call in self.calls.written:
+            if ended and call.id not in self._told:
+                self._tell_of(replace(call, arguments="", status="in_progress"), notify)
+                notify(FunctionArgumentsDelta(self.id, call.id, call.call_id, call.arguments))
+                notify(OutputItemDone(self.id, call))
         if self.response.status == "in_progress":
             self.response = replace(self.response, status="completed")
-        self.response = replace(self.response, output=(self.item,))
+        self.response = replace(self.response, output=self.output)
 
     def say(self, text: str) -> None:
         """Sets what the item says."""
@@ -181,6 +261,9 @@ class Reply:
                     self._append(delta.text, notify)
                 elif delta.text:
                     await put(splitter.push(delta.text))
+                if delta.tool_calls:
+                    await put(splitter.finish())  # what is said before a call is whole
+                    self._call(delta, notify)
         if self.spoken:
             rest = splitter.finish()
             # A reply that the token limit cut off ends with its last whole clause: half a thought is worse.
@@ -190,15 +273,37 @@ class Reply:
             self.response = replace(self.response, status="incomplete", reason="max_output_tokens")
 
     def _append(self, text: str, notify: Callable[[CallEvent], None]) -> None:
-        if not text or self.cut:
+        if not text or self.cut or not (text.strip() or self._told):
             # What the client says it did not hear is not said later either.
             return
+        self._open(notify)
         before = self.item.parts[0].text or ""
         if self.spoken and before and not before[-1].isspace() and not text[0].isspace():
             text = f" {text}"
         text = text if before else text.lstrip()
         self.say(before + text)
         notify(OutputTextDelta(self.id, self.item.id, text))
+
+    def _call(self, delta: LlmDelta, notify: Callable[[CallEvent], None]) -> None:
+        """Takes pieces of calls. They are told as they come; where a message is being said they wait until it
+        is, since clients expect one item after the other."""
+        for piece in delta.tool_calls:
+            call, is_new = self.calls.take(piece)
+            if call is None:
+                continue
+            if is_new and not self.opened:
+                self._tell_of(replace(call, arguments=""), notify)
+            if piece.arguments and call.id in self._told:
+                notify(FunctionArgumentsDelta(self.id, call.id, call.call_id, piece.arguments))
+
+    def _open(self, notify: Callable[[CallEvent], None]) -> None:
+        if not self.opened:
+            self._tell_of(self.item, notify)
+            notify(OutputPartAdded(self.id, self.item))
+
+    def _tell_of(self, item: Item, notify: Callable[[CallEvent], None]) -> None:
+        self._told.append(item.id)
+        notify(OutputItemAdded(self.id, item))
 
     async def _words(self, writing: Writing, engines: Engines) -> AsyncGenerator[LlmDelta, None]:
         """The LLM's deltas.

@@ -42,7 +42,6 @@ from media.events import (
     OutputBufferStopped,
     OutputItemAdded,
     OutputItemDone,
-    OutputPartAdded,
     ResponseCreated,
     ResponseDone,
     TurnMeasured,
@@ -56,6 +55,8 @@ from media.read_ahead import ReadAhead
 from media.reply import Reply, Writing, voice_language
 from media.section import Section
 from media.session import SessionConfig
+from media.tool_offer import ToolOffer, require_choice, tool_offer
+from media.tools import Toolbox
 from media.turn import Turn
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ class Speaking:
         history: History,
         notify: Callable[[CallEvent], None],
         made: Callable[[], None],
+        toolbox: Toolbox | None = None,
+        called: Callable[[Reply], None] = lambda reply: None,
     ) -> None:
         self._engines = engines
         self._streaming = streaming
@@ -96,6 +99,8 @@ class Speaking:
         self._history = history
         self._notify = notify
         self._made = made
+        self._toolbox = toolbox
+        self._called = called
         self._floor = AgentFloor()
         self.playout = Playout(audio, self._sound_began, self._sound_ended)
         self._conversation = new_id("conv")
@@ -147,6 +152,7 @@ class Speaking:
         turn: Turn | None,
         draft: Draft | None = None,
         heard: Callable[[], Awaitable[None]] | None = None,
+        rounds: int = 0,
     ) -> None:
         """Begins a response, to a turn of the caller, to what is in the history, or to what is given.
 
@@ -160,14 +166,19 @@ class Speaking:
             turn: the caller's, if it answers one.
             draft: what was made of it already.
             heard: to be awaited before what is to be answered is known; None where it is.
+            rounds: how many responses called tools before this one since something was asked.
 
         Raises:
-            CallerError: one is being made already, or as many as may be.
+            CallerError: one is being made already, or as many as may be; or a tool must be called that is not
+                there.
         """
+        if options.tool_choice is not None:
+            in_server = self._toolbox.tools if self._toolbox is not None and options.tools is None else ()
+            tools = session.tools if options.tools is None else options.tools
+            require_choice(options.tool_choice, (*tools, *in_server))
         if options.conversation == "none" and (options.modality or session.modality) == "text":
-            self._asides.begin(
-                tasks, Reply(options, session, None), lambda: self._writing_when(heard, session, options)
-            )
+            reply = Reply(options, session, None, self._offer(session, options))
+            self._asides.begin(tasks, reply, lambda: self._writing_when(heard, session, options))
             return
         if self._floor.state in MAKING:
             raise CallerError(
@@ -177,7 +188,8 @@ class Speaking:
         for command in self._floor.feed(Asked(loop_time_s(), options)):
             match command:
                 case StartResponse():
-                    self._start(tasks, session, command.options, turn, draft, heard)
+                    reply = Reply(options, session, turn, self._offer(session, options), rounds)
+                    self._start(tasks, session, reply, draft, heard)
                 case AbandonResponse() | FlushPlayout():
                     raise AssertionError("asking stops nothing")
                 case _:
@@ -286,7 +298,11 @@ class Speaking:
             self._streaming,
             # What an engine keeps of the conversation is not to be spoilt by what is none of it.
             self._conversation if options.input is None and options.conversation == "auto" else "",
+            self._offer(session, options),
         )
+
+    def _offer(self, session: SessionConfig, options: ResponseOptions) -> ToolOffer:
+        return tool_offer(session, options, self._toolbox.tools if self._toolbox is not None else ())
 
     def _most_tokens(self, session: SessionConfig, options: ResponseOptions) -> int:
         if options.max_output_tokens == "inf":
@@ -313,13 +329,12 @@ class Speaking:
         self,
         tasks: asyncio.TaskGroup,
         session: SessionConfig,
-        options: ResponseOptions,
-        turn: Turn | None,
+        reply: Reply,
         draft: Draft | None,
         heard: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._read_ahead.drop()
-        reply = Reply(options, session, turn)
+        options = reply.options
         writing = None if heard else self._writing_for(session, options, self._answered(options))
         if draft is not None and writing is not None and draft.request == writing.request:
             draft.use()
@@ -332,11 +347,7 @@ class Speaking:
         if reply.spoken:
             self.playout.open(reply.id)
         self._notify(ResponseCreated(reply.response))
-        self._notify(OutputItemAdded(reply.id, reply.item))
-        if not reply.apart:
-            before = self._history.add(reply.item)
-            self._notify(ItemAdded(reply.item, before))
-        self._notify(OutputPartAdded(reply.id, reply.item))
+        reply.begin(partial(self._relay, reply))
 
         async def known() -> Writing:
             return writing or await self._writing_when(heard, session, options)
@@ -371,12 +382,25 @@ class Speaking:
             reply.fail(error)
         self._conclude(reply)
         self._feed_made(reply)
+        if reply.calls.for_server and reply.response.status in ("completed", "incomplete"):
+            self._called(reply)
         self._made()
 
     def _relay(self, reply: Reply, event: CallEvent) -> None:
-        if reply is self._making:
-            self._history.put(reply.item)
-            self._notify(event)
+        """Tells what happens in a reply, and has the history follow."""
+        if reply is not self._making:
+            return
+        match event:
+            case OutputItemAdded() if not reply.apart:
+                self._notify(event)
+                self._notify(ItemAdded(event.item, self._history.add(event.item)))
+            case OutputItemDone() if not reply.apart:
+                self._history.put(event.item)
+                self._notify(ItemDone(event.item, self._history.before(event.item.id)))
+                self._notify(event)
+            case _:
+                self._history.put(reply.item)
+                self._notify(event)
 
     def _abandon(self, reason: StatusReason) -> None:
         reply = self._making
@@ -386,12 +410,8 @@ class Speaking:
 
     def _conclude(self, reply: Reply) -> None:
         """Says that no more of the reply will be made."""
+        reply.conclude(partial(self._relay, reply))
         self._making = None
-        reply.conclude()
-        self._history.put(reply.item)
-        if not reply.apart:
-            self._notify(ItemDone(reply.item, self._history.before(reply.item.id)))
-        self._notify(OutputItemDone(reply.id, reply.item))
         self._notify(ResponseDone(reply.response))
 
     def _feed_made(self, reply: Reply) -> None:
@@ -408,7 +428,9 @@ class Speaking:
         self._notify(OutputBufferStarted(response_id))
         reply = self._replies[response_id]
         if not reply.verbatim:
-            turn_times, item_id = (reply.turn.times, reply.turn.item_id) if reply.turn else (None, None)
+            # What comes after tools is measured for itself: they take their own time.
+            turn = None if reply.rounds else reply.turn
+            turn_times, item_id = (turn.times, turn.item_id) if turn else (None, None)
             self._notify(TurnMeasured(measure(reply.id, item_id, turn_times, reply.times, now_s)))
 
     def _sound_ended(self, response_id: str) -> None:
@@ -434,7 +456,7 @@ class Speaking:
         reply.say(text)
         reply.item = replace(reply.item, status="incomplete")
         self._history.put(reply.item)
-        if not reply.apart:
+        if reply.opened and not reply.apart:
             self._notify(ItemTruncated(reply.item.id, round(heard_s * 1000), text))
 
     def _remember(self, reply: Reply) -> None:

@@ -20,11 +20,13 @@ from media.engines.protocols import (
     SpeechChunk,
     SpokenWord,
     SttOptions,
+    ToolCallDelta,
     Transcript,
     TtsRequest,
     Voice,
 )
-from media.errors import EngineError
+from media.errors import EngineError, ToolError
+from media.tools import Tool
 
 LOUD = 0.5
 """The level of scripted speech."""
@@ -135,11 +137,25 @@ class ScriptedSttSession:
         self._changed.set()
 
 
+@dataclass(frozen=True)
+class Calls:
+    """A reply that calls tools: pairs of a name and arguments; perhaps after some words."""
+
+    calls: tuple[tuple[str, str], ...]
+    says: str = ""
+
+
+def calls(name: str, arguments: str = "{}", says: str = "") -> Calls:
+    """A reply that calls one tool."""
+    return Calls(((name, arguments),), says)
+
+
 @dataclass
 class ScriptedLlm(ScriptedEngine):
-    """Replies with the given texts word by word; an `EngineError` among them is raised instead."""
+    """Replies with the given texts word by word, or calls tools piece by piece; an `EngineError` among them
+    is raised instead."""
 
-    replies: Sequence[str | EngineError] = ("Hello there. How are you?",)
+    replies: Sequence[str | Calls | EngineError] = ("Hello there. How are you?",)
     first_s: float = 0.05
     word_s: float = 0.01
     requests: list[LlmRequest] = field(default_factory=list)
@@ -159,6 +175,10 @@ class ScriptedLlm(ScriptedEngine):
             await asyncio.sleep(self.first_s)
             if isinstance(script, EngineError):
                 raise script
+            if isinstance(script, Calls):
+                async for delta in self._call(script):
+                    yield delta
+                return
             words = script.split(" ")
             for index, word in enumerate(words[: request.max_tokens]):
                 yield LlmDelta(word if index == 0 else f" {word}")
@@ -167,6 +187,44 @@ class ScriptedLlm(ScriptedEngine):
             yield LlmDelta("", finish, input_tokens=10, output_tokens=len(words))
         finally:
             self.open_requests -= 1
+
+    async def _call(self, script: Calls) -> AsyncIterator[LlmDelta]:
+        for at, word in enumerate(script.says.split()):
+            yield LlmDelta(word if at == 0 else f" {word}")
+            await asyncio.sleep(self.word_s)
+        for index, (name, arguments) in enumerate(script.calls):
+            call_id = f"call_{len(self.requests)}_{index}"
+            yield LlmDelta("", tool_calls=(ToolCallDelta(index, call_id, name, ""),))
+            for start in range(0, len(arguments), 8):
+                await asyncio.sleep(self.word_s)
+                yield LlmDelta("", tool_calls=(ToolCallDelta(index, "", "", arguments[start : start + 8]),))
+        yield LlmDelta("", "tool_calls", input_tokens=20, output_tokens=7)
+
+
+@dataclass
+class ScriptedToolbox:
+    """Satisfies `Toolbox`. Each tool brings what it is told to, after its time."""
+
+    brings: dict[str, str | ToolError] = field(default_factory=lambda: {"get_weather": "sunny"})
+    takes_s: float = 0.2
+    called: list[tuple[str, str]] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        return tuple(Tool(name, f"Does {name}.", '{"type": "object"}') for name in self.brings)
+
+    async def call(self, name: str, arguments: str) -> str:
+        self.called.append((name, arguments))
+        try:
+            await asyncio.sleep(self.takes_s)
+        except asyncio.CancelledError:
+            self.cancelled.append(name)
+            raise
+        brought = self.brings[name]
+        if isinstance(brought, ToolError):
+            raise brought
+        return brought
 
 
 @dataclass

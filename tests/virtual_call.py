@@ -14,6 +14,7 @@ from media.conversation import Conversation, ConversationSettings
 from media.events import CallEvent, ItemDone
 from media.items import Message
 from media.session import SessionConfig
+from media.tools import Toolbox
 from media.yielding import OverlapJudge
 from tests.scripted import ScriptedEngines, quiet
 
@@ -93,6 +94,7 @@ async def virtual_call(
     engines: ScriptedEngines,
     settings: ConversationSettings | None = None,
     judge: OverlapJudge | None = None,
+    toolbox: Toolbox | None = None,
     **session: object,
 ) -> AsyncIterator[VirtualCall]:
     """A running call; on the way out it is closed, and everything of it must end."""
@@ -103,6 +105,7 @@ async def virtual_call(
         replace(SESSION, **session),  # type: ignore[arg-type]
         lambda event: calls[0].note(event),
         judge,
+        toolbox,
     )
     call = VirtualCall(conversation)
     calls.append(call)
