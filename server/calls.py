@@ -14,6 +14,7 @@ from media.errors import ConfigError, ServerFull
 from media.events import CallEvent
 from media.items import new_id
 from media.session import SessionConfig
+from media.tools import Toolbox
 from media.yielding import OverlapJudge
 from server.config import Config
 from server.engines import EngineSet
@@ -54,7 +55,10 @@ class Slot:
             notify(event)
 
         settings = self._calls.config.conversation_settings()
-        return Conversation(self._calls.engines, settings, session, count_and_tell, self._calls.overlap_judge)
+        calls = self._calls
+        return Conversation(
+            calls.engines, settings, session, count_and_tell, calls.overlap_judge, calls.toolbox
+        )
 
     def start(self, main: Coroutine[Any, Any, None], hang_up: Callable[[], None]) -> None:
         """Runs the call in the server's task group. If the server stopped since, the call ends at once."""
@@ -107,6 +111,7 @@ class Calls:
         runtime: the configuration and what was changed since.
         metrics: told of every call and all that happens in it.
         overlap_judge: what callers' sounds over the assistant's voice are; None: any speech interrupts.
+        toolbox: what LLMs may call in this server.
     """
 
     def __init__(
@@ -116,11 +121,13 @@ class Calls:
         runtime: RuntimeSettings,
         metrics: Metrics,
         overlap_judge: OverlapJudge | None = None,
+        toolbox: Toolbox | None = None,
     ) -> None:
         self.tasks = tasks
         self.engines = engine_set.engines
         self.metrics = metrics
         self.overlap_judge = overlap_judge
+        self.toolbox = toolbox
         self._engine_set = engine_set
         self._runtime = runtime
         self._slots: dict[str, Slot] = {}

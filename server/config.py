@@ -85,6 +85,7 @@ class Config(Section):
             silence=self.silence,
             streaming=self.streaming,
             writing=self.llm,
+            tools=self.tools,
         )
 
     def session_defaults(self) -> SessionConfig:

@@ -24,6 +24,7 @@ CHANGEABLE: Mapping[str, frozenset[str]] = {
     "interruption": frozenset({"sensitivity", "decide_s", "tolerate_s", "after_s", "echo_guard"}),
     "silence": frozenset({"ask_after_s", "questions", "hang_up"}),
     "speech_to_speech": frozenset({"instructions", "greeting"}),
+    "tools": frozenset({"filler_after_s", "filler_again_s", "fillers"}),
     "logging": frozenset({"level"}),
 }
 """What can be changed without a restart, by section. A log level and a limit on calls hold at once."""

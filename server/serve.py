@@ -127,7 +127,7 @@ async def _listening_server(
     metrics = Metrics(
         clock=asyncio.get_running_loop().time, latency_window_turns=config.performance.latency_window_turns
     )
-    calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics, OverlapClassifier())
+    calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics, OverlapClassifier(), toolbox)
     tls = tls_context(settings)
     async with (
         ResourceSampler(

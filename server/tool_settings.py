@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, StringConstraints, model_validator
 from yarl import URL
 
 from media.section import Section
+from media.tool_runs import ToolSettings
 from server.settings import UserPath
 
 Reference = Annotated[
@@ -52,8 +53,10 @@ class McpServerSettings(Section):
         return self
 
 
-class ToolsSettings(Section):
+class ToolsSettings(ToolSettings):
     """Section `tools`: functions that the LLM may call, and which calls are offered which.
+
+    How they are run: `ToolSettings`.
 
     Attributes:
         directory: a folder of Python modules, besides those that are installed.
