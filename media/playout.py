@@ -115,6 +115,9 @@ class Playout:
         self._room = asyncio.Event()
         self._changed = asyncio.Event()
         self.pacer = Pacer(FRAME_SAMPLES, PLAYOUT_RATE_HZ)
+        self.pausable = True
+        """Whether whoever hears it falls silent with it. A client that plays the voice itself does not:
+        there, holding changes nothing, so that what counts as heard goes on with what is."""
         self.sent_to: Callable[[Audio, float], None] | None = None
         """Is told of each frame that is handed out, and when."""
 
@@ -141,6 +144,14 @@ class Playout:
         if track.resampler is None:
             track.resampler = StreamResampler(audio.rate_hz, PLAYOUT_RATE_HZ)
         self._queue(track, track.resampler.push(audio))
+
+    def amplified(self, audio: Audio) -> Audio:
+        """As loud as it is heard."""
+        if self._gain == 1.0:
+            return audio
+        return Audio(
+            Audio(audio.as_float32() * np.float32(self._gain), audio.rate_hz).as_int16(), audio.rate_hz
+        )
 
     def complete(self, response_id: str) -> bool:
         """No more will come. Returns whether any of it is still to be heard; if none is, it has ended."""
@@ -184,7 +195,7 @@ class Playout:
 
     def hold(self) -> None:
         """Falls silent within a 5 ms fade; `go_on` continues just there."""
-        if not self._held:
+        if not self._held and self.pausable:
             self._fade_out()
             self._held = True
 
@@ -235,9 +246,7 @@ class Playout:
     def _queue(self, track: _Track, audio: Audio) -> None:
         if not len(audio):
             return
-        samples = audio.as_int16()
-        if self._gain != 1.0:
-            samples = Audio(audio.as_float32() * np.float32(self._gain), audio.rate_hz).as_int16()
+        samples = self.amplified(audio).as_int16()
         track.pieces.append(samples)
         track.queued_samples += len(samples)
         self._changed.set()

@@ -355,7 +355,7 @@ class Reply:
                     self.sound_s += chunk.audio.duration_s
                     clause.end_s = self.sound_s
                     playout.append(self.id, chunk.audio)
-                    notify(OutputAudioDelta(self.id, self.item.id, chunk.audio))
+                    notify(OutputAudioDelta(self.id, self.item.id, playout.amplified(chunk.audio)))
             clause.complete = True
 
 

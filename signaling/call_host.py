@@ -18,6 +18,9 @@ from signaling.settings import SignalingSettings
 class VoiceOut(Protocol):
     """The voice that goes out to the caller: `media.playout.Playout`."""
 
+    pausable: bool
+    """Whether the caller falls silent with it."""
+
     async def next_frame(self) -> tuple[Audio, int]:
         """The next 20 ms, 48 kHz mono int16, and its position in samples since the call began. Paced."""
 

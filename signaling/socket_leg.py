@@ -75,6 +75,7 @@ class SocketLeg:
 
     def __init__(self, conversation: CallConversation) -> None:
         self._conversation = conversation
+        conversation.playout.pausable = False
         self._schedule = HearingSchedule()
         self._waiting: deque[_Waiting] = deque()
         self._unheard_s = 0.0

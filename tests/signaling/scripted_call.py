@@ -42,6 +42,7 @@ class TonePlayout:
     """Silence, and a tone of 440 Hz while `sounding`. Paced as the real one."""
 
     def __init__(self) -> None:
+        self.pausable = True
         self._sounds = asyncio.Event()
         self.began_s: float | None = None
         """When the first frame of the tone was handed over."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -30,7 +30,10 @@ from media.events import (
     SpeechStarted,
     TranscriptCompleted,
 )
+from media.overlap import OverlapScores
+from media.playout import AudioSettings
 from media.resampler import resample
+from media.yielding import OverlapJudge
 from signaling.outbox import MAX_WAITING_CHARS, Outbox
 from signaling.socket_call import (
     CLIENT_GONE,
@@ -69,13 +72,24 @@ class Client:
 class Call:
     """A conversation over a socket, its events and when they were."""
 
-    def __init__(self, engines: ScriptedEngines, begin_limit_s: float | None = None, **session: Any) -> None:
+    def __init__(
+        self,
+        engines: ScriptedEngines,
+        begin_limit_s: float | None = None,
+        judge: OverlapJudge | None = None,
+        settings: ConversationSettings | None = None,
+        **session: Any,
+    ) -> None:
         self.events: list[tuple[float, CallEvent]] = []
         self.client = Client()
         self.texts: list[str] = []
         self._news = asyncio.Event()
         self.conversation = Conversation(
-            engines.engines(), ConversationSettings(), replace(SESSION, **session), self._note
+            engines.engines(),
+            settings or ConversationSettings(),
+            replace(SESSION, **session),
+            self._note,
+            judge,
         )
         self.leg = SocketLeg(self.conversation)
         self.outbox = Outbox(lambda: self.call.end(NOT_READING))
@@ -105,8 +119,8 @@ class Call:
 
 
 @asynccontextmanager
-async def calling(engines: ScriptedEngines | None = None, **session: Any) -> AsyncIterator[Call]:
-    call = Call(engines or ScriptedEngines(), **session)
+async def calling(engines: ScriptedEngines | None = None, **options: Any) -> AsyncIterator[Call]:
+    call = Call(engines or ScriptedEngines(), **options)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(call.call.run())
         await asyncio.sleep(0.001)
@@ -301,6 +315,43 @@ def test_an_interruption_cuts_to_what_was_heard() -> None:
             assert 1000 < cut.audio_end_ms < 1500
             assert words.startswith(cut.heard_text)
             assert cut.heard_text
+
+    in_virtual_time(test)
+
+
+def test_a_noise_over_the_voice_changes_nothing_of_what_counts_as_heard() -> None:
+    """The client goes on playing: so does the playout that stands for it."""
+
+    class Noise:
+        def judge(self, sound: Audio, speech: Sequence[float], /) -> OverlapScores:
+            sure = min(0.45, 0.04 * sum(probability > 0.5 for probability in speech))
+            return OverlapScores(0.5 - sure, 0.0, 0.5 + sure)
+
+    async def test() -> None:
+        engines = ScriptedEngines(llm=ScriptedLlm(replies=("One two three four five six seven eight.",)))
+        async with calling(engines, judge=Noise()) as call:
+            call.conversation.create_response()
+            began_s, _ = await call.event(OutputBufferStarted)
+            for piece in [quiet(0.1)] * 5 + [speech(0.1)] * 5 + [quiet(0.1)] * 10:
+                call.leg.hear(piece)
+                await asyncio.sleep(0.1)
+            ended_s, _ = await call.event(OutputBufferStopped)
+            assert ended_s - began_s == pytest.approx(8 * 0.3, abs=0.05)
+            assert not any(isinstance(event, ItemTruncated) for _, event in call.events)
+
+    in_virtual_time(test)
+
+
+def test_the_gain_is_in_what_is_sent() -> None:
+    async def test() -> None:
+        levels: list[float] = []
+        for gain_db in (0.0, -6.0):
+            settings = ConversationSettings(audio=AudioSettings(output_gain_db=gain_db))
+            async with calling(settings=settings) as call:
+                call.conversation.create_response()
+                _, delta = await call.event(OutputAudioDelta)
+                levels.append(delta.audio.level_dbfs())
+        assert levels[1] - levels[0] == pytest.approx(-6.0, abs=0.1)
 
     in_virtual_time(test)
 
