@@ -137,9 +137,9 @@ class Playout:
         return self._queued_samples() / PLAYOUT_RATE_HZ
 
     def append(self, response_id: str, audio: Audio) -> None:
-        """More of a response's sound. Ignored for a response that was flushed."""
+        """More of a response's sound. Ignored for a response that was flushed, or cancelled just now."""
         track = self._tracks.get(response_id)
-        if track is None:
+        if track is None or track.complete:
             return
         if track.resampler is None:
             track.resampler = StreamResampler(audio.rate_hz, PLAYOUT_RATE_HZ)

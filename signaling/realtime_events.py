@@ -128,7 +128,8 @@ def parse_client_event(text: str) -> ClientEvent:
             `invalid_value`, or a length beyond its limit.
     """
     try:
-        message = from_json(text, allow_inf_nan=False)
+        data = text.encode()  # which half a character cannot be
+        message = from_json(data, allow_inf_nan=False)
     except ValueError:
         raise ClientEventError(
             "The message is not JSON.", code="invalid_json", param=None, event_id=None
@@ -138,7 +139,7 @@ def parse_client_event(text: str) -> ClientEvent:
     given_id = message.get("event_id")
     event_id = given_id if isinstance(given_id, str) else None
     try:
-        return _CLIENT_EVENT.validate_json(text)
+        return _CLIENT_EVENT.validate_json(data)
     except ValidationError as error:
         raise _fault_of(error.errors(include_url=False, include_context=False)[0], event_id) from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, JsonValue, PlainValidator, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, PlainValidator, ValidationError
 
 from signaling.realtime_base import (
     MAX_INSTRUCTIONS_CHARS,
@@ -98,8 +98,17 @@ class RetentionRatio(ToClient):
     token_limits: TokenLimits | None = None
 
 
+class TracingOptions(ToClient):
+    """What traces are called, where there are any."""
+
+    model_config = ConfigDict(extra="ignore")
+    workflow_name: str | None = None
+    group_id: str | None = None
+    metadata: dict[str, JsonValue] | None = None
+
+
 Truncation: TypeAlias = Literal["auto", "disabled"] | RetentionRatio
-Tracing: TypeAlias = Literal["auto"] | dict[str, JsonValue]
+Tracing: TypeAlias = Literal["auto"] | TracingOptions
 MAX_TRACING_CHARS = 4000
 
 
@@ -119,9 +128,12 @@ def _tracing(value: object) -> Tracing | None:
         return None
     if value == "auto":
         return "auto"
-    if not isinstance(value, dict) or len(str(value)) > MAX_TRACING_CHARS:
-        raise ValueError(f'give "auto", or an object of {MAX_TRACING_CHARS} characters at most')
-    return value
+    if len(str(value)) > MAX_TRACING_CHARS:
+        raise ValueError(f"give an object of {MAX_TRACING_CHARS} characters at most")
+    try:
+        return TracingOptions.model_validate(value)
+    except ValidationError:
+        raise ValueError('give "auto", or an object with `workflow_name`, `group_id`, `metadata`') from None
 
 
 class SessionUpdate(FromClient):

@@ -15,6 +15,7 @@ from media.events import CallEvent
 from media.session import SessionConfig
 from signaling.realtime_session import RealtimeSession
 from signaling.realtime_session_objects import SessionUpdate
+from signaling.socket_leg import play_unheard
 from tests.scripted import ScriptedEngines, quiet
 from tests.virtual_call import FRAME_S, SESSION
 
@@ -113,8 +114,8 @@ async def realtime_call(
     async def hear() -> None:
         if opened.leg is not None:
             await opened.leg.run()
-        while True:
-            await conversation.playout.next_frame()
+        else:
+            await play_unheard(conversation.playout)
 
     async with asyncio.TaskGroup() as tasks:
         hearing = tasks.create_task(hear())

@@ -114,6 +114,21 @@ def test_a_response_that_is_made_slowly_ends_only_when_it_is_complete() -> None:
     virtual_time.run(main())
 
 
+def test_what_comes_after_the_end_is_not_heard() -> None:
+    """A synthesis that was cancelled may have one more chunk on its way."""
+
+    async def main() -> None:
+        heard = Heard()
+        heard.playout.open("a")
+        heard.playout.append("a", tone(0.1))
+        heard.playout.complete("a")
+        heard.playout.append("a", tone(0.1))
+        sound = await heard.frames(10)
+        assert np.count_nonzero(sound.slice_s(0.12, 0.2).samples) == 0
+
+    virtual_time.run(main())
+
+
 def test_a_response_without_sound_neither_begins_nor_ends() -> None:
     async def main() -> None:
         heard = Heard()

@@ -1,0 +1,26 @@
+"""What is fuzzed: one line for each kind of thing that a stranger may send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.fuzz import realtime
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind.
+
+    Attributes:
+        name: as the command line has it.
+        batch: how many messages one example has.
+        check: tries so many examples. Raises what it finds, made as small as possible.
+    """
+
+    name: str
+    batch: int
+    check: Callable[[int], None]
+
+
+TARGETS = (Target("realtime", realtime.BATCH, realtime.check),)

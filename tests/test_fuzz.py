@@ -1,0 +1,12 @@
+"""A little of what `python -m tests.fuzz` does at length."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fuzz.targets import TARGETS, Target
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_nothing_that_is_sent_does_harm(target: Target) -> None:
+    target.check(25)
