@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from media.engines.protocols import Engines
 from media.errors import CallerError, VoxtralKokoroError, first_error
@@ -74,13 +75,19 @@ class Asides:
 
     async def _make(self, reply: Reply, writing: Callable[[], Awaitable[Writing]]) -> None:
         try:
-            await reply.make(await writing(), self._engines, self._playout, self._notify)
+            relay = partial(self._relay, reply)
+            await reply.make(await writing(), self._engines, self._playout, relay)
         except* VoxtralKokoroError as group:
             error = first_error(group)
             log.warning("a response out of band failed", extra={"error": str(error), "code": error.code})
             reply.fail(error)
         if reply.id in self._replies:
             self._conclude(reply)
+
+    def _relay(self, reply: Reply, event: CallEvent) -> None:
+        """One that was cancelled may have a word on its way."""
+        if reply.id in self._replies:
+            self._notify(event)
 
     def _conclude(self, reply: Reply) -> None:
         del self._replies[reply.id]

@@ -125,6 +125,21 @@ def test_there_is_an_end_to_asides_and_each_can_be_cancelled() -> None:
     virtual_time.run(main())
 
 
+def test_a_word_on_its_way_when_an_aside_is_cancelled_is_not_told() -> None:
+    engines = ScriptedEngines(llm=ScriptedLlm(first_s=0.05))
+
+    async def main() -> RealtimeCall:
+        async with realtime_call(engines) as call:
+            aside = {"conversation": "none", "output_modalities": ["text"]}
+            (created, *_) = call.send("response.create", response=aside)
+            await asyncio.sleep(0.05)
+            call.send("response.cancel", response_id=created["response"]["id"])
+            await asyncio.sleep(1)
+            return call
+
+    assert virtual_time.run(main()).types()[-1] == "response.done"
+
+
 def test_an_aside_that_fails_says_so() -> None:
     engines = ScriptedEngines(llm=ScriptedLlm(replies=(EngineError("The LLM is gone.", code="llm_gone"),)))
 
