@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from aioice import stun
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.rtcsctptransport import WEBRTC_STRING
 from scripted_call import ScriptedConversation, Serving, serving
 
 from media.audio import Audio, concatenate, silence
@@ -122,6 +123,23 @@ def test_text_alone_needs_no_audio() -> None:
             caller.type_text("Hello")
             await caller.next_event("conversation.item.done")
         assert only(server).acts[-1][0] == "create_response"
+
+    run(main)
+
+
+def test_a_text_that_is_none_is_refused_and_the_call_goes_on() -> None:
+    async def main() -> None:
+        async with serving() as server, Caller(server.url) as caller:
+            await caller.next_event("session.created")
+            channel = caller._channel
+            assert channel is not None
+            transport = channel.transport
+            transport._data_channel_queue.append((channel, WEBRTC_STRING, b'{"type": "\xff"}'))
+            await transport._data_channel_flush()
+            error = await caller.next_event("error")
+            assert error.event["error"]["code"] == "invalid_json"
+            caller.send_event({"type": "session.update", "session": {}})
+            await caller.next_event("session.updated")
 
     run(main)
 
