@@ -219,6 +219,22 @@ def test_the_page_and_its_signalling_are_there() -> None:
     asyncio.run(main())
 
 
+def test_a_server_that_stops_says_so_to_its_sockets() -> None:
+    async def main() -> None:
+        async with aiohttp.ClientSession() as client:
+            async with running_server(config(), ScriptedEngines().engines()) as server:
+                await server.engine_set.until_ready()
+                socket = await client.ws_connect(f"{server.url}/v1/realtime?model=x")
+                assert (await socket.receive_json())["type"] == "session.created"
+                async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+                    tasks.create_task(server.calls.drain(0))
+                    while (await socket.receive()).type is aiohttp.WSMsgType.TEXT:
+                        pass
+                assert socket.close_code == 1001
+
+    asyncio.run(main())
+
+
 def test_beyond_loopback_the_machines_own_names_are_its_own() -> None:
     async def main() -> None:
         for host, status in (("127.0.0.1", 403), ("0.0.0.0", 200)):

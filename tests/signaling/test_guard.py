@@ -169,6 +169,9 @@ def test_an_allowed_page_may_call_from_elsewhere() -> None:
             async with http.options("/api/offer", headers=preflight) as response:
                 assert response.status == 204
                 assert "POST" in response.headers["Access-Control-Allow-Methods"]
+                # What the vendor's own SDK sends from a page.
+                for name in ("authorization", "content-type", "x-openai-agents-sdk"):
+                    assert name in response.headers["Access-Control-Allow-Headers"]
                 assert response.headers["Access-Control-Allow-Origin"] == "https://page.example"
             async with http.options("/whip", headers=preflight) as response:
                 assert response.headers["Accept-Post"] == "application/sdp"
@@ -179,6 +182,7 @@ def test_an_allowed_page_may_call_from_elsewhere() -> None:
                 assert response.status == 201
                 assert response.headers["Access-Control-Allow-Origin"] == "https://page.example"
                 assert response.headers["Vary"] == "Origin"
+                assert "Location" in response.headers["Access-Control-Expose-Headers"]
             async with http.options(
                 "/api/offer", headers={**preflight, "Origin": "https://e.example"}
             ) as other:

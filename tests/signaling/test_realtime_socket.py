@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ import aiohttp
 import numpy as np
 import openai
 import pytest
+import yarl
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from openai.types.realtime import RealtimeServerEvent
@@ -355,6 +357,34 @@ def test_the_subprotocol_is_the_apis_or_none() -> None:
             assert refused.value.status == 400
 
     serve(test)
+
+
+def test_a_client_that_does_not_read_is_let_go() -> None:
+    """Neither what waits for it nor its farewell holds the slot."""
+    engines = ScriptedEngines(
+        llm=ScriptedLlm(replies=("one two three four five six seven eight nine ten.",)),
+        tts=ScriptedTts(word_s=30.0),
+    )
+
+    async def test(server: Serving) -> None:
+        url = yarl.URL(server.url)
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(deaf, (url.host, url.port))
+        reader, writer = await asyncio.open_connection(sock=deaf, limit=4096)
+        key = base64_of(bytes(16))
+        writer.write(
+            f"GET /v1/realtime?model=x HTTP/1.1\r\nHost: localhost:{url.port}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        message = b'{"type": "response.create"}'
+        writer.write(bytes((0x81, 0x80 | len(message))) + bytes(4) + message)
+        await server.host.all_free()
+        writer.close()
+
+    serve(test, engines)
 
 
 def test_who_hangs_up_is_let_go() -> None:
