@@ -36,7 +36,7 @@ from media.events import (
 )
 from media.history import History
 from media.inbox import AudioInbox
-from media.items import Item, Message, Part, ResponseOptions, new_id
+from media.items import FunctionCallOutput, Item, Message, Part, ResponseOptions, new_id
 from media.listening import Listening
 from media.overlap_verdict import InterruptionSettings
 from media.playout import AudioSettings, Playout
@@ -220,8 +220,10 @@ class Conversation:
         """Enters an item that was typed, restored, or is a tool's output. It is not answered by itself.
 
         Raises:
-            CallerError: its id is taken, or the previous item is unknown.
+            CallerError: its id is taken, the previous item is unknown, or it is an output of an unknown call.
         """
+        if isinstance(item, FunctionCallOutput):
+            self._history.require_call(item.call_id)
         before = self._history.add(item, previous_item_id)
         self._notify(ItemAdded(item, before))
         self._notify(ItemDone(item, before))

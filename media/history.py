@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from media.errors import CallerError
-from media.items import Item
+from media.items import FunctionCall, Item
 
 ROOT = "root"
 """As `previous_item_id`: before everything else."""
@@ -68,6 +68,21 @@ class History:
     def latest(self, item: Item) -> Item:
         """The item as it is now, if it is one of the history's; else as it is given."""
         return self._items.get(item.id, item)
+
+    def require_call(self, call_id: str) -> None:
+        """Checks that a tool was called under that id.
+
+        Raises:
+            CallerError: none was.
+        """
+        if not any(
+            isinstance(item, FunctionCall) and item.call_id == call_id for item in self._items.values()
+        ):
+            raise CallerError(
+                f"Tool call ID {call_id!r} not found in conversation.",
+                code="invalid_tool_call_id",
+                param="item.call_id",
+            )
 
     def before(self, item_id: str) -> str | None:
         """The id of the item before this one."""

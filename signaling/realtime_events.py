@@ -385,6 +385,25 @@ class AudioTranscriptDone(InResponse):
     transcript: str
 
 
+class FunctionCallArgumentsDelta(ServerEventBase):
+    type: Literal["response.function_call_arguments.delta"] = "response.function_call_arguments.delta"
+    response_id: str
+    item_id: str
+    output_index: int
+    call_id: str
+    delta: str
+
+
+class FunctionCallArgumentsDone(ServerEventBase):
+    type: Literal["response.function_call_arguments.done"] = "response.function_call_arguments.done"
+    response_id: str
+    item_id: str
+    output_index: int
+    call_id: str
+    name: str
+    arguments: str
+
+
 class OutputBufferStartedEvent(ServerEventBase):
     type: Literal["output_audio_buffer.started"] = "output_audio_buffer.started"
     response_id: str
@@ -451,6 +470,8 @@ ServerEvent: TypeAlias = (
     | OutputAudioDone
     | AudioTranscriptDelta
     | AudioTranscriptDone
+    | FunctionCallArgumentsDelta
+    | FunctionCallArgumentsDone
     | OutputBufferStartedEvent
     | OutputBufferStoppedEvent
     | OutputBufferClearedEvent

@@ -48,6 +48,7 @@ from signaling.realtime_responses import (
     WireUsage,
 )
 from signaling.realtime_session_mapping import WireState
+from signaling.realtime_tools import choice_from_client, tools_from_client
 
 _PARTS_OF_ROLE = {
     "user": ("input_text", "input_audio"),
@@ -142,6 +143,8 @@ def response_options(request: ResponseRequest | None, find: Callable[[str], Item
         modality=request.output_modalities[0] if request.output_modalities else None,
         max_output_tokens=request.max_output_tokens,
         metadata=tuple((request.metadata or {}).items()),
+        tools=None if request.tools is None else tools_from_client(request.tools),
+        tool_choice=choice_from_client(request.tool_choice),
         conversation=request.conversation or "auto",
         input=_input(request.input, find),
         voice=output.voice if output is not None else None,

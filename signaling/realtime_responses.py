@@ -17,6 +17,7 @@ from signaling.realtime_base import (
     VoiceName,
 )
 from signaling.realtime_items import ItemOrReference, WireItem
+from signaling.realtime_tools import FunctionTools, ToolChoiceFromClient
 
 # --- from the client -------------------------------------------------------------------------------------
 
@@ -51,6 +52,8 @@ class ResponseRequest(FromClient):
     output_modalities: OutputModalities | None = None
     max_output_tokens: MaxOutputTokens | None = None
     metadata: Metadata | None = None
+    tools: FunctionTools | None = None
+    tool_choice: ToolChoiceFromClient | None = None
 
 
 # --- to the client ---------------------------------------------------------------------------------------

@@ -33,8 +33,9 @@ from signaling.socket_leg import SocketLeg
 _SESSION_NAMES = {
     "voice": "session.audio.output.voice",
     "language": "session.audio.input.transcription.language",
+    "tool_choice": "session.tool_choice",
 }
-_RESPONSE_NAMES = {"voice": "response.audio.output.voice"}
+_RESPONSE_NAMES = {"voice": "response.audio.output.voice", "tool_choice": "response.tool_choice"}
 """What the conversation finds fault with in a session or a response, as the client named it."""
 
 MODEL = "voxtral-kokoro"

@@ -29,6 +29,7 @@ from signaling.realtime_session_objects import (
     WireTranscriptionSession,
     WireTurnDetection,
 )
+from signaling.realtime_tools import choice_from_client, choice_to_wire, tools_from_client, tools_to_wire
 from signaling.realtime_voices import voice_here
 
 
@@ -114,6 +115,10 @@ def changed_session(session: SessionConfig, update: SessionUpdate, voices: tuple
         changes["modality"] = update.output_modalities[0]
     if update.max_output_tokens is not None:
         changes["max_output_tokens"] = token_limit(update.max_output_tokens)
+    if update.tools is not None:
+        changes["tools"] = tools_from_client(update.tools)
+    if update.tool_choice is not None:
+        changes["tool_choice"] = choice_from_client(update.tool_choice)
     if update.audio is not None and update.audio.output is not None:
         output = update.audio.output
         if output.voice is not None:
@@ -208,6 +213,8 @@ def session_to_wire(session: SessionConfig, wire: WireState) -> WireSession | Wi
             input=listening,
             output=WireAudioOutput(format=wire.output_format, voice=session.voice, speed=session.speed),
         ),
+        tools=tools_to_wire(session.tools),
+        tool_choice=choice_to_wire(session.tool_choice),
         max_output_tokens=session.max_output_tokens or "inf",
         parallel_tool_calls=wire.parallel_tool_calls,
         tracing=wire.tracing,

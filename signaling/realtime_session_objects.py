@@ -17,6 +17,7 @@ from signaling.realtime_base import (
     ToClient,
     VoiceName,
 )
+from signaling.realtime_tools import FunctionTools, ToolChoiceFromClient, ToolChoiceToClient, WireFunctionTool
 
 MIN_SPEED = 0.5
 """A slower voice is asked for in vain: the speed is clamped to this."""
@@ -158,6 +159,8 @@ class SessionUpdate(FromClient):
     greeting: str | None = Field(default=None, max_length=MAX_GREETING_CHARS)
     output_modalities: OutputModalities | None = None
     max_output_tokens: MaxOutputTokens | None = None
+    tools: FunctionTools | None = None
+    tool_choice: ToolChoiceFromClient | None = None
     audio: AudioUpdate | None = None
     include: tuple[Annotated[str, Field(max_length=100)], ...] | None = Field(default=None, max_length=50)
 
@@ -236,8 +239,8 @@ class WireSession(ToClient):
     output_modalities: tuple[Literal["audio", "text"], ...]
     instructions: str
     audio: WireAudio
-    tools: tuple[Any, ...] = ()
-    tool_choice: Literal["auto"] = "auto"
+    tools: tuple[WireFunctionTool, ...] = ()
+    tool_choice: ToolChoiceToClient = "auto"
     max_output_tokens: int | Literal["inf"]
     parallel_tool_calls: bool | None = None
     tracing: Tracing | None = None

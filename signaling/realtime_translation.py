@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from media import events as call
-from media.items import Item, Message, Modality
+from media.items import FunctionCall, Item, Message, Modality
 from media.latency import TurnLatency
 from signaling import realtime_events as wire
 from signaling.realtime_audio import VoiceData
@@ -17,18 +17,22 @@ from signaling.realtime_session_mapping import WireState
 
 TURN_LATENCY = "vk.turn.latency"
 HEARD_TEXT = "vk.heard_text"
-INCLUDABLE = (TURN_LATENCY, HEARD_TEXT)
-"""What a session can ask for with `include`: the latency of each turn as an event of that name, and the words
-that were heard on `conversation.item.truncated`. Other words are remembered and mean nothing here."""
+SERVER_TOOLS = "vk.server_tools"
+INCLUDABLE = (TURN_LATENCY, HEARD_TEXT, SERVER_TOOLS)
+"""What a session can ask for with `include`: the latency of each turn as an event of that name, the words
+that were heard on `conversation.item.truncated`, and the items of tools that the server runs: a client that
+does not expect them would try to run the tools itself. Other words are remembered and mean nothing here."""
 
 
 @dataclass(slots=True)
 class _Output:
-    """A response that is being made: its items in order, and which of them has its part open."""
+    """A response that is being made: its items in order, and which of them has its part or its arguments
+    open."""
 
     modality: Modality
     item_ids: list[str] = field(default_factory=list)
     open_parts: dict[str, Modality] = field(default_factory=dict)
+    open_calls: set[str] = field(default_factory=set)
 
     def index(self, item_id: str) -> int:
         return self.item_ids.index(item_id)
@@ -46,6 +50,8 @@ class Translator:
         self._voice_data = VoiceData() if as_data else None
         self._outputs: dict[str, _Output] = {}
         self._item_outputs: dict[str, str] = {}
+        self._hidden: dict[str, str | None] = {}
+        """Items that the client knows nothing of; and which came before each."""
 
     def translate(self, event: call.CallEvent, state: WireState) -> Iterator[wire.ServerEvent]:
         """The client's events for one of the conversation's: none, one, or several.
@@ -66,20 +72,33 @@ class Translator:
                     audio_end_ms=event.audio_end_ms,
                 )
             case call.InputCommitted():
-                yield wire.InputCommittedEvent(item_id=event.item_id, previous_item_id=event.previous_item_id)
+                yield wire.InputCommittedEvent(
+                    item_id=event.item_id, previous_item_id=self._shown(event.previous_item_id)
+                )
             case call.InputCleared():
                 yield wire.InputClearedEvent()
+            case call.ItemAdded() | call.OutputItemAdded() if _is_hidden(event.item, state):
+                if isinstance(event, call.ItemAdded):
+                    self._hidden[event.item.id] = event.previous_item_id
+                else:
+                    self._hidden.setdefault(event.item.id, None)
+            case call.ItemDone() | call.OutputItemDone() if event.item.id in self._hidden:
+                pass
+            case call.FunctionArgumentsDelta() if event.item_id in self._hidden:
+                pass
             case call.ItemAdded():
                 yield wire.ItemAddedEvent(
-                    previous_item_id=event.previous_item_id, item=item_to_wire(event.item)
+                    previous_item_id=self._shown(event.previous_item_id), item=item_to_wire(event.item)
                 )
             case call.ItemDone():
-                yield from self._close_part(event.item)
+                yield from self._close(event.item)
                 yield wire.ItemDoneEvent(
-                    previous_item_id=event.previous_item_id, item=item_to_wire(event.item)
+                    previous_item_id=self._shown(event.previous_item_id), item=item_to_wire(event.item)
                 )
             case call.ItemDeleted():
-                yield wire.ItemDeletedEvent(item_id=event.item_id)
+                if event.item_id not in self._hidden:
+                    yield wire.ItemDeletedEvent(item_id=event.item_id)
+                self._hidden.pop(event.item_id, None)
             case call.ItemTruncated():
                 yield wire.ItemTruncatedEvent(
                     item_id=event.item_id,
@@ -155,18 +174,22 @@ class Translator:
                 output = self._outputs.pop(event.response.id, None)
                 for item_id in output.item_ids if output else ():
                     self._item_outputs.pop(item_id, None)
-                yield wire.ResponseDoneEvent(response=response_to_wire(event.response, state))
+                shown = tuple(item for item in event.response.output if item.id not in self._hidden)
+                response = replace(event.response, output=shown)
+                yield wire.ResponseDoneEvent(response=response_to_wire(response, state))
             case call.OutputItemAdded():
                 output = self._outputs[event.response_id]
                 output.item_ids.append(event.item.id)
                 self._item_outputs[event.item.id] = event.response_id
+                if isinstance(event.item, FunctionCall):
+                    output.open_calls.add(event.item.id)
                 yield wire.OutputItemAddedEvent(
                     response_id=event.response_id,
                     output_index=output.index(event.item.id),
                     item=item_to_wire(event.item),
                 )
             case call.OutputItemDone():
-                yield from self._close_part(event.item)
+                yield from self._close(event.item)
                 yield wire.OutputItemDoneEvent(
                     response_id=event.response_id,
                     output_index=self._outputs[event.response_id].index(event.item.id),
@@ -197,16 +220,44 @@ class Translator:
                     deltas = self._voice_data.deltas(event.item_id, event.audio, state.output_format)
                     yield from self._audio(event.response_id, event.item_id, deltas)
             case call.FunctionArgumentsDelta():
-                return
+                yield wire.FunctionCallArgumentsDelta(
+                    response_id=event.response_id,
+                    item_id=event.item_id,
+                    output_index=self._outputs[event.response_id].index(event.item_id),
+                    call_id=event.call_id,
+                    delta=event.delta,
+                )
             case _:
                 assert_never(event)
 
-    def _close_part(self, item: Item) -> Iterator[wire.ServerEvent]:
-        """The events that end an item's part. Before the item's own end, whichever of its two comes first."""
+    def _shown(self, item_id: str | None) -> str | None:
+        """The item, or the one before it that the client knows."""
+        while item_id is not None and item_id in self._hidden:
+            item_id = self._hidden[item_id]
+        return item_id
+
+    def _close(self, item: Item) -> Iterator[wire.ServerEvent]:
+        """The events that end an item's part, or a call's arguments. Before the item's own end, whichever of
+        its two comes first."""
         response_id = self._item_outputs.get(item.id)
-        if response_id is None or not isinstance(item, Message):
+        if response_id is None:
             return
         output = self._outputs[response_id]
+        match item:
+            case Message():
+                yield from self._close_part(response_id, output, item)
+            case FunctionCall() if item.id in output.open_calls:
+                output.open_calls.remove(item.id)
+                yield wire.FunctionCallArgumentsDone(
+                    response_id=response_id,
+                    item_id=item.id,
+                    output_index=output.index(item.id),
+                    call_id=item.call_id,
+                    name=item.name,
+                    arguments=item.arguments,
+                )
+
+    def _close_part(self, response_id: str, output: _Output, item: Message) -> Iterator[wire.ServerEvent]:
         modality = output.open_parts.pop(item.id, None)
         if modality is None:
             return
@@ -234,6 +285,11 @@ class Translator:
             yield wire.OutputAudioDeltaEvent(
                 response_id=response_id, item_id=item_id, output_index=index, delta=delta
             )
+
+
+def _is_hidden(item: Item, state: WireState) -> bool:
+    """Whether it is of a tool that the server runs, for a client that did not ask for these."""
+    return not isinstance(item, Message) and item.by_server and SERVER_TOOLS not in state.include
 
 
 def _part(modality: Modality, text: str) -> ResponsePart:

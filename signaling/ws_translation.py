@@ -155,8 +155,9 @@ class Translator:
                     )
             case call.OutputItemDone():
                 yield from self._end_item(event.item)
-                if isinstance(event.item, FunctionCall) and not event.item.by_server:
-                    yield _tool_call(event.response_id, event.item)
+                match event.item:
+                    case FunctionCall(by_server=False, status="completed") as called:
+                        yield _tool_call(event.response_id, called)
             case call.ResponseDone():
                 output = self._outputs[event.response.id]
                 output.made = event.response

@@ -12,7 +12,9 @@ from typing import Any
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.conversation import Conversation, ConversationSettings
 from media.events import CallEvent
+from media.items import Message
 from media.session import SessionConfig
+from media.tools import Toolbox
 from signaling.realtime_session import RealtimeSession
 from signaling.realtime_session_objects import SessionUpdate
 from signaling.socket_leg import play_unheard
@@ -76,7 +78,7 @@ class RealtimeCall:
 
     def said(self) -> list[tuple[str, str]]:
         """The history: who said what."""
-        return [(item.role, item.text) for item in self.conversation.items]
+        return [(item.role, item.text) for item in self.conversation.items if isinstance(item, Message)]
 
 
 @asynccontextmanager
@@ -85,6 +87,7 @@ async def realtime_call(
     settings: ConversationSettings | None = None,
     update: dict[str, Any] | None = None,
     session: SessionConfig = SESSION,
+    toolbox: Toolbox | None = None,
     **options: Any,
 ) -> AsyncIterator[RealtimeCall]:
     """A running call and its session; on the way out it is closed, and everything of it must end.
@@ -94,6 +97,7 @@ async def realtime_call(
         settings: the server's.
         update: the session that the client brings along.
         session: what the server begins with.
+        toolbox: what the server runs.
         options: of `RealtimeSession`.
     """
     calls: list[RealtimeCall] = []
@@ -101,7 +105,9 @@ async def realtime_call(
 
     def converse(first: SessionConfig, notify: Callable[[CallEvent], None]) -> Conversation:
         conversations.append(
-            Conversation(engines.engines(), settings or ConversationSettings(), first, notify)
+            Conversation(
+                engines.engines(), settings or ConversationSettings(), first, notify, toolbox=toolbox
+            )
         )
         return conversations[-1]
 

@@ -16,7 +16,7 @@ from media.errors import EngineError
 from signaling.realtime_events import ServerEvent
 from tests import virtual_time
 from tests.realtime_call import RealtimeCall, realtime_call
-from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, speech
+from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, calls, speech
 
 Scene = Callable[[RealtimeCall], Awaitable[None]]
 
@@ -73,6 +73,21 @@ async def function_items(call: RealtimeCall) -> None:
     call.send("conversation.item.create", item=made)
     output = {"type": "function_call_output", "call_id": "c", "output": "noon"}
     call.send("conversation.item.create", item=output)
+
+
+async def function_calls(call: RealtimeCall) -> None:
+    clock = {"type": "function", "name": "clock", "parameters": {"type": "object"}}
+    call.send(
+        "session.update", session={"tools": [clock], "tool_choice": {"type": "function", "name": "clock"}}
+    )
+    for count in (1, 2):
+        call.send("response.create", response={"output_modalities": ["text"]})
+        response = await call.response(count)
+        called = response["output"][-1]
+        output = {"type": "function_call_output", "call_id": called["call_id"], "output": "noon"}
+        call.send("conversation.item.create", item=output)
+    call.send("response.create", response={"tool_choice": "none", "tools": [clock]})
+    await call.response(3)
 
 
 async def manual_turn(call: RealtimeCall) -> None:
@@ -141,6 +156,10 @@ scene(written_reply)
 scene(cancelled_reply)
 scene(items)
 scene(function_items)
+scene(
+    function_calls,
+    ScriptedEngines(llm=ScriptedLlm(replies=(calls("clock"), calls("clock", says="Let me see."), "Noon."))),
+)
 scene(manual_turn)
 scene(
     failing_engines,
