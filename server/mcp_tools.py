@@ -50,10 +50,13 @@ _PAGES_LIMIT = 100
 _LONGEST_REASON_CHARS = 300
 
 _ENDED = "it ended"
-"""Why it is lost, where nothing better is known: the last line that it wrote."""
+"""Why it is lost, where the last line that it wrote says nothing better."""
 
 _LAST_LINES_LIMIT_S = 0.2
 """For what a program that has ended wrote; what it started may keep the file open."""
+
+_BABBLE_LIMIT = 100
+"""Lines on a program's standard output that are no messages. Some say a word or two there."""
 
 _LONGEST_EVENT_BYTES = 16 * 1024 * 1024
 """Of a result that comes over HTTP."""
@@ -119,23 +122,29 @@ class McpServer:
     def report(self) -> McpReport:
         return McpReport(self.name, self._state, len(self._tools), self._reason)
 
-    async def run(self) -> None:
-        """Keeps it connected, until cancelled; then closes the connection, or ends the program."""
+    async def run(self, tasks: asyncio.TaskGroup) -> None:
+        """Keeps it connected, until cancelled; then closes the connection, or ends the program.
+
+        Args:
+            tasks: owns each connection's task. A connection is cancelled once, whatever for: the SDK would
+                not end its program where another cancellation came amid the way out.
+        """
         short_lives = 0
         while True:
             began_s = loop_time_s()
+            connection = tasks.create_task(self._live(), name=f"mcp {self.name} connection")
             try:
-                await self._live()
-                reason = _ENDED
-            except Exception as error:  # noqa: BLE001 - somebody else's server: whatever breaks, only it is lost
-                if _is_cancelled():  # the way out may fail, and hide that it was one
-                    return
-                reason = _in_words(error)
+                await asyncio.wait({connection}, timeout=_HANDSHAKE_LIMIT_S)
+                if self._state is McpState.READY:
+                    await asyncio.wait({connection})
+            finally:
+                if not connection.cancelling():
+                    connection.cancel()
+                await asyncio.wait({connection})
+            reason = "it did not answer in time" if connection.cancelled() else connection.result()
             if self._state is not McpState.READY:
                 self._tried.set()
             self._disconnect()
-            if reason == _ENDED:
-                reason = self._last_error_line or reason
             if reason != self._reason:  # once, not with every try
                 _log.warning("a tool server is lost", extra={"server": self.name, "reason": reason})
             self._state, self._reason = McpState.LOST, reason
@@ -185,30 +194,35 @@ class McpServer:
             )
         return ToolError(f"The tool server {self.name} refused: {error.message[:_LONGEST_REASON_CHARS]}")
 
-    async def _live(self) -> None:
-        """One connection, until it is lost."""
+    async def _live(self) -> str:
+        """One connection, until it is lost. Gives the reason."""
         self._news.clear()
         self._wanted.clear()
         self._lost = False
         self._last_error_line = ""
-        async with AsyncExitStack() as stack:
-            # No cancel scope of anyio's: what is entered within it stays open after it.
-            async with asyncio.timeout(_HANDSHAKE_LIMIT_S):
-                client = await stack.enter_async_context(await self._client_on(stack))
-                await self._list(client)
-            self._client = client
-            self._state, self._reason = McpState.READY, None
-            self._connected.set()
-            self._tried.set()
-            _log.info("a tool server is connected", extra={"server": self.name, "tools": len(self._tools)})
-            async with asyncio.TaskGroup() as tasks:
-                listening = tasks.create_task(self._listen(client), name=f"mcp {self.name} listening")
-                while not self._lost:
-                    await self._news.wait()
-                    self._news.clear()
-                    if not self._lost:
-                        await self._list(client)
-                listening.cancel()
+        try:
+            async with AsyncExitStack() as stack:
+                await self._serve(await stack.enter_async_context(await self._client_on(stack)))
+            reason = _ENDED
+        except Exception as error:  # noqa: BLE001 - somebody else's server: whatever breaks, only it is lost
+            reason = _in_words(error)
+        return self._last_error_line or reason if reason == _ENDED else reason
+
+    async def _serve(self, client: Client) -> None:
+        await self._list(client)
+        self._client = client
+        self._state, self._reason = McpState.READY, None
+        self._connected.set()
+        self._tried.set()
+        _log.info("a tool server is connected", extra={"server": self.name, "tools": len(self._tools)})
+        async with asyncio.TaskGroup() as tasks:
+            listening = tasks.create_task(self._listen(client), name=f"mcp {self.name} listening")
+            while not self._lost:
+                await self._news.wait()
+                self._news.clear()
+                if not self._lost:
+                    await self._list(client)
+            listening.cancel()
 
     async def _client_on(self, stack: AsyncExitStack) -> Client:
         """A client on the configured transport, not entered yet; what it needs is closed with the stack."""
@@ -219,7 +233,7 @@ class McpServer:
             program = StdioServerParameters(
                 command=settings.command, args=list(settings.args), env=environment
             )
-            transport = _noticed_end(stdio_client(program, errlog=errors), self._end)
+            transport = _noticed_end(stdio_client(program, errlog=errors), self._end, self._note_error_line)
         else:
             assert settings.url is not None  # the settings see to it
             headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
@@ -316,18 +330,25 @@ class _Lines(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def _noticed_end(transport: Any, ended: Callable[[], None]) -> AsyncIterator[Any]:
+async def _noticed_end(
+    transport: Any, ended: Callable[[], None], note: Callable[[str], None]
+) -> AsyncIterator[Any]:
     """The same transport; tells when the other side closes it, which a client notices only when it asks."""
     async with transport as (incoming, outgoing):
-        yield _Noticed(incoming, ended), outgoing
+        yield _Noticed(incoming, ended, note), outgoing
 
 
 class _Noticed:
-    """A stream of incoming messages that tells when it ends. Satisfies the SDK's `ReadStream`."""
+    """A stream of incoming messages that tells when it ends. Satisfies the SDK's `ReadStream`.
 
-    def __init__(self, stream: Any, ended: Callable[[], None]) -> None:
+    A program that writes ever more of something else would keep the loop from the callers' audio.
+    """
+
+    def __init__(self, stream: Any, ended: Callable[[], None], note: Callable[[str], None]) -> None:
         self._stream = stream
+        self._note = note
         self._ended = ended
+        self._babble = 0
 
     @property
     def last_context(self) -> Any:
@@ -348,10 +369,17 @@ class _Noticed:
 
     async def __anext__(self) -> Any:
         try:
-            return await self._stream.__anext__()
+            message = await self._stream.__anext__()
         except StopAsyncIteration:
             self._ended()
             raise
+        if isinstance(message, Exception):
+            self._babble += 1
+            if self._babble > _BABBLE_LIMIT:
+                self._note("it writes to its standard output what is no message")
+                self._ended()
+                raise StopAsyncIteration
+        return message
 
     async def __aenter__(self) -> Self:
         await self._stream.__aenter__()
@@ -397,11 +425,6 @@ def _part(block: mcp_types.ContentBlock) -> str:
 def _knows_no_session(error: MCPError) -> bool:
     """Whether an HTTP server refused since it was started anew: the specification has it answer 404."""
     return error.code == mcp_types.INVALID_REQUEST and "session" in error.message.lower()
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _in_words(error: BaseException) -> str:

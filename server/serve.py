@@ -46,12 +46,14 @@ class Server:
         health_url: of the health port.
         calls: its calls.
         engine_set: its engines.
+        toolbox: its tools.
     """
 
     url: str
     health_url: str
     calls: Calls
     engine_set: EngineSet
+    toolbox: ServerToolbox
 
 
 def serve(config: Config, process: EngineProcess | None) -> None:
@@ -160,6 +162,7 @@ async def _listening_server(
                 health_url=_url("http", settings.health_host, health_port),
                 calls=calls,
                 engine_set=engine_set,
+                toolbox=toolbox,
             )
             await calls.drain(settings.drain_timeout_s)
         finally:

@@ -77,7 +77,9 @@ class ServerToolbox:
 
         self._servers = tuple(McpServer(settings, self._name_all) for settings in self._settings.mcp)
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(server.run(), name=f"mcp {server.name}") for server in self._servers]
+            running = [
+                tasks.create_task(server.run(tasks), name=f"mcp {server.name}") for server in self._servers
+            ]
             try:
                 yield self
             finally:
@@ -105,7 +107,9 @@ class ServerToolbox:
         except ToolError:
             raise
         except Exception as error:  # the tool boundary: whatever it raises, the call goes on
-            _log.warning("a tool raised", extra={"tool": name}, exc_info=error)
+            _log.warning("a tool raised", extra={"tool": name, "kind": type(error).__name__})
+            # With it what the caller said may come into the log.
+            _log.debug("a tool's traceback", extra={"tool": name}, exc_info=error)
             raise ToolError(f"{name} failed: {type(error).__name__}: {error}") from error
 
     def _name_all(self) -> None:

@@ -169,7 +169,8 @@ class OpenAiChat:
         Raises:
             EndpointFault: no reply, or no whole one.
         """
-        stream, events = CompletionStream(), EventReader()
+        taken = {call.call_id for message in request.messages for call in message.tool_calls}
+        stream, events = CompletionStream(taken), EventReader()
         body = self._body(request)
         async with (
             _faults(),

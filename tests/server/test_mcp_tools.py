@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from media.errors import ConfigError, ToolError
+from server import mcp_tools
 from server.tool_settings import ToolsSettings
 from server.toolbox import ServerToolbox, toolbox_of
 from tests.free_ports import free_tcp_port
@@ -179,6 +180,7 @@ def test_what_is_absent_is_told_and_holds_up_nothing(tmp_path: Path) -> None:
         servers = (
             {"name": "nowhere", "command": "no-such-program"},
             {"name": "broken", "command": sys.executable, "args": [str(broken)]},
+            {"name": "babbler", "command": "yes"},
             {"name": "deaf", "url": f"http://127.0.0.1:{free_tcp_port()}/mcp"},
         )
         async with connected(*servers, wait=False) as box:
@@ -186,9 +188,24 @@ def test_what_is_absent_is_told_and_holds_up_nothing(tmp_path: Path) -> None:
             assert [(server["name"], server["reason"]) for server in box.report["mcp"]] == [
                 ("nowhere", "there is no program no-such-program"),
                 ("broken", "no licence"),
+                ("babbler", "it writes to its standard output what is no message"),
                 ("deaf", "ConnectError: All connection attempts failed"),
             ]
             assert await refusal(box.call("add", SUM)) == "There is no tool add."
+
+    asyncio.run(main())
+
+
+def test_a_program_that_never_answers_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where it is left amid the time that it is given for ending by itself."""
+    monkeypatch.setattr(mcp_tools, "_HANDSHAKE_LIMIT_S", 0.2)
+
+    async def main() -> None:
+        sleeper = {"name": "sleeper", "command": "sleep", "args": ["60"]}
+        async with connected(sleeper, wait=False) as box:
+            await until_state(box, "lost")
+            assert box.report["mcp"][0]["reason"] == "it did not answer in time"
+            await asyncio.sleep(0.4)
 
     asyncio.run(main())
 
