@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -306,12 +307,21 @@ async def _faults() -> AsyncIterator[None]:
                 "The language model's endpoint did not answer in time.", code="llm_timeout"
             ) from error
         raise EndpointFault(
-            f"The language model's endpoint cannot be reached: {error or type(error).__name__}.",
+            f"The language model's endpoint cannot be reached: {_why(error)}.",
             code="llm_unreachable",
             retryable=True,
         ) from error
     except EngineError as error:
         raise EndpointFault(str(error)) from error
+
+
+def _why(error: Exception) -> str:
+    """A connection's failure in words, without what aiohttp adds of itself."""
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return str(error) or type(error).__name__
+    number = error.os_error.errno
+    reason = os.strerror(number) if number is not None and number > 0 else str(error.os_error)
+    return f"{error.host}:{error.port}: {reason}"
 
 
 async def _piece(answer: aiohttp.ClientResponse, limit_s: float) -> bytes:
