@@ -32,4 +32,6 @@ def voice_here(asked: str, present: str, voices: tuple[str, ...]) -> str:
     if asked in voices or asked not in _NEAREST:
         return asked
     nearest = _NEAREST[asked]
-    return nearest if nearest in voices and present[:1] in ("a", "b") else present
+    # Kokoro's names begin with the language's letter: American and British English.
+    speaks_english = present[:1] in ("a", "b")
+    return nearest if nearest in voices and speaks_english else present
