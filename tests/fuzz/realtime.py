@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any, get_args
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 from openai.types import realtime as api
 from pydantic import TypeAdapter
 
+from media.errors import EngineError, ToolError
 from signaling.realtime_events import ClientEventError, parse_client_event
 from tests import virtual_time
 from tests.fuzz.json_texts import texts
 from tests.realtime_call import RealtimeCall, realtime_call
-from tests.scripted import ScriptedEngines, ScriptedLlm, quiet, speech
+from tests.scripted import Calls, ScriptedEngines, ScriptedLlm, ScriptedToolbox, calls, quiet, speech
 
 BATCH = 12
 """Messages in one call."""
@@ -117,6 +119,16 @@ EVENTS: list[dict[str, Any]] = [
 ]
 """Every client event there is. `$item` and `$response` become the last of which the client was told."""
 
+REPLIES = (
+    "One two three. Four.",
+    calls("clock", "{}", says="Let me see."),
+    "Five.",
+    calls("get_weather"),
+    EngineError("It is gone."),
+    Calls((("lights", "{}"), ("clock", "{}"))),
+    "Six seven. Eight nine ten.",
+)
+"""What the one that is tried is answered: tools of its own and the server's, and failures."""
 MESSAGES = texts(EVENTS)
 PAUSES_S = st.sampled_from([0.0, 0.0, 0.0, 0.05, 0.4])
 SESSIONS = st.sampled_from([{}, {}, {"as_data": True}, {"speaks": False}])
@@ -139,8 +151,13 @@ def check(examples: int) -> None:
 
 async def _two_calls(steps: list[Step], options: dict[str, Any]) -> None:
     """One is tried, the other goes on as if nothing was."""
-    engines = ScriptedEngines(llm=ScriptedLlm(replies=("One two three. Four.",)))
-    async with realtime_call(engines) as decent, realtime_call(engines, **options) as tried:
+    engines = ScriptedEngines()
+    llm = ScriptedLlm(replies=REPLIES)
+    toolbox = ScriptedToolbox({"get_weather": "sunny", "lights": ToolError("They do not answer.")})
+    async with (
+        realtime_call(engines) as decent,
+        realtime_call(replace(engines, llm=llm), toolbox=toolbox, **options) as tried,
+    ):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_talk(decent))
             for text, pause_s, speaks_for_s in steps:
