@@ -13,7 +13,7 @@ from openai.types import realtime as api
 from pydantic import BaseModel
 
 from media.errors import EngineError
-from signaling.realtime_events import ServerEvent
+from signaling.realtime_events import ClientEvent, ServerEvent
 from tests import virtual_time
 from tests.realtime_call import RealtimeCall, realtime_call
 from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, calls, speech
@@ -220,6 +220,16 @@ def test_no_type_of_ours_was_left_out() -> None:
     opt_in = {event_type for event_type in ours if event_type.startswith("vk.")}
     assert seen == ours - opt_in
     assert ours - opt_in <= MODELS.keys()
+
+
+def test_every_event_of_the_apis_clients_is_known() -> None:
+    theirs = {
+        get_args(model.model_fields["type"].annotation)[0]
+        for model in get_args(get_args(api.RealtimeClientEvent)[0])
+    }
+    ours = {get_args(model.model_fields["type"].annotation)[0] for model in get_args(ClientEvent)}
+    assert ours - theirs == {"vk.conversation.reset"}
+    assert not theirs - ours
 
 
 def in_order(types: list[str], expected: list[str]) -> bool:
