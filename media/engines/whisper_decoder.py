@@ -45,6 +45,12 @@ _MAX_PROMPT_TOKENS = 100
 _REPETITIVE = 2.4
 """Text that zlib shrinks by more than this repeats itself (Whisper's own threshold)."""
 
+_FASTEST_WORDS_PER_S = 5.0
+"""Few people are as fast in a whole sentence, and nobody who says it twice."""
+
+_SHORTEST_TWICE = 3
+"""Words. "Bye bye" is said in half a second."""
+
 _NO_SPEECH = 1.4
 """P(no speech) less the mean log-probability of a token: beyond it, Whisper made the words up."""
 
@@ -230,7 +236,7 @@ class WhisperDecoder:
         )
         said = result.sequences_ids[0]
         return _Attempt(
-            text=tokens.decode(said).strip(),
+            text=said_once(tokens.decode(said).strip(), duration_s),
             mean_logprob=result.scores[0] * len(said) / (len(said) + 1),  # the end token counts as well
             no_speech_prob=result.no_speech_prob,
             complete=len(start) + len(said) < limit,
@@ -261,6 +267,19 @@ def cut_repetition(text: str) -> str:
         if len(words) - kept >= 2 * run:
             return " ".join(words[:kept])
     return text
+
+
+def said_once(text: str, duration_s: float) -> str:
+    """The text without its second half, where that is the first again and the speech too short for both.
+
+    Whisper now and then says a question of 3 s over again, in a window of any length.
+    """
+    words = text.split()
+    half = len(words) // 2
+    if half < _SHORTEST_TWICE or len(words) <= _FASTEST_WORDS_PER_S * duration_s:
+        return text
+    bare = ["".join(filter(str.isalnum, word)).lower() for word in words]
+    return " ".join(words[:half]) if bare[:half] == bare[half:] else text
 
 
 def _shrinks_by(text: str) -> float:

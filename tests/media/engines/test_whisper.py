@@ -14,7 +14,7 @@ import pytest
 from media.audio import Audio, concatenate, silence
 from media.engines.protocols import SttOptions, Transcript
 from media.engines.whisper import Whisper
-from media.engines.whisper_decoder import Unwanted, cut_repetition
+from media.engines.whisper_decoder import Unwanted, cut_repetition, said_once
 from media.engines.whisper_session import WhisperSession, quietest_cut
 from media.errors import EngineError, ModelMissing
 from tests.media.engines.speech import QUESTION, STORY
@@ -252,3 +252,20 @@ def test_long_speech_is_cut_where_it_is_quietest() -> None:
 )
 def test_repetitions_are_cut(text: str, once: str) -> None:
     assert cut_repetition(text) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "duration_s", "once"),
+    [
+        ("When does it open? When does it open?", 1.2, "When does it open?"),
+        ("Please tell me when. please, tell me when", 1.0, "Please tell me when."),
+        ("When does it open? When does it open?", 2.5, "When does it open? When does it open?"),
+        ("Bye, bye bye, bye.", 0.5, "Bye, bye bye, bye."),
+        ("One two three four five six seven", 1.0, "One two three four five six seven"),
+        ("", 0.1, ""),
+    ],
+)
+def test_a_sentence_that_could_not_be_said_twice_was_said_once(
+    text: str, duration_s: float, once: str
+) -> None:
+    assert said_once(text, duration_s) == once
