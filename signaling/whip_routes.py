@@ -15,6 +15,7 @@ from aiohttp import web
 from media.errors import CallerError
 from media.items import new_id
 from media.session import SessionConfig
+from signaling.api_keys import given_key, is_key
 from signaling.call_host import CallHost
 from signaling.call_starter import CallStarter
 from signaling.ice import Gathering
@@ -122,10 +123,13 @@ class WhipRoutes:
         return web.Response(status=204)
 
     async def options(self, request: web.Request) -> web.Response:
-        """What can be done here. ICE servers are told to whoever asks, but not to a browser's preflight."""
+        """What can be done here. A browser's preflight is not told the ICE servers, nor is who has no key.
+
+        (OPTIONS needs none elsewhere: a preflight cannot have one.)
+        """
         headers = {"Access-Control-Allow-Methods": _METHODS, "Accept-Post": OFFER_TYPE}
         response = web.Response(status=204, headers=headers)
-        if "Access-Control-Request-Method" not in request.headers:
+        if "Access-Control-Request-Method" not in request.headers and self._may_call(request):
             self._name_ice_servers(response)
         return response
 
@@ -155,6 +159,11 @@ class WhipRoutes:
             return body.decode()
         except UnicodeDecodeError:
             raise CallerError("The body is not UTF-8.", code=code) from None
+
+    def _may_call(self, request: web.Request) -> bool:
+        keys = self._host.settings.access.api_keys
+        given = given_key(request.headers)
+        return not keys or (given is not None and is_key(given, keys))
 
     def _name_ice_servers(self, response: web.Response) -> None:
         for server in self._host.settings.ice.servers:

@@ -1,4 +1,7 @@
-"""WHIP publishers, as they are published, against the real server: what they say is transcribed."""
+"""WHIP publishers, as they are published, against the real server: what they say is transcribed.
+
+The server asks for a key: each of them sends it as a bearer's.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,11 @@ from tests.peers.voices import sound_error_rate, spoken, transcribed
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(120)]
 
+KEY = "a-key-of-sixteen-letters"
 QUESTION = "Could you please tell me when the library opens?"
 
 PUBLISH_WITH_WHIP_WHEP = """
-async (endpoint) => {
+async ([endpoint, key]) => {
   const { WHIPClient } = await import("/whip-whep.js");
   const microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
   const peer = new RTCPeerConnection();
@@ -40,12 +44,12 @@ async (endpoint) => {
     recorder.start(200);
   };
   window.client = new WHIPClient();
-  await window.client.publish(peer, endpoint);
+  await window.client.publish(peer, endpoint, key);
 }
 """
 
 PUBLISH_WITH_EYEVINNS = """
-async ([endpoint, withEvents]) => {
+async ([endpoint, authkey, withEvents]) => {
   const { WHIPClient } = await import("/whip-web-client.js");
   const microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
   window.events = [];
@@ -55,7 +59,7 @@ async ([endpoint, withEvents]) => {
       peer.createDataChannel("oai-events").onmessage = ({ data }) => window.events.push(JSON.parse(data));
     return peer;
   };
-  window.client = new WHIPClient({ endpoint, opts: { iceServers: [] }, peerConnectionFactory });
+  window.client = new WHIPClient({ endpoint, opts: { authkey, iceServers: [] }, peerConnectionFactory });
   await window.client.ingest(microphone);
 }
 """
@@ -73,7 +77,9 @@ def page_elsewhere() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[SpokenServer]:
-    with spoken_server(server={"allowed_origins": ["*"]}, speech_to_speech={"greeting": ""}) as running:
+    with spoken_server(
+        server={"allowed_origins": ["*"], "api_keys": [KEY]}, speech_to_speech={"greeting": ""}
+    ) as running:
         yield running
 
 
@@ -106,14 +112,8 @@ def test_ffmpeg(server: SpokenServer, models_dir: Path, tmp_path: Path) -> None:
     question = spoken(models_dir, QUESTION, "bf_emma")
     write_wav(recording, concatenate([question, silence(1.5, SPEECH_RATE_HZ)], SPEECH_RATE_HZ))
     server.forget()
-    command = [
-        sys.executable,
-        "-m",
-        "tests.peers.ffmpeg_publisher",
-        f"{server.url}/whip",
-        recording,
-        tmp_path,
-    ]
+    publisher = [sys.executable, "-m", "tests.peers.ffmpeg_publisher"]
+    command = [*publisher, f"{server.url}/whip", recording, tmp_path, KEY]
     subprocess.run(command, cwd=ROOT, check=True, timeout=30)
     server.until_heard(QUESTION)
     server.until_ended()
@@ -126,7 +126,7 @@ def test_whip_whep_hears_the_answer(
     server.forget()
     with open_page(page_elsewhere, microphone) as page:
         exchange = Exchange(page)
-        page.evaluate(PUBLISH_WITH_WHIP_WHEP, f"{server.url}/whip")
+        page.evaluate(PUBLISH_WITH_WHIP_WHEP, [f"{server.url}/whip", KEY])
         server.until_heard(QUESTION)
         server.until_answered()
         heard, _ = take_recording(page)
@@ -148,7 +148,7 @@ def test_eyevinns_client(
     server.forget()
     with open_page(page_elsewhere, microphone) as page:
         exchange = Exchange(page)
-        page.evaluate(PUBLISH_WITH_EYEVINNS, [f"{server.url}/whip", with_events])
+        page.evaluate(PUBLISH_WITH_EYEVINNS, [f"{server.url}/whip", KEY, with_events])
         server.until_heard(QUESTION)
         events = page.evaluate("() => window.events.map(({ type }) => type)")
         page.evaluate("() => window.client.destroy()")

@@ -17,7 +17,9 @@ from test_webrtc_call import heard_s, loudest_hz, only, run, tone
 from media.audio import Audio
 from signaling.ice import loopback_gathered
 from signaling.microphone_track import MicrophoneTrack
+from signaling.settings import AccessSettings
 
+KEY = "a-key-of-sixteen-letters"
 SDP = {"Content-Type": "application/sdp"}
 FRAGMENT = "application/trickle-ice-sdpfrag"
 SECTION = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n"
@@ -251,6 +253,23 @@ def test_ice_servers_are_links() -> None:
 
     known = {"urls": urls, "username": "me", "credential": r'a"b\c=='}
     serve(test, servers=(known, {"urls": urls[:1]}))
+
+
+def test_who_has_no_key_publishes_nothing_and_is_told_no_ice_servers() -> None:
+    async def test(server: Serving, ask: Ask) -> None:
+        bearer = {"Authorization": f"Bearer {KEY}"}
+        refused = await ask("POST", "/whip", data=await offer(), headers=SDP)
+        assert refused.refusal == (401, "missing_api_key")
+        made = await ask("POST", "/whip", data=await offer(), headers=SDP | bearer)
+        assert made.status == 201
+        for method in ("PATCH", "DELETE"):
+            assert (await ask(method, session_of(made))).refusal == (401, "missing_api_key")
+        assert (await ask("DELETE", session_of(made), headers=bearer)).status == 200
+        assert "Link" not in (await ask("OPTIONS", "/whip")).headers
+        assert "Link" in (await ask("OPTIONS", "/whip", headers=bearer)).headers
+
+    turn = {"urls": ("turn:127.0.0.1:9?transport=tcp",), "username": "me", "credential": "secret"}
+    serve(test, servers=(turn,), access=AccessSettings.model_validate({"api_keys": [KEY]}))
 
 
 def test_options_say_what_can_be_done() -> None:
