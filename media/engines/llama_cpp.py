@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import xllamacpp
+from pydantic_core import from_json
 
 from media.engines.inference import InferenceThreads, Outlet
 from media.engines.llama_slots import Slots
 from media.engines.model_files import damaged, require_files
 from media.engines.priority import new_threads_give_way
-from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest
+from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest, ToolCallDelta
 from media.engines.signal_handlers import kept_signal_handlers
 from media.errors import EngineError
+from media.tools import FUNCTION_CHOICE, Tool
 
 _PROMPT_BATCH_TOKENS = 16
 """Prompts are read in steps of so many tokens (0.1 s on one core). Between steps the other conversations
@@ -195,7 +197,7 @@ class _ReplyStream:
 
     def __init__(self, outlet: Outlet[LlmDelta]) -> None:
         self._outlet = outlet
-        self._finish: Literal["stop", "length"] | None = None
+        self._finish: Literal["stop", "length", "tool_calls"] | None = None
         self._usage: Mapping[str, Any] = {}
         self._error: Mapping[str, Any] | None = None
 
@@ -205,9 +207,12 @@ class _ReplyStream:
         self._usage = event.get("usage") or self._usage
         for choice in event.get("choices", ()):
             if reason := choice.get("finish_reason"):
-                self._finish = "length" if reason == "length" else "stop"
-            if text := choice.get("delta", {}).get("content"):
+                self._finish = reason if reason in ("length", "tool_calls") else "stop"
+            delta = choice.get("delta", {})
+            if text := delta.get("content"):
                 self._outlet.send(LlmDelta(text))
+            if calls := delta.get("tool_calls"):
+                self._outlet.send(LlmDelta("", tool_calls=tuple(_call_delta(call) for call in calls)))
 
     def finish(self) -> None:
         """Sends the last delta.
@@ -231,8 +236,15 @@ class _ReplyStream:
 
 
 def _payload(request: LlmRequest, slot: int) -> dict[str, Any]:
-    return {
-        "messages": [{"role": message.role, "content": message.text} for message in request.messages],
+    offered: dict[str, Any] = {}
+    if request.tools:
+        # A chat template that knows no tools leaves them out, and nothing is called.
+        name = request.tool_choice.removeprefix(FUNCTION_CHOICE)
+        named = {"type": "function", "function": {"name": name}}
+        offered["tools"] = [_tool(tool) for tool in request.tools]
+        offered["tool_choice"] = request.tool_choice if name == request.tool_choice else named
+    return offered | {
+        "messages": [_message(message) for message in request.messages],
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
         "id_slot": slot,
@@ -241,6 +253,37 @@ def _payload(request: LlmRequest, slot: int) -> dict[str, Any]:
         "stream_options": {"include_usage": True},
         "return_progress": True,  # an event after every step of the prompt: a chance to stop there
     }
+
+
+def _message(message: ChatMessage) -> dict[str, Any]:
+    body: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.role == "tool":
+        body["tool_call_id"] = message.call_id
+    if message.tool_calls:
+        body["tool_calls"] = [
+            {
+                "type": "function",
+                "id": call.call_id,
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.tool_calls
+        ]
+    return body
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": from_json(tool.parameters)}
+    return {"type": "function", "function": function}
+
+
+def _call_delta(call: Mapping[str, Any]) -> ToolCallDelta:
+    function = call.get("function") or {}
+    return ToolCallDelta(
+        call.get("index", 0),
+        call.get("id") or "",
+        function.get("name") or "",
+        function.get("arguments") or "",
+    )
 
 
 def _engine_error(error: Mapping[str, Any]) -> EngineError:

@@ -17,8 +17,9 @@ import pytest
 
 from media.clock import loop_time_s
 from media.engines.llama_cpp import LlamaCpp
-from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest
+from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest, ToolCall
 from media.errors import EngineError, ModelMissing
+from media.tools import Tool
 
 pytestmark = pytest.mark.models
 
@@ -209,5 +210,21 @@ def test_a_cancelled_reading_is_gone_on_with(llama: LlamaCpp) -> None:
                 await whole(llama, long)
         last = (await whole(llama, long))[-1]
         assert 16 <= last.cached_tokens < last.input_tokens
+
+    asyncio.run(main())
+
+
+def test_tools_break_nothing_where_the_template_knows_none(llama: LlamaCpp) -> None:
+    async def main() -> None:
+        tool = Tool("get_weather", "Says what the weather is like.", '{"type": "object"}')
+        plain = request("How is the weather in Berlin?", max_tokens=8)
+        expected = await whole(llama, plain)
+        for choice in ("auto", "none", "required", "function:get_weather"):
+            deltas = await whole(llama, replace(plain, tools=(tool,), tool_choice=choice))
+            assert deltas[-1].input_tokens == expected[-1].input_tokens
+        asked = ChatMessage("assistant", "", (ToolCall("call_1", "get_weather", "{}"),))
+        brought = ChatMessage("tool", "sunny", call_id="call_1")
+        deltas = await whole(llama, replace(plain, messages=(*plain.messages, asked, brought), tools=(tool,)))
+        assert deltas[-1].finish is not None
 
     asyncio.run(main())
