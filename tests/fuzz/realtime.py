@@ -119,16 +119,6 @@ EVENTS: list[dict[str, Any]] = [
 ]
 """Every client event there is. `$item` and `$response` become the last of which the client was told."""
 
-REPLIES = (
-    "One two three. Four.",
-    calls("clock", "{}", says="Let me see."),
-    "Five.",
-    calls("get_weather"),
-    EngineError("It is gone."),
-    Calls((("lights", "{}"), ("clock", "{}"))),
-    "Six seven. Eight nine ten.",
-)
-"""What the one that is tried is answered: tools of its own and the server's, and failures."""
 MESSAGES = texts(EVENTS)
 PAUSES_S = st.sampled_from([0.0, 0.0, 0.0, 0.05, 0.4])
 SESSIONS = st.sampled_from([{}, {}, {"as_data": True}, {"speaks": False}])
@@ -152,7 +142,7 @@ def check(examples: int) -> None:
 async def _two_calls(steps: list[Step], options: dict[str, Any]) -> None:
     """One is tried, the other goes on as if nothing was."""
     engines = ScriptedEngines()
-    llm = ScriptedLlm(replies=REPLIES)
+    llm = ScriptedLlm(replies=_replies())
     toolbox = ScriptedToolbox({"get_weather": "sunny", "lights": ToolError("They do not answer.")})
     async with (
         realtime_call(engines) as decent,
@@ -169,6 +159,22 @@ async def _two_calls(steps: list[Step], options: dict[str, Any]) -> None:
         # Whatever was sent, the next right event is taken.
         assert [event["type"] for event in tried.send("session.update", session={})] == ["session.updated"]
         assert [event["type"] for event in decent.events if event["type"] == "error"] == []
+
+
+def _replies() -> tuple[str | Calls | EngineError, ...]:
+    """What the one that is tried is answered: tools of its own and the server's, and failures.
+
+    Made anew for each: an exception keeps the frames of wherever it was raised.
+    """
+    return (
+        "One two three. Four.",
+        calls("clock", "{}", says="Let me see."),
+        "Five.",
+        calls("get_weather"),
+        EngineError("It is gone."),
+        Calls((("lights", "{}"), ("clock", "{}"))),
+        "Six seven. Eight nine ten.",
+    )
 
 
 async def _talk(call: RealtimeCall) -> None:
