@@ -31,7 +31,7 @@ class Prepared:
     clause: ClauseFeatures
 
     def sound(self) -> ClauseSound:
-        return ClauseSound(self.clause, self.run, self.speed, 0.0)
+        return ClauseSound(self.clause, self.run, self.speed, 0.0, first=0, end=len(self.run.words))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

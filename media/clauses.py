@@ -18,6 +18,10 @@ from media.section import Section
 class StreamingSettings(Section):
     """How replies are cut into clauses for the voice."""
 
+    opening_letters: int = Field(8, ge=0)
+    """The first words are spoken once they have this many letters, and two more words are written, before
+    their clause has ended; 0: never."""
+
     first_clause_min_words: int = Field(3, ge=1)
     """The first clause ends at a comma or the like once it has this many words."""
 

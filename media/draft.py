@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from media.clauses import ClauseSplitter, StreamingSettings
+from media.clauses import StreamingSettings
 from media.clock import loop_time_s
 from media.engines.protocols import (
     Engines,
@@ -27,6 +27,7 @@ from media.engines.protocols import (
 )
 from media.errors import VoxtralKokoroError
 from media.events import DraftSettled
+from media.opening import Piece, PieceSplitter
 from media.session import SessionConfig
 from media.speakable import speakable
 
@@ -93,8 +94,8 @@ class Draft:
         self._real = engines
         self._words: _Tape[LlmDelta] = _Tape()
         self._words_taken = False
-        self._clause: TtsRequest | None = None
-        self._sound: _Tape[SpeechChunk] = _Tape()
+        self._sounds: dict[TtsRequest, _Tape[SpeechChunk]] = {}
+        """What is spoken of the first clause: all of it, or its opening, and then the rest."""
         self._task: asyncio.Task[None] | None = None
         self._tell_settled: Callable[[DraftSettled], None] | None = settled
         self._begun_s = loop_time_s()
@@ -140,42 +141,53 @@ class Draft:
 
     def sound_for(self, request: TtsRequest) -> AsyncGenerator[SpeechChunk, None] | None:
         """The drafted sound, if this is the clause that was spoken."""
-        same = self._clause is not None and replace(request, lead_s=0.0) == self._clause
-        return self._sound.play() if same else None
+        sound = self._sounds.get(replace(request, lead_s=0.0))
+        return sound.play() if sound is not None else None
 
     async def _make(self) -> None:
-        splitter = ClauseSplitter(self._streaming)
+        pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
         async with asyncio.TaskGroup() as tasks:
+            if self._session.modality == "audio":
+                tasks.create_task(self._speak_first(pieces), name="draft's first clause")
+            splitter = PieceSplitter(self._streaming)
             try:
                 async with aclosing(self._real.llm.reply(self.request)) as deltas:
                     async for delta in deltas:
                         self._words.add(delta)
-                        if self._clause is None:
-                            self._speak_first(tasks, splitter.push(delta.text))
-                        if self._clause is None and delta.tool_calls:
-                            self._speak_first(tasks, splitter.finish())
+                        for piece in splitter.push(delta.text):
+                            pieces.put_nowait(piece)
+                        if delta.tool_calls:
+                            for piece in splitter.finish():
+                                pieces.put_nowait(piece)
             except VoxtralKokoroError as error:
                 self._words.end(error)
+            else:
+                self._words.end()
+                for piece in splitter.finish():
+                    pieces.put_nowait(piece)
+            pieces.put_nowait(None)
+
+    async def _speak_first(self, pieces: asyncio.Queue[Piece | None]) -> None:
+        """Speaks pieces up to the end of the first clause; once the reply has taken over, it asks itself."""
+        sound_s = 0.0
+        while (piece := await pieces.get()) is not None and self._tell_settled is not None:
+            words = speakable(piece.text, self._language)
+            if not words:
+                continue
+            voice, speed = self._session.voice, self._session.speed
+            request = TtsRequest(words, voice, speed, before=piece.before, after=piece.after)
+            sound = self._sounds[request] = _Tape()
+            try:
+                async with aclosing(self._real.tts.speak(replace(request, lead_s=sound_s))) as chunks:
+                    async for chunk in chunks:
+                        sound_s += chunk.audio.duration_s
+                        sound.add(chunk)
+            except VoxtralKokoroError as error:
+                sound.end(error)
                 return
-            self._words.end()
-            if self._clause is None:
-                self._speak_first(tasks, splitter.finish())
-
-    def _speak_first(self, tasks: asyncio.TaskGroup, clauses: list[str]) -> None:
-        words = speakable(clauses[0], self._language) if clauses else ""
-        if words and self._session.modality == "audio":
-            self._clause = TtsRequest(words, self._session.voice, self._session.speed)
-            tasks.create_task(self._speak(self._clause), name="draft's first clause")
-
-    async def _speak(self, clause: TtsRequest) -> None:
-        try:
-            async with aclosing(self._real.tts.speak(clause)) as chunks:
-                async for chunk in chunks:
-                    self._sound.add(chunk)
-        except VoxtralKokoroError as error:
-            self._sound.end(error)
-        else:
-            self._sound.end()
+            sound.end()
+            if not piece.after:
+                return
 
 
 @dataclass(frozen=True, slots=True)

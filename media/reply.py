@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from media.clauses import ClauseSplitter, StreamingSettings
+from media.clauses import StreamingSettings
 from media.clock import loop_time_s
 from media.draft import Draft
 from media.engines.protocols import ChatMessage, Engines, LlmDelta, LlmRequest, TtsEngine, TtsRequest
@@ -34,6 +34,7 @@ from media.items import (
     new_id,
 )
 from media.latency import ReplyTimes
+from media.opening import Piece, PieceSplitter
 from media.playout import Playout
 from media.session import SessionConfig
 from media.speakable import speakable
@@ -166,7 +167,7 @@ class Reply:
         Raises:
             ExceptionGroup: of `EngineError` or `CallerError`, from the LLM or the TTS.
         """
-        clauses: asyncio.Queue[str | None] = asyncio.Queue(CLAUSES_AHEAD)
+        clauses: asyncio.Queue[Piece | None] = asyncio.Queue(CLAUSES_AHEAD)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._write(writing, engines, clauses, notify), name=f"write {self.id}")
             if self.spoken:
@@ -239,16 +240,16 @@ class Reply:
         self,
         writing: Writing,
         engines: Engines,
-        clauses: asyncio.Queue[str | None],
+        clauses: asyncio.Queue[Piece | None],
         notify: Callable[[CallEvent], None],
     ) -> None:
-        splitter = ClauseSplitter(writing.streaming)
+        splitter = PieceSplitter(writing.streaming)
 
-        async def put(ready: list[str]) -> None:
-            for clause in ready:
+        async def put(ready: list[Piece]) -> None:
+            for piece in ready:
                 self.times.first_clause_s = self.times.first_clause_s or loop_time_s()
-                self._append(clause, notify)
-                await clauses.put(clause)
+                self._append(piece.text, notify)
+                await clauses.put(piece)
 
         cut_off = False
         async with aclosing(self._words(writing, engines)) as words:
@@ -265,9 +266,9 @@ class Reply:
                     await put(splitter.finish())  # what is said before a call is whole
                     self._call(delta, notify)
         if self.spoken:
-            rest = splitter.finish()
             # A reply that the token limit cut off ends with its last whole clause: half a thought is worse.
-            await put([] if cut_off and self.item.text else rest)
+            leave_out = cut_off and self.item.text and not splitter.amid_clause
+            await put([] if leave_out else splitter.finish())
             await clauses.put(None)
         if cut_off:
             self.response = replace(self.response, status="incomplete", reason="max_output_tokens")
@@ -333,21 +334,22 @@ class Reply:
     async def _speak(
         self,
         engines: Engines,
-        clauses: asyncio.Queue[str | None],
+        clauses: asyncio.Queue[Piece | None],
         playout: Playout,
         notify: Callable[[CallEvent], None],
     ) -> None:
         language = voice_language(engines.tts, self._session.voice)
-        while (text := await clauses.get()) is not None:
+        while (piece := await clauses.get()) is not None:
             await playout.room(self.id)
-            words = speakable(text, language)
-            clause = SpokenClause(text, self.sound_s, len(words.split()), end_s=self.sound_s)
+            words = speakable(piece.text, language)
+            clause = SpokenClause(piece.text, self.sound_s, len(words.split()), end_s=self.sound_s)
             self.clauses.append(clause)
             if not words:
                 clause.complete = True
                 continue
             self.times.synthesis_s = self.times.synthesis_s or loop_time_s()
-            request = TtsRequest(words, self._session.voice, self._session.speed, playout.lead_s)
+            voice, speed = self._session.voice, self._session.speed
+            request = TtsRequest(words, voice, speed, playout.lead_s, piece.before, piece.after)
             async with aclosing(engines.tts.speak(request)) as chunks:
                 async for chunk in chunks:
                     self.times.first_sound_s = self.times.first_sound_s or loop_time_s()

@@ -18,10 +18,6 @@ _FRAME_S = 0.005
 _FLOOR_BELOW_PEAK_DB = 42.0
 """What is quieter than the loudest frame by this is not speech: breath and the model's noise floor."""
 
-LEAD_S = 0.005
-"""Kept before the onset: the start of a soft consonant lies under the threshold. Opus delays by 6.5 ms more:
-with 10 ms here the first packet of every answer was silent."""
-
 TAIL_S = 0.030
 """Kept after the last sound: its decay. It counts as part of the pause."""
 
@@ -74,8 +70,8 @@ def trim_speech(samples: npt.NDArray[np.float32], rate_hz: int, *, pause_s: floa
     bounds = sound_bounds(samples, rate_hz)
     if bounds is None:
         return TrimmedSpeech(samples[:0], 0)
-    onset, end = bounds
-    start = max(0, onset - round(LEAD_S * rate_hz))
+    # Nothing before the onset is kept: Opus adds 6.5 ms of its own, and a first packet would be silent.
+    start, end = bounds
     kept = samples[start : end + round(min(TAIL_S, pause_s) * rate_hz)].copy()
     fade = min(round(FADE_S * rate_hz), len(kept) // 2)
     ramp = np.linspace(0.0, 1.0, fade, endpoint=False, dtype=np.float32)

@@ -12,7 +12,7 @@ from media.audio import Audio
 from media.engines.kokoro_parts import FRAME_SAMPLES, ClauseFeatures, Floats
 from media.engines.kokoro_runs import Run, word_spans
 from media.engines.protocols import SpeechChunk, SpokenWord
-from media.speech_trim import FADE_S, LEAD_S, TAIL_S, pause_after_s, sound_bounds, trim_speech
+from media.speech_trim import FADE_S, TAIL_S, pause_after_s, sound_bounds, trim_speech
 
 RATE_HZ = 24_000
 
@@ -25,6 +25,11 @@ SEAM_SAMPLES = 120
 _BEFORE_S = 0.06
 _AFTER_S = 0.14
 """What is made before the first sound and after the last one, as the durations have them."""
+
+_JOIN_SAMPLES = 240
+_JOIN_SHIFT_SAMPLES = 160
+"""Where a clause goes on from another request's beginning of it, the two are joined over 10 ms, where within
+6.7 ms to each side the waveforms are most alike: more than a period of most voices."""
 
 _AUDIBLE = 0.003
 """A first window whose loudest sample is below this (−50 dBFS) is silence, and is left out."""
@@ -42,12 +47,18 @@ class ClauseSound:
         run: its words.
         speed: as asked for.
         offset_s: where this run begins in its clause.
+        first: the first of its words that is to be heard; those before it were.
+        end: the word behind the last one to be heard; the others are to come.
+        joins: what the sound before the first word went on with, if that is known.
     """
 
     clause: ClauseFeatures
     run: Run
     speed: float
     offset_s: float
+    first: int
+    end: int
+    joins: Floats | None = None
     exact: Floats | None = None
     """The samples of the whole, where windows of it turned out implausible."""
     _spoken_samples: int = 0
@@ -59,12 +70,31 @@ class ClauseSound:
     _told_words: int = 0
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all of the run is to be heard."""
+        return not self.goes_on and not self.is_begun
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether words of it were heard already."""
+        return self.first > 0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether words of it are to come."""
+        return self.end < len(self.run.words)
+
+    @property
     def frames_heard(self) -> tuple[int, int]:
         """The first and the last (exclusive) frame that windows must make."""
         ends_s = self._token_ends_s()
-        first, last = word_spans(self.run.words)[0][0], word_spans(self.run.words)[-1][1]
-        start_s = ends_s[first] - SOUND_LEAD_S - _BEFORE_S
-        end_s = ends_s[last + 1] - SOUND_LEAD_S + _AFTER_S
+        spans = word_spans(self.run.words)
+        start_s = ends_s[spans[0][0]] - SOUND_LEAD_S - _BEFORE_S
+        end_s = ends_s[spans[-1][1] + 1] - SOUND_LEAD_S + _AFTER_S
+        if self.is_begun:
+            start_s = (self._word_start_samples(self.first) - _JOIN_SHIFT_SAMPLES) / RATE_HZ
+        if self.goes_on:
+            end_s = (self._word_start_samples(self.end) + _JOIN_SAMPLES) / RATE_HZ
         frame_s = FRAME_SAMPLES / RATE_HZ
         start = min(max(0, int(start_s / frame_s)), self.clause.frames - 1)
         return start, min(self.clause.frames, max(start + 1, int(np.ceil(end_s / frame_s))))
@@ -76,7 +106,12 @@ class ClauseSound:
 
     @property
     def pause_s(self) -> float:
-        return pause_after_s(self.run.words[-1].text, speed=self.speed)
+        return 0.0 if self.goes_on else pause_after_s(self.run.words[-1].text, speed=self.speed)
+
+    @property
+    def seam(self) -> Floats:
+        """Once all of it was handed out: what its sound would have gone on with."""
+        return self._seam
 
     def whole(self, samples: Floats) -> SpeechChunk | None:
         """The one chunk of a run that was made whole; None where it has no sound."""
@@ -99,17 +134,20 @@ class ClauseSound:
         """
         if not last:
             samples, following = samples[:-FRAME_SAMPLES], samples[-FRAME_SAMPLES:][:SEAM_SAMPLES]
+        elif self.goes_on:
+            cut = max(0, self._word_start_samples(self.end) - start * FRAME_SAMPLES)
+            samples, following = samples[:cut], samples[cut : cut + _JOIN_SAMPLES]
         else:
             following = samples[:0]
         samples = self._joined(samples)
         self._seam = following
         self._peak = max(self._peak, float(np.abs(samples).max(initial=0.0)))
         if self._onset_samples is None:
-            samples = self._from_onset(start, samples)
+            samples = self._from_word(start, samples) if self.is_begun else self._from_onset(start, samples)
             if not len(samples):
                 return None
         bounds = sound_bounds(samples, RATE_HZ, peak=self._peak)
-        if last:
+        if last and not self.goes_on:
             samples = self._ended(samples, bounds[1] if bounds else 0)
         elif bounds:
             self._quiet_samples = len(samples) - bounds[1]
@@ -126,11 +164,25 @@ class ClauseSound:
         joined[:seam] = samples[:seam] * ramp + self._seam[:seam] * (1 - ramp)
         return joined
 
+    def _from_word(self, start: int, samples: Floats) -> Floats:
+        """Joined to what was heard of the clause."""
+        at = max(0, self._word_start_samples(self.first) - start * FRAME_SAMPLES)
+        joins = self.joins if self.joins is not None else samples[:0]
+        at = _most_alike(joins, samples, at)
+        self._onset_samples = start * FRAME_SAMPLES + at
+        kept = samples[at:].copy()
+        fade = min(_JOIN_SAMPLES, len(kept))
+        ramp = np.linspace(0.0, 1.0, fade, endpoint=False, dtype=np.float32)
+        kept[:fade] *= ramp
+        both = min(fade, len(joins))
+        kept[:both] += joins[:both] * (1 - ramp[:both])
+        return kept
+
     def _from_onset(self, start: int, samples: Floats) -> Floats:
         bounds = sound_bounds(samples, RATE_HZ, peak=_USUAL_PEAK)
         if bounds is None or self._peak < _AUDIBLE:
             return samples[:0]
-        cut = max(0, bounds[0] - round(LEAD_S * RATE_HZ))
+        cut = bounds[0]
         self._onset_samples = start * FRAME_SAMPLES + cut
         kept = samples[cut:]
         fade = min(round(FADE_S * RATE_HZ), len(kept))
@@ -157,16 +209,33 @@ class ClauseSound:
         return SpeechChunk(Audio(samples, RATE_HZ), tuple(fresh))
 
     def _words(self, end_s: float) -> list[SpokenWord]:
-        """All words of the run, timed from the clause's first sample; the run's own sound ends at `end_s`."""
+        """The words to be heard, timed from the first sample; the run's own sound ends at `end_s`."""
         shift_s = (self._onset_samples or 0) / RATE_HZ + SOUND_LEAD_S
         times_s = np.clip(self._token_ends_s() - shift_s, 0.0, end_s) + self.offset_s
-        return [
+        words = [
             SpokenWord(word.text, float(times_s[first]), float(times_s[last + 1]))
             for word, (first, last) in zip(self.run.words, word_spans(self.run.words), strict=True)
         ]
+        return words[self.first : self.end]
+
+    def _word_start_samples(self, word: int) -> int:
+        """Where a word's sound begins, in samples of the run."""
+        token = word_spans(self.run.words)[word][0]
+        return max(0, round((float(self._token_ends_s()[token]) - SOUND_LEAD_S) * RATE_HZ))
 
     def _token_ends_s(self) -> npt.NDArray[np.float64]:
         """Where each token ends in the run, the pad before the first one at index 0."""
         frames = np.cumsum(self.clause.durations, dtype=np.float64) * 2
         ends_s: npt.NDArray[np.float64] = frames * FRAME_SAMPLES / RATE_HZ
         return ends_s
+
+
+def _most_alike(joins: Floats, samples: Floats, at: int) -> int:
+    """Where near `at` the samples are most like what they are to be joined to."""
+    first = max(0, at - _JOIN_SHIFT_SAMPLES)
+    last = min(len(samples) - len(joins), at + _JOIN_SHIFT_SAMPLES)
+    if not len(joins) or last <= first:
+        return at
+    near = np.lib.stride_tricks.sliding_window_view(samples[first : last + len(joins)], len(joins))
+    likeness = near @ joins / (np.linalg.norm(near, axis=1) + np.float32(1e-6))
+    return first + int(np.argmax(likeness))

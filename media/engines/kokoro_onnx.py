@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
+import sys
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 
 from media.clock import thread_time_s
-from media.engines.g2p import pronounce, unavailable
+from media.engines.g2p import PronouncedWord, pronounce, unavailable
 from media.engines.inference import InferenceThreads, Urgency
 from media.engines.kokoro_clause import RATE_HZ, ClauseSound
 from media.engines.kokoro_norms import KokoroNorms
@@ -38,6 +40,8 @@ _FRAME_S = FRAME_SAMPLES / RATE_HZ
 _STYLE_ROW_BYTES = STYLE_WIDTH * 4
 _LOUDEST = 1.2
 """Kokoro's samples stay below 1; more comes of statistics that do not fit the clause."""
+_SEAMS_KEPT = 32
+"""Some KB each: more than there are answers under way at once."""
 _AMPLE = 1.3
 """A clause is spoken whole where there is so many times the time that it should take."""
 
@@ -89,6 +93,8 @@ class KokoroOnnx:
         self._norms: KokoroNorms | None = None
         self._pace = _Pace()
         self._running: set[ort.RunOptions] = set()
+        self._seams: OrderedDict[tuple[str, float, str], Floats] = OrderedDict()
+        """What the sound of a clause's beginning would have gone on with, by voice, speed and words."""
         self._voices = tuple(
             Voice(name, language_of(name), label_of(name), unavailable(language_of(name)))
             for name in VOICE_NAMES
@@ -155,17 +161,27 @@ class KokoroOnnx:
         needed_at_s = thread_time_s() + request.lead_s
         spoken_s = 0.0
         try:
-            for run in runs_of(await self._inference.run(partial(pronounce, request.text, language))):
-                work = partial(synthesis.prepare, run, self._style(request.voice, run), spoken_s)
+            words = await self._inference.run(partial(pronounce, _in_context(request), language))
+            for run, first, end in _heard(request, words):
+                joins = self._seams.get((request.voice, request.speed, request.before)) if first else None
+                style = self._style(request.voice, run)
+                work = partial(synthesis.prepare, run, style, spoken_s, first, end, joins)
                 sound = await self._inference.run(work)
                 for piece, urgency in synthesis.pieces(sound, needed_at_s + spoken_s):
                     chunk = await self._inference.run(piece, urgency=urgency)
                     if chunk is not None:
                         yield chunk
                 spoken_s += sound.spoken_s
+                if sound.goes_on:
+                    self._keep_seam(request, sound.seam)
         finally:
             options.terminate = True
             self._running.discard(options)
+
+    def _keep_seam(self, request: TtsRequest, seam: Floats) -> None:
+        self._seams[request.voice, request.speed, f"{request.before} {request.text}".strip()] = seam
+        while len(self._seams) > _SEAMS_KEPT:
+            self._seams.popitem(last=False)
 
     def _speakable_language(self, voice_name: str) -> str:
         for voice in self._voices:
@@ -207,10 +223,12 @@ class _Synthesis:
     pace: _Pace
     request: TtsRequest
 
-    def prepare(self, run: Run, style: Floats, offset_s: float) -> ClauseSound:
+    def prepare(
+        self, run: Run, style: Floats, offset_s: float, first: int, end: int, joins: Floats | None
+    ) -> ClauseSound:
         """The front: an eighth of the whole work. Blocks."""
         clause = self.parts.prepare(run.token_ids, style, self.request.speed, self.options)
-        return ClauseSound(clause, run, self.request.speed, offset_s)
+        return ClauseSound(clause, run, self.request.speed, offset_s, first, end, joins)
 
     def pieces(
         self, sound: ClauseSound, needed_at_s: float
@@ -223,7 +241,7 @@ class _Synthesis:
         """
         frames = sound.clause.frames
         lead_s = needed_at_s - thread_time_s()
-        if lead_s > _AMPLE * self.pace.whole * frames * _FRAME_S:
+        if sound.is_whole and lead_s > _AMPLE * self.pace.whole * frames * _FRAME_S:
             yield partial(self._whole, sound), Urgency.SOON if lead_s > 0 else Urgency.NOW
             return
         statistics = self.norms.predict(self.request.voice, sound.clause)
@@ -261,6 +279,36 @@ class _Synthesis:
         if sound.exact is not None:
             samples = sound.exact[first * FRAME_SAMPLES : stop * FRAME_SAMPLES]
         return sound.window(first, samples, last=is_last)
+
+
+def _in_context(request: TtsRequest) -> str:
+    return " ".join(filter(None, (request.before, request.text, request.after)))
+
+
+def _heard(request: TtsRequest, words: list[PronouncedWord]) -> Iterator[tuple[Run, int, int]]:
+    """The runs of which something is to be heard, and which of their words: the first, and that behind the
+    last."""
+    first = _words_of(request.before, words)
+    # A run may hold more words than it was given: parts of one that no run can hold.
+    end = len(words) - _words_of(request.after, reversed(words)) if request.after else sys.maxsize
+    at = 0
+    for run in runs_of(words):
+        from_here, to_here = max(0, first - at), min(len(run.words), end - at)
+        if from_here < to_here:
+            yield run, from_here, to_here
+        at += len(run.words)
+
+
+def _words_of(text: str, words: Iterable[PronouncedWord]) -> int:
+    """How many of the words, from the first one on, are the text's: one may be several written ones."""
+    written = len(text.split())
+    count = 0
+    for word in words:
+        if written <= 0:
+            break
+        written -= len(word.text.split())
+        count += 1
+    return count
 
 
 def _plausible(samples: Floats) -> bool:

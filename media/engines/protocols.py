@@ -249,12 +249,18 @@ class TtsRequest:
         speed: 1 is the voice's own; 0.5 to 2.
         lead_s: how much sound is still to be heard before this. An engine that can be heard sooner at
             some cost need not pay it while there is that much time.
+        before: words of the same clause that were spoken by the request before this one: the voice goes on
+            from them, without a pause, and does not say them again.
+        after: words of the same clause that the next request will speak: the voice is to sound as if it went
+            on with them. They need not be all that follow, or the very same.
     """
 
     text: str
     voice: str
     speed: float = 1.0
     lead_s: float = 0.0
+    before: str = ""
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +276,8 @@ class SpokenWord:
 class SpeechChunk:
     """A piece of a clause's audio.
 
-    The chunks of a clause, one after the other, are the clause: it starts at its first sound (a few
-    milliseconds before the onset) and ends with the pause that its punctuation deserves.
+    The chunks of a clause, one after the other, are the clause: it starts at its first sound and
+    ends with the pause that its punctuation deserves; where its request has words `after` it, it ends there.
 
     Attributes:
         audio: at the engine's rate.

@@ -45,6 +45,21 @@ def test_the_answer_is_there_when_the_turn_is_over() -> None:
     virtual_time.run(main())
 
 
+@pytest.mark.parametrize("first_s", [0.4, 1.3, 1.45, 1.6])
+def test_an_opening_is_spoken_before_its_clause_is_written_and_once(first_s: float) -> None:
+    reply = "The Brooklyn Bridge is over a hundred years old. It is long."
+    pieces = ["The Brooklyn", "Bridge is over a hundred years old.", "It is long."]
+
+    async def main() -> None:
+        engines = unsure_engines(replies=(reply,), word_s=0.05, first_s=first_s)
+        async with virtual_call(engines) as call:
+            await call.say(quiet(0.3), speech(0.8), quiet(8.0))
+            assert engines.tts.spoken == pieces
+            assert call.said()[-1] == ("assistant", reply)
+
+    virtual_time.run(main())
+
+
 def test_without_it_the_answer_begins_when_the_turn_is_over() -> None:
     async def main() -> None:
         engines = unsure_engines()

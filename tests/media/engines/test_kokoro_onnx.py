@@ -55,6 +55,19 @@ def spoken(
     return asyncio.run(speak())
 
 
+def spoken_in_two(engine: KokoroOnnx, words: str, voice: str, opening: int) -> list[list[SpeechChunk]]:
+    """A clause's first words, while two more are known, and the rest of it."""
+    first, rest = (" ".join(part) for part in (words.split()[:opening], words.split()[opening:]))
+    after = " ".join(rest.split()[:2])
+
+    async def speak(request: TtsRequest) -> list[SpeechChunk]:
+        async with asyncio.timeout(TIMEOUT_S):
+            return [chunk async for chunk in engine.speak(request)]
+
+    begun = asyncio.run(speak(TtsRequest(first, voice, after=after)))
+    return [begun, asyncio.run(speak(TtsRequest(rest, voice, before=first)))]
+
+
 def sound_of(chunks: list[SpeechChunk]) -> Audio:
     return concatenate([chunk.audio for chunk in chunks], RATE_HZ)
 
@@ -292,3 +305,26 @@ def test_missing_and_truncated_voices(models_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelMissing, match=r"af_sky\.bin is truncated"):
         asyncio.run(engine.start())
     asyncio.run(engine.close())
+
+
+@pytest.mark.parametrize("voice", ["af_heart", "am_michael", "bf_emma"])
+@pytest.mark.parametrize(
+    "text", ["Please tell me the name of your street.", "I'm sorry, I cannot help you with that."]
+)
+def test_a_clause_that_is_begun_before_it_is_known_sounds_as_if_it_had_been(
+    engine: KokoroOnnx, whisper: WhisperModel, text: str, voice: str
+) -> None:
+    whole = spoken(engine, text, voice)
+    begun, rest = spoken_in_two(engine, text, voice, 2)
+    joined = sound_of([*begun, *rest])
+    assert heard(whisper, joined, "en").split() == heard(whisper, sound_of(whole), "en").split()
+    assert joined.duration_s == pytest.approx(sound_of(whole).duration_s, rel=0.15)
+    assert [word.text for word in (*words_of(begun), *words_of(rest))] == text.split()
+    third = words_of(whole)[2].start_s
+    assert sound_of(begun).duration_s == pytest.approx(third, abs=0.2)
+    samples = joined.as_float32()
+    seam = len(sound_of(begun))
+    steps = np.abs(np.diff(samples))
+    assert steps[seam - 5 : seam + 5].max() <= steps.max()
+    assert words_of(rest)[0].start_s == pytest.approx(0.0, abs=0.02)
+    assert words_of(rest)[-1].end_s <= sound_of(rest).duration_s
