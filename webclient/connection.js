@@ -8,6 +8,7 @@ import { silentFor_ms } from "./hearing.js";
 import { keyHeaders } from "./key.js";
 import { NetworkMeter } from "./latency.js";
 import { iceProblem, lostProblem, refusalProblem, unreachableProblem } from "./problems.js";
+import { deferred } from "./waiting.js";
 
 const CHANNEL_LABEL = "oai-events";
 /** How long connecting may take, where the server does not say. */
@@ -20,6 +21,7 @@ export class Connection {
   #key;
   #listener;
   #timeout_ms;
+  #patience_ms;
   #peer;
   #channel;
   #sender = null;
@@ -29,6 +31,9 @@ export class Connection {
   #closed = false;
   #opened = false;
   #waitingCandidates = [];
+  /** Whether this side has a way that the server could take. */
+  #reachable = false;
+  #searchTimer = 0;
   #trickling = Promise.resolve();
   #disconnectedTimer = 0;
   /** Since when nothing has come, if that is so. @type {number | null} */
@@ -40,17 +45,20 @@ export class Connection {
    * @param {URL} options.server what `api/offer` is relative to
    * @param {string | null} options.key where the server asks for one
    * @param {{ice_servers: RTCIceServer[], connect_timeout_s?: number}} options.config
+   * @param {number} [options.patience_ms] how long a path is looked for, once the server has answered
    * @param {{onEvent: (event: any) => void, onTrack: (track: MediaStreamTrack, stream: MediaStream) => void,
    *   onLost: (problem: import("./problems.js").Problem, at_ms: number) => void}} options.listener `at_ms`:
    *   since when nothing came, as `performance.now()` tells it
    */
-  constructor({ server, key, config, listener }) {
+  constructor({ server, key, config, listener, patience_ms }) {
+    this.#patience_ms = patience_ms;
     this.#server = server;
     this.#key = key;
     this.#listener = listener;
     this.#timeout_ms = (config.connect_timeout_s ?? CONNECT_TIMEOUT_S) * 1000;
     this.#peer = new RTCPeerConnection({ iceServers: config.ice_servers, bundlePolicy: "max-bundle" });
     this.#peer.addEventListener("icecandidate", ({ candidate }) => this.#trickle(candidate));
+    this.#peer.addEventListener("iceconnectionstatechange", () => this.#onIceState());
     this.#peer.addEventListener("connectionstatechange", () => this.#onConnectionState());
     this.#peer.addEventListener("track", ({ track, streams }) =>
       listener.onTrack(track, streams[0] ?? new MediaStream([track])),
@@ -104,6 +112,9 @@ export class Connection {
     await this.#sender?.replaceTrack(track);
   }
 
+  /** Nothing of it is held back: an audio element plays the sound, or does not. */
+  unblock() {}
+
   /** @returns {Promise<import("./latency.js").NetworkDelay | null>} */
   async networkDelay() {
     if (this.#closed) return null;
@@ -115,6 +126,7 @@ export class Connection {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#disconnectedTimer);
+    clearTimeout(this.#searchTimer);
     this.#ready.reject(lostProblem());
     this.#peer.close();
     if (this.#callId !== null) this.#deleteCall();
@@ -132,6 +144,16 @@ export class Connection {
     }
     await this.#peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
     this.#flushCandidates();
+    if (this.#patience_ms && !this.#pathFound)
+      this.#searchTimer = setTimeout(() => this.#fail(iceProblem()), this.#patience_ms);
+  }
+
+  get #pathFound() {
+    return ["connected", "completed"].includes(this.#peer.iceConnectionState);
+  }
+
+  #onIceState() {
+    if (this.#pathFound) clearTimeout(this.#searchTimer);
   }
 
   async #post(path, body) {
@@ -162,7 +184,9 @@ export class Connection {
 
   /** @param {RTCIceCandidate | null} candidate null, or an empty one: there are no more, which needs no telling */
   #trickle(candidate) {
+    if (candidate === null && !this.#reachable) this.#fail(iceProblem());
     if (!candidate?.candidate) return;
+    this.#reachable ||= candidate.protocol === "udp" || candidate.type === "relay";
     this.#waitingCandidates.push(candidate.toJSON());
     if (this.#callId !== null) this.#flushCandidates();
   }
@@ -219,11 +243,4 @@ export class Connection {
     this.close();
     this.#listener.onLost(problem, this.#silentSince_ms ?? performance.now());
   }
-}
-
-function deferred() {
-  let resolve, reject;
-  const promise = new Promise((...settle) => ([resolve, reject] = settle));
-  promise.catch(() => {}); // it may fail when nobody waits any longer
-  return { promise, resolve, reject };
 }

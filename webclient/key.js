@@ -23,3 +23,8 @@ export function keyOfPage(location, history, storage) {
 export function keyHeaders(key) {
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
+
+/** Likewise for a WebSocket, which takes no headers: its subprotocols. @param {string | null} key */
+export function keyProtocols(key) {
+  return key ? ["realtime", `openai-insecure-api-key.${key}`] : [];
+}

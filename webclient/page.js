@@ -210,6 +210,7 @@ function showState() {
   button.setAttribute("aria-disabled", String(!action));
   button.title = does ?? "";
 
+  byId("way").hidden = !inCall || client.transport !== "websocket";
   byId("hangup-button").hidden = !busy;
   byId("mute-button").hidden = !client.microphone;
   byId("mute-button").setAttribute("aria-pressed", String(client.muted));

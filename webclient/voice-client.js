@@ -20,6 +20,9 @@
  * far, of answers only what can have been heard, and goes on where it was, without a second greeting.
  * `newConversation()` forgets it on both sides.
  *
+ * A call goes over WebRTC. Where no UDP gets through, it goes over a WebSocket by itself, with all that it can
+ * do; `transport` says which.
+ *
  * States: idle → connecting → listening ⇄ hearing / thinking / speaking → idle; reconnecting while a broken
  * call is made again; failed when a call could not be made (then `call()` may be tried again).
  *
@@ -35,8 +38,8 @@
  *   event        every event from the server, as it came           the OpenAI Realtime API's vocabulary
  */
 
-import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
+import { Dialler } from "./dialler.js";
 import { Floor } from "./floor.js";
 import { Hearing } from "./hearing.js";
 import { keyHeaders } from "./key.js";
@@ -44,6 +47,7 @@ import { turnLatency } from "./latency.js";
 import { merge } from "./merge.js";
 import { openMicrophone } from "./microphone.js";
 import { Problem, refusalProblem, unreachableProblem } from "./problems.js";
+import { wait } from "./waiting.js";
 
 /** The wait before each try to call again after a broken connection. */
 const RETRY_DELAYS_MS = [300, 1000, 2000, 4000, 8000];
@@ -71,7 +75,9 @@ export class VoiceClient extends EventTarget {
   #hearing = new Hearing();
   /** Whether something written is to be answered once the present response is done. */
   #replyOwed = false;
+  #dialler;
   #connection = null;
+  #transport = null;
   /** Of the present call: aborted by hanging up, so that what was under way for it is dropped. */
   #calling = new AbortController();
 
@@ -86,12 +92,15 @@ export class VoiceClient extends EventTarget {
    * @param {string | URL} [options.server] the server's address, when it is not the page's own
    * @param {string | null} [options.key] one of its keys, when it asks for one
    * @param {HTMLAudioElement} [options.audio] where the assistant is played
+   * @param {"auto" | "webrtc" | "websocket"} [options.transport] `auto`: WebRTC, and where no UDP gets through,
+   *   a WebSocket
    */
-  constructor({ server = document.baseURI, key = null, audio = new Audio() } = {}) {
+  constructor({ server = document.baseURI, key = null, audio = new Audio(), transport = "auto" } = {}) {
     super();
     this.#server = new URL(server);
     this.#key = key;
     this.#audio = audio;
+    this.#dialler = new Dialler(transport);
   }
 
   get state() {
@@ -106,6 +115,11 @@ export class VoiceClient extends EventTarget {
   /** Whether a call is up (though it may be reconnecting). */
   get inCall() {
     return !["idle", "connecting", "failed"].includes(this.#state);
+  }
+
+  /** @returns {"webrtc" | "websocket" | null} how the present call, or the last one, reaches the server */
+  get transport() {
+    return this.#transport;
   }
 
   get muted() {
@@ -243,6 +257,7 @@ export class VoiceClient extends EventTarget {
 
   /** Plays the assistant where the browser wanted a gesture first: call it from a click. */
   async unblockAudio() {
+    this.#connection?.unblock();
     await this.#play();
   }
 
@@ -281,34 +296,35 @@ export class VoiceClient extends EventTarget {
     const config = await this.config();
     signal.throwIfAborted();
     const history = this.#conversation.asCreateEvents();
-    const connection = new Connection({
-      server: this.#server,
-      key: this.#key,
-      config,
-      listener: {
-        onEvent: (event) => signal.aborted || this.#onEvent(event),
-        onTrack: (track, stream) => signal.aborted || this.#onTrack(track, stream),
-        onLost: (problem, at_ms) => signal.aborted || this.#reconnect(problem, at_ms, signal),
-      },
-    });
-    const close = () => connection.close();
-    signal.addEventListener("abort", close, { once: true });
     this.#floor = new Floor();
     this.#hearing = new Hearing();
     this.#replyOwed = false;
-    await connection.open({
-      track: this.#microphone?.getAudioTracks()[0] ?? null,
-      speaker: this.#speaker,
-      // Who goes on with a conversation is not greeted again.
-      session: {
-        type: "realtime",
-        ...this.#session,
-        include: withHeardText(this.#session.include),
-        ...(history.length > 0 && { greeting: "" }),
+    const { connection, transport } = await this.#dialler.dial(
+      {
+        server: this.#server,
+        key: this.#key,
+        config,
+        listener: {
+          onEvent: (event) => signal.aborted || this.#onEvent(event),
+          onTrack: (track, stream) => signal.aborted || this.#onTrack(track, stream),
+          onLost: (problem, at_ms) => signal.aborted || this.#reconnect(problem, at_ms, signal),
+        },
       },
-    });
-    signal.throwIfAborted();
+      {
+        track: this.#microphone?.getAudioTracks()[0] ?? null,
+        speaker: this.#speaker,
+        // Who goes on with a conversation is not greeted again.
+        session: {
+          type: "realtime",
+          ...this.#session,
+          include: withHeardText(this.#session.include),
+          ...(history.length > 0 && { greeting: "" }),
+        },
+      },
+      signal,
+    );
     this.#connection = connection;
+    this.#transport = transport;
     for (const event of history) this.#send(event);
     this.#setState(this.#floor.state);
   }
@@ -465,19 +481,4 @@ function randomHex(bytes) {
   return [...crypto.getRandomValues(new Uint8Array(bytes))]
     .map((byte) => byte.toString(16).padStart(2, "0"))
     .join("");
-}
-
-/** Waits; rejects when the call is hung up meanwhile. */
-function wait(duration_ms, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, duration_ms);
-    signal.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        reject(signal.reason);
-      },
-      { once: true },
-    );
-  });
 }

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import os
+import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
@@ -104,12 +106,34 @@ def chromium_path() -> str:
 
 
 @contextmanager
-def open_page(url: str, microphone: Path | None = None, **options: Any) -> Iterator[Page]:
+def _browser_command(within: Sequence[str]) -> Iterator[str]:
+    """A program that starts the browser."""
+    if not within:
+        yield chromium_path()
+        return
+    with TemporaryDirectory() as folder:
+        script = Path(folder) / "chromium"
+        script.write_text(f'#!/bin/sh\nexec {shlex.join([*within, chromium_path()])} "$@"\n')
+        script.chmod(0o755)
+        yield str(script)
+
+
+@contextmanager
+def open_page(
+    url: str,
+    microphone: Path | None = None,
+    *,
+    udp: bool = True,
+    within: Sequence[str] = (),
+    **options: Any,
+) -> Iterator[Page]:
     """The page in a browser of its own.
 
     Args:
         url: what to open.
         microphone: a WAV that is spoken once from when the page opens its microphone; None denies it one.
+        udp: whether WebRTC may use it.
+        within: the beginning of a command that runs the browser somewhere else.
         options: of the browser context (`viewport`, `color_scheme` …).
     """
     switches = [
@@ -118,14 +142,16 @@ def open_page(url: str, microphone: Path | None = None, **options: Any) -> Itera
         f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1",
         *QUIET_SWITCHES,
     ]
+    if not udp:
+        switches.append("--webrtc-ip-handling-policy=disable_non_proxied_udp")
     if microphone is not None:
         switches += [
             "--use-fake-ui-for-media-stream",
             "--use-fake-device-for-media-stream",
             f"--use-file-for-fake-audio-capture={microphone}%noloop",
         ]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=switches)
+    with _browser_command(within) as command, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=command, args=switches)
         try:
             page = browser.new_context(**options).new_page()
             page.set_default_timeout(30_000)

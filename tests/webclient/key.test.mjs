@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { keyHeaders, keyOfPage } from "../../webclient/key.js";
+import { keyHeaders, keyOfPage, keyProtocols } from "../../webclient/key.js";
 
 class Kept {
   values = new Map();
@@ -36,4 +36,9 @@ test("a page opened without one has none, and its address stays", () => {
 test("requests carry a key where there is one", () => {
   assert.deepEqual(keyHeaders("sk-1"), { Authorization: "Bearer sk-1" });
   assert.deepEqual(keyHeaders(null), {});
+});
+
+test("a WebSocket carries it as a subprotocol", () => {
+  assert.deepEqual(keyProtocols("sk-1"), ["realtime", "openai-insecure-api-key.sk-1"]);
+  assert.deepEqual(keyProtocols(null), []);
 });
