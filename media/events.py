@@ -195,6 +195,21 @@ class OutputBufferCleared:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputBufferHeld:
+    """A response fell silent for now, since the caller makes a sound. It goes on, or is cleared."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputBufferResumed:
+    """A response that was held goes on, `at_ms` into its sound: perhaps a little before where it was held."""
+
+    response_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class TurnMeasured:
     """How the time between the caller's last word and the reply's first sound was spent."""
 
@@ -247,6 +262,8 @@ CallEvent: TypeAlias = (
     | OutputBufferStarted
     | OutputBufferStopped
     | OutputBufferCleared
+    | OutputBufferHeld
+    | OutputBufferResumed
     | TurnMeasured
     | DraftSettled
     | CallFault

@@ -38,6 +38,8 @@ from media.events import (
     ItemDone,
     ItemTruncated,
     OutputBufferCleared,
+    OutputBufferHeld,
+    OutputBufferResumed,
     OutputBufferStarted,
     OutputBufferStopped,
     OutputItemAdded,
@@ -230,6 +232,9 @@ class Speaking:
         """Falls silent for now."""
         self._held_since_s = loop_time_s()
         self.playout.hold()
+        if self.playout.held_at is not None:
+            response_id, _ = self.playout.held_at
+            self._notify(OutputBufferHeld(response_id))
 
     def release(self) -> None:
         """Goes on after a hold: with the word that was broken off, if it has been quiet for long enough."""
@@ -238,6 +243,9 @@ class Speaking:
             response_id, at_s = held_at
             back_s = at_s - self._replies[response_id].word_start_s(at_s)
         self.playout.go_on(back_s)
+        if held_at is not None:
+            response_id, at_s = held_at
+            self._notify(OutputBufferResumed(response_id, round(1000 * (at_s - back_s))))
 
     def cancel(self, response_id: str | None) -> None:
         """What a client means by cancelling: no more is made; what was made is still heard out.

@@ -34,6 +34,7 @@ from media.opus import RTP_RATE_HZ
 from signaling.event_channel import LABEL
 from signaling.heard import HeardFrame, first_audible, recording
 from signaling.ice import abort_sockets, free_sockets, loopback_gathered
+from signaling.microphone import Microphone
 from signaling.microphone_track import MicrophoneTrack
 from signaling.rtp_in import take_packets
 from signaling.rtp_tap import OpusTap
@@ -129,9 +130,9 @@ class Caller:
     """
 
     def __init__(self, base_url: str, options: CallerOptions | None = None) -> None:
-        self._server = _server_url(base_url)
+        self._server = server_url(base_url)
         self._options = options or CallerOptions()
-        self._microphone = MicrophoneTrack()
+        self._microphone = Microphone()
         self._ear = OpusTap(self._sound_came)
         self._unread: asyncio.Queue[ReceivedEvent | None] = asyncio.Queue()
         """None is the end of the call."""
@@ -302,7 +303,8 @@ class Caller:
         direction = self._options.audio
         if direction != "none":
             speaks = direction in ("sendrecv", "sendonly")
-            transceiver = peer.addTransceiver(self._microphone if speaks else "audio", direction=direction)
+            track = MicrophoneTrack(self._microphone) if speaks else "audio"
+            transceiver = peer.addTransceiver(track, direction=direction)
             take_packets(transceiver.receiver, self._ear)
         if self._options.data_channel:
             self._channel = peer.createDataChannel(LABEL)
@@ -422,7 +424,8 @@ class Caller:
         self._unread.put_nowait(received)
 
 
-def _server_url(text: str) -> URL:
+def server_url(text: str) -> URL:
+    """A server's address. Raises: CallerError: `invalid_url`."""
     try:
         url = URL(text)
     except ValueError:

@@ -132,7 +132,8 @@ class Translator:
                 yield wire.OutputBufferStoppedEvent(response_id=event.response_id)
             case call.OutputBufferCleared():
                 yield wire.OutputBufferClearedEvent(response_id=event.response_id)
-            case call.DraftSettled():
+            case call.OutputBufferHeld() | call.OutputBufferResumed() | call.DraftSettled():
+                # The API has no words for it.
                 pass
             case call.TurnMeasured():
                 if TURN_LATENCY in state.include:

@@ -95,6 +95,8 @@ class Start(MessageBase):
         output: how the assistant's voice shall be.
         text_only: no sound is sent: all replies are written.
         latency: tell where each turn's time went.
+        pauses: the client pauses what it plays on `playback`, so that a sound of the caller's silences the
+            voice while it is judged. Where not, the voice is heard until it is interrupted.
         settings: the session's.
         items: what was said before.
     """
@@ -104,6 +106,7 @@ class Start(MessageBase):
     output: AudioFormat = AudioFormat(rate_hz=OUTPUT_RATE_HZ)
     text_only: bool = False
     latency: bool = False
+    pauses: bool = False
     settings: Settings = Settings()
     items: tuple[WrittenItem, ...] = Field(default=(), max_length=MAX_ITEMS)
 
@@ -456,14 +459,14 @@ class Playback(ToClient):
 
     Attributes:
         state: `started`; `held`: pause, the caller makes a sound; `resumed`: go on.
-        at_ms: where in the item it goes on; before where it was held, if that was within a word.
+        at_ms: where in the item it begins, or goes on: before where it was held, if that was within a word.
     """
 
     type: Literal["playback"] = "playback"
     response_id: str
     item_id: str
     state: Literal["started", "held", "resumed"]
-    at_ms: int
+    at_ms: int | None = None
 
 
 class Interrupted(ToClient):

@@ -141,6 +141,7 @@ class WsSession:
             raise CallerError("The call has begun already.", code="already_started", param="type")
         session = self._changed(start.settings, text_only=start.text_only)
         self.conversation.update(replace(session, modality="text") if start.text_only else session)
+        self.conversation.playout.pausable = start.pauses
         self._start = start
         self._translator = Translator(start.output, latency=start.latency)
         self._send(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Literal, assert_never
 
 from media import events as call
 from media.items import FunctionCall, Item, Message, Modality, Response
@@ -113,6 +113,8 @@ class Translator:
                 call.OutputBufferStarted()
                 | call.OutputBufferStopped()
                 | call.OutputBufferCleared()
+                | call.OutputBufferHeld()
+                | call.OutputBufferResumed()
                 | call.ItemTruncated()
             ):
                 yield from self._hearing(event)
@@ -171,12 +173,17 @@ class Translator:
         event: call.OutputBufferStarted
         | call.OutputBufferStopped
         | call.OutputBufferCleared
+        | call.OutputBufferHeld
+        | call.OutputBufferResumed
         | call.ItemTruncated,
     ) -> Iterator[wire.ServerMessage]:
         match event:
             case call.OutputBufferStarted():
-                item_id = self._outputs[event.response_id].item_id
-                yield wire.Playback(response_id=event.response_id, item_id=item_id, state="started", at_ms=0)
+                yield self._playback(event.response_id, "started", 0)
+            case call.OutputBufferHeld():
+                yield self._playback(event.response_id, "held")
+            case call.OutputBufferResumed():
+                yield self._playback(event.response_id, "resumed", event.at_ms)
             case call.OutputBufferStopped():
                 made = self._outputs[event.response_id].made
                 if made is not None:
@@ -228,6 +235,15 @@ class Translator:
                 return end.model_copy(update={"status": "incomplete"})
             case _:
                 return end
+
+    def _playback(
+        self,
+        response_id: str,
+        state: Literal["started", "held", "resumed"],
+        at_ms: int | None = None,
+    ) -> wire.Playback:
+        item_id = self._outputs[response_id].item_id
+        return wire.Playback(response_id=response_id, item_id=item_id, state=state, at_ms=at_ms)
 
     def _piece(
         self, output: _Output, response_id: str, start_ms: int, audio: str, *, final: bool = False

@@ -17,6 +17,8 @@ from media.events import (
     InputCommitted,
     ItemTruncated,
     OutputBufferCleared,
+    OutputBufferHeld,
+    OutputBufferResumed,
     OutputBufferStarted,
     OutputBufferStopped,
     ResponseCreated,
@@ -132,7 +134,13 @@ def test_an_interruption_is_told_when_it_is_decided_and_dated_back() -> None:
             assert 0.1 < told_s - onset_s < 0.4
             assert call.of(SpeechStarted)[1].audio_start_ms == pytest.approx(onset_s * 1000, abs=40)
             order = [name for name in call.names()[before:] if name != TranscriptDelta.__name__]
-            kinds: list[type[CallEvent]] = [SpeechStarted, ResponseDone, OutputBufferCleared, ItemTruncated]
+            kinds: list[type[CallEvent]] = [
+                OutputBufferHeld,
+                SpeechStarted,
+                ResponseDone,
+                OutputBufferCleared,
+                ItemTruncated,
+            ]
             at = [order.index(kind.__name__) for kind in kinds]
             assert at[0] == 0
             assert at == sorted(at)
@@ -198,6 +206,9 @@ def test_the_word_that_was_broken_off_is_said_again() -> None:
             before_s = call.audible_between(started_s - 0.01, onset_s + 0.15)
             broken_s = before_s % 0.3
             assert broken_s > 0.05, "it was held in mid-word"
+            assert len(call.of(OutputBufferHeld)) == 1
+            (resumed,) = call.of(OutputBufferResumed)
+            assert resumed.at_ms == pytest.approx(1000 * (before_s - broken_s), abs=30)
             total_s = call.audible_between(started_s - 0.01, now_s())
             assert total_s == pytest.approx(REPLY_S + broken_s, abs=0.03)
 

@@ -16,6 +16,7 @@ from test_webrtc_call import heard_s, loudest_hz, only, run, tone
 
 from media.audio import Audio
 from signaling.ice import loopback_gathered
+from signaling.microphone import Microphone
 from signaling.microphone_track import MicrophoneTrack
 from signaling.settings import AccessSettings
 
@@ -311,9 +312,9 @@ def test_a_publisher_is_heard_and_hears(direction: str) -> None:
     """The offer has no candidates: they are trickled."""
 
     async def test(server: Serving, ask: Ask) -> None:
-        microphone = MicrophoneTrack()
+        microphone = Microphone()
         peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        peer.addTransceiver(microphone, direction=direction)
+        peer.addTransceiver(MicrophoneTrack(microphone), direction=direction)
         with loopback_gathered(True):
             await peer.setLocalDescription()
         sdp: str = peer.localDescription.sdp

@@ -250,6 +250,24 @@ def test_an_interruption_is_told_before_it_is_over() -> None:
     assert client.happened(call.ItemTruncated("item_a", 480, "It")) == ["truncated"]
 
 
+def test_a_voice_is_held_and_goes_on() -> None:
+    assert not started().conversation.playout.pausable
+    client = started(pauses=True)
+    assert client.conversation.playout.pausable
+    types = client.happened(
+        call.ResponseCreated(RESPONSE),
+        call.OutputItemAdded("resp_1", REPLY),
+        call.OutputAudioDelta("resp_1", "item_a", TONE),
+        call.OutputBufferStarted("resp_1"),
+        call.OutputBufferHeld("resp_1"),
+        call.OutputBufferResumed("resp_1", 80),
+    )
+    assert types[-3:] == ["playback"] * 3
+    told = [(message["state"], message.get("at_ms")) for message in client.messages[-3:]]
+    assert told == [("started", 0), ("held", None), ("resumed", 80)]
+    assert client.messages[-1]["item_id"] == "item_a"
+
+
 def test_an_answer_that_is_whole_is_interrupted_too() -> None:
     client = started()
     types = client.happened(
