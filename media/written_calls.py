@@ -45,8 +45,8 @@ class WrittenCalls:
         is_new = call is None
         if call is None:
             by_server = self._offer.is_by_server(piece.name)
-            call_id = piece.call_id or new_id("call")
-            call = FunctionCall(new_id("item"), call_id, piece.name, "", "in_progress", by_server)
+            # An id of our own: some engines count from call_1 in every reply.
+            call = FunctionCall(new_id("item"), new_id("call"), piece.name, "", "in_progress", by_server)
         call = replace(call, arguments=call.arguments + piece.arguments)
         self._calls[piece.index] = call
         return call, is_new

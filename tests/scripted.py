@@ -193,7 +193,7 @@ class ScriptedLlm(ScriptedEngine):
             yield LlmDelta(word if at == 0 else f" {word}")
             await asyncio.sleep(self.word_s)
         for index, (name, arguments) in enumerate(script.calls):
-            call_id = f"call_{len(self.requests)}_{index}"
+            call_id = f"call_{index}"  # as engines do that count anew in each reply
             yield LlmDelta("", tool_calls=(ToolCallDelta(index, call_id, name, ""),))
             for start in range(0, len(arguments), 8):
                 await asyncio.sleep(self.word_s)

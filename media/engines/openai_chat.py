@@ -170,8 +170,7 @@ class OpenAiChat:
         Raises:
             EndpointFault: no reply, or no whole one.
         """
-        taken = {call.call_id for message in request.messages for call in message.tool_calls}
-        stream, events = CompletionStream(taken), EventReader()
+        stream, events = CompletionStream(), EventReader()
         body = self._body(request)
         async with (
             _faults(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,15 +28,10 @@ class CompletionStream:
     """What came of one reply so far.
 
     Servers differ in how they cut tool calls: an id or a name again with every piece, no index, one index for
-    several calls, arguments as an object, ids that begin anew with each reply. What goes out is as
-    `ToolCallDelta` says.
-
-    Args:
-        taken: ids of earlier calls; one that comes again is none.
+    several calls, arguments as an object. What goes out is as `ToolCallDelta` says.
     """
 
-    def __init__(self, taken: Collection[str] = ()) -> None:
-        self._taken = taken
+    def __init__(self) -> None:
         self._finish: Literal["stop", "length", "tool_calls"] | None = None
         self._usage: Mapping[str, Any] = {}
         self._calls: list[_Call] = []
@@ -154,8 +149,7 @@ class CompletionStream:
         if call.told:
             return ToolCallDelta(call.index, "", "", arguments)
         call.told = True
-        call_id = "" if call.call_id in self._taken else call.call_id
-        return ToolCallDelta(call.index, call_id, call.name, arguments)
+        return ToolCallDelta(call.index, call.call_id, call.name, arguments)
 
     def _tell_open_calls(self) -> Iterator[LlmDelta]:
         """Calls of functions that take no arguments, and got none, not even an empty object."""

@@ -181,7 +181,8 @@ class ToolCallDelta:
 
     Attributes:
         index: which of the reply's calls, from 0 on.
-        call_id: on the call's first piece, else empty. Empty there too where the engine has no ids.
+        call_id: the engine's own, on the call's first piece, else empty. Empty there too where it has none.
+            Nobody else knows the call by it: some engines count anew in every reply.
         name: on the call's first piece, else empty.
         arguments: what to append to its JSON text.
     """

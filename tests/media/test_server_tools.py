@@ -73,7 +73,8 @@ def test_a_tool_is_run_and_its_output_answered_without_anybodys_asking() -> None
                 "assistant",
                 "tool",
             ]
-            assert engines.llm.requests[1].messages[3] == ChatMessage("tool", "sunny", call_id="call_1_0")
+            asking, brought = engines.llm.requests[1].messages[2:]
+            assert brought == ChatMessage("tool", "sunny", call_id=asking.tool_calls[0].call_id)
             assert kinds(call) == ["Message", "FunctionCall", "FunctionCallOutput", "Message"]
             assert call.said()[-1] == ("assistant", "It is sunny.")
             assert [event.response.status for event in call.of(ResponseDone)] == ["completed", "completed"]

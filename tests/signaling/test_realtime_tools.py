@@ -65,7 +65,7 @@ def test_a_function_call_from_the_question_to_the_answer() -> None:
                 "object": "realtime.item",
                 "type": "function_call",
                 "status": "in_progress",
-                "call_id": "call_1_0",
+                "call_id": added["call_id"],
                 "name": "get_weather",
                 "arguments": "",
             }
@@ -75,7 +75,7 @@ def test_a_function_call_from_the_question_to_the_answer() -> None:
                 done.items()
                 >= {
                     **where,
-                    "call_id": "call_1_0",
+                    "call_id": added["call_id"],
                     "name": "get_weather",
                     "arguments": BERLIN,
                 }.items()
@@ -88,7 +88,7 @@ def test_a_function_call_from_the_question_to_the_answer() -> None:
             assert response["output"] == [finished]
             assert response["status"] == "completed"
 
-            output = {"type": "function_call_output", "call_id": "call_1_0", "output": "sunny"}
+            output = {"type": "function_call_output", "call_id": added["call_id"], "output": "sunny"}
             entered = call.send("conversation.item.create", item={**output, "id": "mine"})
             assert [event["type"] for event in entered] == [
                 "conversation.item.added",

@@ -268,19 +268,6 @@ def test_calls_cut_in_odd_places_are_put_in_order(
     asyncio.run(main())
 
 
-def test_an_id_that_a_call_had_before_is_none() -> None:
-    """Some servers number the calls of each reply from 0 on."""
-
-    async def main() -> None:
-        before = ChatMessage("assistant", "", tool_calls=(ToolCall("call_0", "weather", "{}"),))
-        messages = (SYSTEM, ChatMessage("user", "Hi"), before, ChatMessage("tool", "Rain.", call_id="call_0"))
-        async with connected(calls(("call_0", "weather", "{}"), ("call_1", "time", "{}"))) as (_, llm):
-            deltas = await whole(llm, LlmRequest(messages, 20, 0.5, tools=(WEATHER,)))
-            assert [piece.call_id for piece in call_deltas(deltas) if piece.name] == ["", "call_1"]
-
-    asyncio.run(main())
-
-
 def test_nothing_is_read_ahead() -> None:
     async def main() -> None:
         async with connected(says("no")) as (endpoint, llm):
