@@ -11,9 +11,8 @@ from functools import partial
 from media.acknowledgement import is_acknowledgement
 from media.agent_floor import MAKING, AgentState
 from media.audio import Audio
-from media.caller_floor import TurnTakingSettings
-from media.clauses import StreamingSettings
 from media.clock import loop_time_s
+from media.conversation_settings import ConversationSettings
 from media.draft import Draft
 from media.echo_guard import EchoGuard
 from media.effective_session import effective_session
@@ -38,39 +37,21 @@ from media.history import History
 from media.inbox import AudioInbox
 from media.items import FunctionCallOutput, Item, Message, Part, ResponseOptions, new_id
 from media.listening import Listening
-from media.overlap_verdict import InterruptionSettings
-from media.playout import AudioSettings, Playout
+from media.playout import Playout
 from media.recording import Recordings, transcription_failure
 from media.reply import Reply
-from media.section import Section
 from media.session import SessionConfig
-from media.silence import SilenceSettings
 from media.silence_watch import SilenceWatch
-from media.speaking import Speaking, WritingSettings
-from media.tool_runs import ToolSettings
+from media.speaking import Speaking
 from media.tool_use import ToolUse
 from media.tools import Toolbox
 from media.turn import Turn
-from media.vad_gate import VadSettings
 from media.yielding import OverlapJudge, Yielding
 
 SILENCE_REMARK = "(I have not said anything for a while.)"
 """What the LLM is shown of a silence that it shall break."""
 
 log = logging.getLogger(__name__)
-
-
-class ConversationSettings(Section):
-    """All that the configuration says of a conversation, beyond what a session can change."""
-
-    audio: AudioSettings = AudioSettings()
-    vad: VadSettings = VadSettings()
-    turn_taking: TurnTakingSettings = TurnTakingSettings()
-    interruption: InterruptionSettings = InterruptionSettings()
-    silence: SilenceSettings = SilenceSettings()
-    streaming: StreamingSettings = StreamingSettings()
-    writing: WritingSettings = WritingSettings()
-    tools: ToolSettings = ToolSettings()
 
 
 class Conversation:
@@ -363,7 +344,9 @@ class Conversation:
 
     def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
         answers = self._answers_by_itself and self._turn_taking.answer_early
-        idle = self._speaking.state is AgentState.IDLE and not (self._transcribing() or self._tools.running)
+        idle = self._speaking.state is AgentState.IDLE and not (
+            self._history.transcribing or self._tools.running
+        )
         if transcript.text and answers and idle and self._tasks is not None and not self._closed.is_set():
             self._drop_draft()
             guess = Message(turn.item_id, "user", (Part("input_audio", transcript.text),))
@@ -474,7 +457,7 @@ class Conversation:
         """Whether the floor is the caller's: they speak, or what they said is still transcribed. Where the
         client ends turns, nobody knows when they speak."""
         speaking = self._session.turn_detection is not None and self._listening.speaking
-        return speaking or self._transcribing()
+        return speaking or self._history.transcribing
 
     def _is_audibly_quiet(self) -> bool:
         return self._session.modality == "audio" and self._is_silent()
@@ -505,13 +488,6 @@ class Conversation:
         if isinstance(event, OutputBufferStopped):
             self._listening.answered()
 
-    def _transcribing(self) -> bool:
-        """Whether something that the caller said has no words yet."""
-        return any(
-            isinstance(item, Message) and item.role == "user" and item.status == "in_progress"
-            for item in self._history.items
-        )
-
     def _drop_draft(self) -> None:
         draft, self._draft = self._draft, None
         if draft is not None:
@@ -526,7 +502,7 @@ class Conversation:
         if options.voice is not None:
             session = self._checked(replace(session, voice=options.voice))
         answers_all = options.conversation == "auto" and options.input is None
-        heard = partial(self._everything_heard, answers_all) if self._transcribing() else None
+        heard = partial(self._everything_heard, answers_all) if self._history.transcribing else None
         if not answers_all:
             self._speaking.ask(self._tasks, session, options, turn, None, heard)
             return
@@ -538,7 +514,7 @@ class Conversation:
 
     async def _everything_heard(self, answers_all: bool) -> None:
         """Returns once all that was said has its words. Whoever waited answers it, if it `answers_all`."""
-        while self._transcribing():
+        while self._history.transcribing:
             self._news.clear()
             await self._news.wait()
         if answers_all:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from media.errors import CallerError
-from media.items import FunctionCall, Item
+from media.items import FunctionCall, Item, Message
 
 ROOT = "root"
 """As `previous_item_id`: before everything else."""
@@ -18,6 +18,14 @@ class History:
     @property
     def items(self) -> tuple[Item, ...]:
         return tuple(self._items.values())
+
+    @property
+    def transcribing(self) -> bool:
+        """Whether something that the caller said has no words yet."""
+        return any(
+            isinstance(item, Message) and item.role == "user" and item.status == "in_progress"
+            for item in self._items.values()
+        )
 
     def add(self, item: Item, previous_item_id: str | None = None) -> str | None:
         """Enters an item: at the end, after another, or before all (`ROOT`). Returns the id before it.

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from media.clauses import StreamingSettings
-from media.conversation import ConversationSettings
+from media.conversation_settings import ConversationSettings
 from media.overlap_verdict import InterruptionSettings
 from media.playout import AudioSettings
 from media.section import Section

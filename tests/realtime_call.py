@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from media.audio import SPEECH_RATE_HZ, Audio
-from media.conversation import Conversation, ConversationSettings
+from media.conversation import Conversation
+from media.conversation_settings import ConversationSettings
 from media.events import CallEvent
 from media.items import Message
 from media.session import SessionConfig

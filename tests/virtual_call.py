@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.clock import loop_time_s
-from media.conversation import Conversation, ConversationSettings
+from media.conversation import Conversation
+from media.conversation_settings import ConversationSettings
 from media.events import CallEvent, ItemDone
 from media.items import Message
 from media.session import SessionConfig

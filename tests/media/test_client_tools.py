@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from media.conversation import ConversationSettings
+from media.conversation_settings import ConversationSettings
 from media.engines.protocols import ChatMessage, LlmDelta, ToolCall, ToolCallDelta
 from media.errors import CallerError
 from media.events import (

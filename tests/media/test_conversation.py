@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from media.caller_floor import TurnTakingSettings
-from media.conversation import ConversationSettings
+from media.conversation_settings import ConversationSettings
 from media.endpointing import LONGEST
 from media.errors import CallerError, EngineError
 from media.events import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from media.caller_floor import TurnTakingSettings
-from media.conversation import ConversationSettings
+from media.conversation_settings import ConversationSettings
 from media.errors import EngineError
 from media.events import DraftSettled, OutputBufferStarted, ResponseCreated, ResponseDone, SpeechStopped
 from tests import virtual_time

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from media.conversation import Conversation, ConversationSettings
+from media.conversation import Conversation
+from media.conversation_settings import ConversationSettings
 from media.events import DraftSettled, SpeechStopped, TranscriptCompleted
 from tests import virtual_time
 from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTurnEnd, quiet, speech

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from media.audio import SPEECH_RATE_HZ, Audio
-from media.conversation import ConversationSettings
+from media.conversation_settings import ConversationSettings
 from media.engines.protocols import SpeechChunk, SpokenWord, TtsRequest
 from media.events import OutputBufferCleared, OutputBufferStarted, OutputBufferStopped, SpeechStarted
 from media.overlap_verdict import InterruptionSettings

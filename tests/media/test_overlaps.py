@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from media.audio import SPEECH_RATE_HZ, Audio
-from media.conversation import ConversationSettings
+from media.conversation_settings import ConversationSettings
 from media.errors import CallerError
 from media.events import (
     CallEvent,

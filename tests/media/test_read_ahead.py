@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from media.clock import loop_time_s
-from media.conversation import ConversationSettings
+from media.conversation_settings import ConversationSettings
 from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest
 from media.errors import EngineError
 from media.events import OutputBufferStarted, OutputBufferStopped, ResponseDone, TranscriptDelta

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from media.conversation import ConversationSettings
+from media.conversation_settings import ConversationSettings
 from media.engines.protocols import ChatMessage
 from media.errors import CallerError, ToolError
 from media.events import (

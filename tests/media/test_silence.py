@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from media.conversation import ConversationSettings
+from media.conversation_settings import ConversationSettings
 from media.events import OutputBufferStarted, OutputBufferStopped, ResponseDone, TranscriptCompleted
 from media.floor_table import IllegalEvent
 from media.items import Message, Part

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from media.conversation import ConversationSettings
+from media.conversation_settings import ConversationSettings
 from media.errors import EngineError
 from media.silence import SilenceSettings
 from tests import virtual_time

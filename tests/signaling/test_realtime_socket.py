@@ -26,7 +26,8 @@ from test_webrtc_call import offer_of_a_stranger
 
 from media.audio import Audio, concatenate, silence
 from media.clock import loop_time_s
-from media.conversation import Conversation, ConversationSettings
+from media.conversation import Conversation
+from media.conversation_settings import ConversationSettings
 from media.events import CallEvent
 from media.g711 import decoded, encoded
 from media.resampler import resample

@@ -16,7 +16,8 @@ from virtual_call import SESSION
 
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate
 from media.clock import loop_time_s
-from media.conversation import Conversation, ConversationSettings
+from media.conversation import Conversation
+from media.conversation_settings import ConversationSettings
 from media.errors import CallerError
 from media.events import (
     CallEvent,
@@ -289,13 +290,15 @@ def test_audio_goes_out_as_it_is_made_and_is_heard_in_its_time() -> None:
         engines = ScriptedEngines(llm=ScriptedLlm(replies=("One two three four five six seven eight.",)))
         async with calling(engines) as call:
             call.conversation.create_response()
-            made_s, made = await call.event(OutputAudioDelta)
+            made_s, _ = await call.event(OutputAudioDelta)
             done_s, _ = await call.event(ResponseDone)
+            made = [event for _, event in call.events if isinstance(event, OutputAudioDelta)]
+            sound_s = sum(event.audio.duration_s for event in made)
             began_s, _ = await call.event(OutputBufferStarted)
             ended_s, _ = await call.event(OutputBufferStopped)
-            assert made.audio.duration_s > 2
-            assert done_s - made_s < 0.1
-            assert ended_s - began_s == pytest.approx(made.audio.duration_s, abs=0.05)
+            assert sound_s > 2
+            assert done_s - made_s < 0.5
+            assert ended_s - began_s == pytest.approx(sound_s, abs=0.05)
 
     in_virtual_time(test)
 

@@ -12,7 +12,8 @@ from scripted import ScriptedEngines, ScriptedLlm, ScriptedStt
 from scripted_call import serving
 
 from media.audio import Audio, concatenate, silence
-from media.conversation import Conversation, ConversationSettings
+from media.conversation import Conversation
+from media.conversation_settings import ConversationSettings
 from media.events import CallEvent
 from media.overlap import OverlapScores
 from media.session import SessionConfig
