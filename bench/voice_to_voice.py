@@ -1,12 +1,15 @@
 """How long people wait for an answer: real WebRTC, real speech, measured at the caller.
 
-    python bench/voice_to_voice.py [--clips 20] [--calls 1,2,4] [--pipecat] [--speech FOLDER] [--json FILE]
+    python bench/voice_to_voice.py [--clips 20] [--calls 1,2,4] [--transport webrtc realtime ws] [--pipecat]
+        [--speech FOLDER] [--json FILE]
 
 Latency runs from the last sample of speech that leaves the caller to the arrival of the first audible packet
 (a 20 ms frame above −45 dBFS, three of five frames active). Each clip is a call of its own. With `--calls`,
-so many callers call at once, each saying one clip after the other. With `--pipecat`, Pipecat answers the same
-clips afterwards with the same models on the same machine, once as its documentation sets it up and once
-tuned; the first time, it is installed in an environment of its own.
+so many callers call at once, each saying one clip after the other. With `--transport`, each clip is said over
+each of these, one after the other: over sockets in pieces of 20 ms, and what comes is heard when a player
+without a buffer plays it. With `--pipecat`, Pipecat answers the same clips afterwards with the same models on
+the same machine, once as its documentation sets it up and once tuned; the first time, it is installed in an
+environment of its own.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +30,20 @@ sys.path.insert(0, str(ROOT))
 from bench.calibration import calibrate  # noqa: E402
 from bench.clips import Clip, evenly, recorded, synthesised  # noqa: E402
 from bench.pipecat_peer import pipecat  # noqa: E402
-from bench.report import Spread, machine_line, markdown, spread, whole, write_json  # noqa: E402
+from bench.report import Spread, machine_line, markdown, percentile, spread, whole, write_json  # noqa: E402
 from bench.server_process import server  # noqa: E402
+from bench.transports import OPENERS, Call, Transport, stages_told, transcript_told  # noqa: E402
 from media.audio import concatenate, silence  # noqa: E402
 from media.clock import loop_time_s  # noqa: E402
-from signaling.caller import Caller, CallerOptions  # noqa: E402
 
 ANSWER_LIMIT_S = 20.0
 STAGES = ("endpoint", "stt", "llm", "tts", "playout")
 OURS = "Voxtral-Kokoro"
+NAMES: dict[Transport, str] = {"webrtc": OURS, "realtime": f"{OURS}, /v1/realtime", "ws": f"{OURS}, /ws"}
 TARGET_P50_MS = 500.0
 TARGET_P95_MS = 800.0
 TARGET_SHARE_OF_PIPECAT = 0.2
-
-Call = Callable[[], AbstractAsyncContextManager[Caller]]
+TARGET_ADDED_P50_MS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +115,6 @@ async def one_turn(system: str, calls: int, call: Call, clip: Clip) -> Turn:
                 async with asyncio.timeout(ANSWER_LIMIT_S):
                     answer = await caller.next_audible(speech_end_s)
         await asyncio.sleep(0.1)
-        stages: dict[str, float] = {}
-        transcript = ""
-        for received in caller.events:
-            if received.type == "vk.turn.latency":
-                stages = {stage["name"]: stage["duration_ms"] for stage in received.event["stages"]}
-            if received.type == "conversation.item.input_audio_transcription.completed":
-                transcript = f"{transcript} {received.event['transcript']}".strip()
         return Turn(
             system,
             calls,
@@ -126,28 +123,42 @@ async def one_turn(system: str, calls: int, call: Call, clip: Clip) -> Turn:
             round((answer.at_s - speech_end_s) * 1000, 1) if answer else None,
             cut_in,
             round(caller.setup.connected_s * 1000, 1),
-            stages,
-            transcript,
+            stages_told(caller.events),
+            transcript_told(caller.events),
         )
 
 
-async def measure(system: str, call: Call, clips: Sequence[Clip], calls: int = 1) -> list[Turn]:
-    """Says every clip once, `calls` of them at a time."""
-    turns: list[Turn] = []
-    waiting = iter(clips)
+async def measure(ways: Mapping[str, Call], clips: Sequence[Clip], calls: int = 1) -> list[list[Turn]]:
+    """Says every clip once to each system, `calls` of them at a time. Returns each system's turns.
 
-    async def callers_line(clips_of_all: Iterator[Clip]) -> None:
-        for clip in clips_of_all:
-            turn = await one_turn(system, calls, call, clip)
-            turns.append(turn)
-            shown = "cut in" if turn.cut_in else f"{turn.latency_ms} ms" if turn.latency_ms else "no answer"
-            print(f"  {shown:>10}  {clip.name}  “{turn.transcript[:60]}”", flush=True)
+    A clip is said to all of them before the next one is, to another of them first each time: whatever the
+    machine does besides, and a server remembers of a clip, falls to all alike.
+    """
+    turns: dict[str, list[Turn]] = {system: [] for system in ways}
+    waiting = iter(enumerate(clips))
 
-    print(f"{system}, {calls} at once, {len(clips)} clips", flush=True)
+    async def callers_line() -> None:
+        for number, clip in waiting:
+            for system in rotated(list(ways), number):
+                turn = await one_turn(system, calls, ways[system], clip)
+                turns[system].append(turn)
+                shown = (
+                    "cut in" if turn.cut_in else f"{turn.latency_ms} ms" if turn.latency_ms else "no answer"
+                )
+                by = f"  ({system})" if len(ways) > 1 else ""
+                print(f"  {shown:>10}  {clip.name}  “{turn.transcript[:60]}”{by}", flush=True)
+
+    print(f"{' | '.join(ways)}: {calls} at once, {len(clips)} clips", flush=True)
     async with asyncio.TaskGroup() as lines:
         for number in range(calls):
-            lines.create_task(callers_line(waiting), name=f"line {number}")
-    return turns
+            lines.create_task(callers_line(), name=f"line {number}")
+    return list(turns.values())
+
+
+def rotated(systems: Sequence[str], by: int) -> list[str]:
+    """The same, from another one on."""
+    first = by % len(systems)
+    return [*systems[first:], *systems[:first]]
 
 
 def figures_of(turns: Sequence[Turn]) -> Figures:
@@ -216,6 +227,55 @@ def bars(ours: Figures, peers: Sequence[Figures]) -> list[tuple[str, bool]]:
     return reached
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What a transport adds to another, over the clips that were answered over both. In ms.
+
+    Attributes:
+        clips: how many.
+        p50: the one's median less the other's.
+        median: of the clips' differences: most of what makes clips differ is not in it.
+    """
+
+    clips: int
+    p50: float
+    median: float
+
+
+def added(turns: Sequence[Turn], to: Sequence[Turn]) -> Added | None:
+    """What one transport adds to another. None where no clip was answered over both."""
+    before = {turn.clip: turn.latency_ms for turn in to if turn.latency_ms is not None}
+    pairs = [
+        (turn.latency_ms, before[turn.clip])
+        for turn in turns
+        if turn.latency_ms is not None and turn.clip in before
+    ]
+    if not pairs:
+        return None
+    here, there = zip(*pairs, strict=True)
+    differences = [one - other for one, other in pairs]
+    return Added(
+        len(pairs),
+        round(percentile(here, 50) - percentile(there, 50), 1),
+        round(percentile(differences, 50), 1),
+    )
+
+
+def transport_bars(runs: Sequence[Sequence[Turn]]) -> list[tuple[str, bool]]:
+    """What the sockets may add to WebRTC at the same number of calls, and whether they do not add more."""
+    reached = []
+    for turns in runs:
+        system, calls = turns[0].system, turns[0].calls
+        webrtc = next((run for run in runs if run[0].system == OURS and run[0].calls == calls), None)
+        if webrtc is None or webrtc is turns:
+            continue
+        more = added(turns, webrtc)
+        found = f"{more.p50:+.0f}; median of {more.clips} differences {more.median:+.0f}" if more else "–"
+        label = f"{system} adds less than {TARGET_ADDED_P50_MS:.0f} ms to WebRTC's p50 ({found})"
+        reached.append((label, more is not None and more.p50 < TARGET_ADDED_P50_MS))
+    return reached
+
+
 def clips_for(folder: Path, limit: int) -> list[Clip]:
     """Recorded ones if they are there."""
     if (folder / "manifest.jsonl").exists():
@@ -230,15 +290,15 @@ def clips_for(folder: Path, limit: int) -> list[Clip]:
 def measure_ours(
     arguments: argparse.Namespace, clips: Sequence[Clip]
 ) -> tuple[list[list[Turn]], dict[str, Any]]:
-    """One run for each number of calls at once, on one server; and its answers that were begun early."""
-    options = CallerOptions(session={"greeting": ""})
+    """One run for each number of calls at once and transport, on one server; and its answers begun early."""
     levels = [int(level) for level in arguments.calls.split(",")]
     with ExitStack() as stack:
         # One more: a call that hung up holds its slot for a moment, while the next one begins.
         limit = {"VOXTRAL_KOKORO__SERVER__MAX_CALLS": str(max(levels) + 1)}
         running = None if arguments.url else stack.enter_context(server(limit))
         url = running.url if running else arguments.url
-        runs = [asyncio.run(measure(OURS, lambda: Caller(url, options), clips, level)) for level in levels]
+        ways = {NAMES[transport]: partial(OPENERS[transport], url) for transport in arguments.transport}
+        runs = [turns for level in levels for turns in asyncio.run(measure(ways, clips, level))]
         if running is not None:
             print(f"Ready after {running.ready_s} s; resident {running.resident_mb():.0f} MB.")
         early = running.metrics()["answers_begun_early"] if running else {}
@@ -258,7 +318,7 @@ def measure_pipecat(clips: Sequence[Clip]) -> list[list[Turn]]:
     runs = []
     for name, tuned in (("Pipecat", False), ("Pipecat, tuned", True)):
         with pipecat(tuned=tuned) as peer:
-            runs.append(asyncio.run(measure(name, peer.call, clips)))
+            runs += asyncio.run(measure({name: peer.call}, clips))
     return runs
 
 
@@ -268,6 +328,13 @@ def main() -> int:
     )
     parser.add_argument("--clips", type=int, default=20, help="how many clips (20)")
     parser.add_argument("--calls", default="1", help="how many calls at once, one run each: 1,2,4")
+    parser.add_argument(
+        "--transport",
+        nargs="+",
+        choices=list(OPENERS),
+        default=["webrtc"],
+        help="the ways in; the same clips over each of them (webrtc)",
+    )
     parser.add_argument("--pipecat", action="store_true", help="let Pipecat answer too; takes minutes")
     parser.add_argument(
         "--speech",
@@ -283,8 +350,12 @@ def main() -> int:
     ours, early = measure_ours(arguments, clips)
     peers = measure_pipecat(clips) if arguments.pipecat else []
     runs = [figures_of(turns) for turns in (*ours, *peers)]
-    reached = bars(runs[0], runs[len(ours) :])
-    print(table(runs), stages_table(runs[0]), machine_line(machine), sep="\n\n")
+    reached = [*bars(runs[0], runs[len(ours) :]), *transport_bars(ours)]
+    # Those of the first number of calls: one for each transport.
+    stages = [
+        stages_table(run) for run in runs if run.system in NAMES.values() and run.calls == runs[0].calls
+    ]
+    print(table(runs), *stages, machine_line(machine), sep="\n\n")
     if early:
         print(early_line(early))
     for label, met in reached:
