@@ -254,15 +254,18 @@ def parse_message(text: str) -> ClientMessage:
     if len(text) > MAX_MESSAGE_CHARS:
         raise MessageError(f"A message has {MAX_MESSAGE_CHARS} characters at most.", code="message_too_large")
     try:
+        data = text.encode()  # which half a character cannot be
         # Fifty pieces of audio a second: what is well-formed is read once.
-        return _CLIENT_MESSAGE.validate_json(text)
+        return _CLIENT_MESSAGE.validate_json(data)
+    except UnicodeEncodeError:
+        raise MessageError("The message is not JSON.", code="invalid_json") from None
     except ValidationError as error:
-        raise _fault_of(error.errors(include_url=False, include_context=False)[0], text) from None
+        raise _fault_of(error.errors(include_url=False, include_context=False)[0], data) from None
 
 
-def _fault_of(fault: ErrorDetails, text: str) -> MessageError:
+def _fault_of(fault: ErrorDetails, data: bytes) -> MessageError:
     try:
-        message = from_json(text)
+        message = from_json(data)
     except ValueError:
         return MessageError("The message is not JSON.", code="invalid_json")
     if not isinstance(message, dict):

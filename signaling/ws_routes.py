@@ -18,9 +18,9 @@ from signaling.outbox import Outbox
 from signaling.realtime_session import RealtimeSession
 from signaling.running_calls import RunningCalls
 from signaling.sdp import TrickledCandidate
-from signaling.socket_call import HUNG_UP, NOT_READING, Ending, SocketCall
+from signaling.socket_call import HUNG_UP, NOT_READING, Ending, SocketCall, TextSocket
 from signaling.socket_leg import SocketLeg
-from signaling.web_socket import WebSocket, accepted
+from signaling.web_socket import accepted
 from signaling.ws_messages import Error, to_wire
 from signaling.ws_session import WsSession
 
@@ -44,7 +44,7 @@ class WsCall:
         CallerError: the engines cannot serve the defaults.
     """
 
-    def __init__(self, host: CallHost, slot: CallSlot, socket: WebSocket) -> None:
+    def __init__(self, host: CallHost, slot: CallSlot, socket: TextSocket) -> None:
         outbox = Outbox(lambda: self._carrier.end(NOT_READING))
 
         def converse(session: SessionConfig, notify: Callable[[CallEvent], None]) -> CallConversation:

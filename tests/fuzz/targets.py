@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz import realtime
+from tests.fuzz import realtime, ws
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,17 @@ class Target:
     Attributes:
         name: as the command line has it.
         batch: how many messages one example has.
+        few: examples for a short run.
         check: tries so many examples. Raises what it finds, made as small as possible.
     """
 
     name: str
     batch: int
+    few: int
     check: Callable[[int], None]
 
 
-TARGETS = (Target("realtime", realtime.BATCH, realtime.check),)
+TARGETS = (
+    Target("realtime", realtime.BATCH, 25, realtime.check),
+    Target("ws", ws.BATCH, 25, ws.check),
+)

@@ -65,6 +65,7 @@ def test_every_message_is_read(message: dict[str, Any]) -> None:
     ("text", "code", "param"),
     [
         ("{", "invalid_json", None),
+        ('{"type": "ping", "id": "\ud800"}', "invalid_json", None),
         ("[]", "invalid_json", None),
         ("{}", "unknown_type", "type"),
         ('{"type": "sing"}', "unknown_type", "type"),
