@@ -86,10 +86,14 @@ class ClauseSound:
 
     @property
     def frames_heard(self) -> tuple[int, int]:
-        """The first and the last (exclusive) frame that windows must make."""
+        """The first and the last (exclusive) frame that windows must make.
+
+        A slower speed stretches the silence in front as the durations have it, but not as it sounds: the
+        first sound comes where it would at the voice's own speed, and lasts that much longer.
+        """
         ends_s = self._token_ends_s()
         spans = word_spans(self.run.words)
-        start_s = ends_s[spans[0][0]] - SOUND_LEAD_S - _BEFORE_S
+        start_s = ends_s[spans[0][0]] * min(1.0, self.speed) - SOUND_LEAD_S - _BEFORE_S
         end_s = ends_s[spans[-1][1] + 1] - SOUND_LEAD_S + _AFTER_S
         if self.is_begun:
             start_s = (self._word_start_samples(self.first) - _JOIN_SHIFT_SAMPLES) / RATE_HZ
@@ -212,6 +216,8 @@ class ClauseSound:
         """The words to be heard, timed from the first sample; the run's own sound ends at `end_s`."""
         shift_s = (self._onset_samples or 0) / RATE_HZ + SOUND_LEAD_S
         times_s = np.clip(self._token_ends_s() - shift_s, 0.0, end_s) + self.offset_s
+        if not self.is_begun:
+            times_s[word_spans(self.run.words)[0][0]] = self.offset_s  # see `frames_heard`
         words = [
             SpokenWord(word.text, float(times_s[first]), float(times_s[last + 1]))
             for word, (first, last) in zip(self.run.words, word_spans(self.run.words), strict=True)

@@ -205,6 +205,14 @@ def test_speed(engine: KokoroOnnx) -> None:
     assert 1.6 < slow.duration_s / fast.duration_s < 2.4
 
 
+@pytest.mark.parametrize("voice", ["af_heart", "am_michael"])
+def test_a_slow_clause_is_heard_from_its_first_sound_on(engine: KokoroOnnx, voice: str) -> None:
+    windows, whole = (spoken(engine, "Just a moment.", voice, 0.5, lead_s=lead) for lead in (0.0, AMPLE_S))
+    assert sound_of(windows).duration_s == pytest.approx(sound_of(whole).duration_s, abs=0.2)
+    assert words_of(windows)[0].start_s == words_of(whole)[0].start_s == 0.0
+    assert words_of(windows)[1].start_s == pytest.approx(words_of(whole)[1].start_s, abs=0.05)
+
+
 @pytest.mark.parametrize("speed", [0.4, 2.1, float("nan")])
 def test_a_speed_out_of_range_is_the_caller_s_error(engine: KokoroOnnx, speed: float) -> None:
     with pytest.raises(CallerError, match=r"it can be 0\.5 to 2") as raised:
