@@ -2,7 +2,8 @@
 
 An LLM reads some ninety tokens a second on one core, and reads only what differs from what it read last: a
 prompt should grow at its end and keep its beginning. So nothing is left out when a question is asked. It is
-left out when an answer is complete, to half of what may be shown, and there is time to read the rest anew.
+left out when an answer is complete, to half of what may be shown: rarely, at a time when the rest may be read
+anew, and as whole exchanges, so that an engine that can move what it has read need not.
 """
 
 from __future__ import annotations
@@ -50,16 +51,22 @@ class PromptWindow:
     def compact(self, items: tuple[Item, ...]) -> None:
         """Leaves out the oldest exchanges for good, where too little room is left for another turn.
 
-        For a moment when nobody waits for an answer: the next prompt has another beginning. Where the caller
-        has said something last, or a tool is under way, an answer is due, and nothing is left out.
+        For a moment when nobody waits for an answer: the next prompt has another beginning, and what stays
+        comes sooner in it, verbatim. Where the caller has said something last, or a tool is under way, an
+        answer is due, and nothing is left out.
         """
         shown = self._shown(items)
         if not shown or shown[-1].role != "assistant" or shown[-1].calls or awaits_output(items):
             return
         if _chars(shown) <= self._max_chars - self._max_chars // ROOM_FOR_A_TURN:
             return
-        kept = _without_oldest(shown, _chars(shown) - self._max_chars // 2)
-        self._first_id = items[kept[0].at].id
+        cut = len(shown) - len(_without_oldest(shown, _chars(shown) - self._max_chars // 2))
+        begin = cut
+        while begin > 0 and shown[begin - 1].role == "user":
+            # What the caller said before it, unanswered, is of the same message. That stays whole: else
+            # nothing that follows would be as it was read.
+            begin -= 1
+        self._first_id = items[shown[begin or cut].at].id
 
     def tighten(self) -> None:
         """Shows half as much from now on: the engine took no more."""

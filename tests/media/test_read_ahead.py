@@ -104,6 +104,51 @@ def test_a_full_conversation_is_compacted_after_the_answer_and_read_at_once() ->
     run(main())
 
 
+def test_the_200th_question_is_read_as_soon_as_the_second() -> None:
+    """An answer is broken off soon after it is heard, and the next question follows at once."""
+
+    class Reader(ScriptedLlm):
+        """Reads 300 characters a second. What it read last stays read, wherever it moves."""
+
+        def __init__(self) -> None:
+            super().__init__(replies=("Some answer that is long enough to be broken off. " * 4,))
+            self.read: tuple[ChatMessage, ...] = ()
+            self.waits_s: list[float] = []
+
+        async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+            start_s, before = loop_time_s(), self.read
+            for at, message in enumerate(request.messages, 1):
+                if message not in before:
+                    await asyncio.sleep(len(message.text) / 300)
+                self.read = request.messages[:at]
+            if request.max_tokens:
+                self.waits_s.append(loop_time_s() - start_s)
+            async for delta in super().reply(request):
+                yield delta
+
+    async def main() -> None:
+        llm = Reader()
+        async with virtual_call(ScriptedEngines(llm=llm)) as call:
+            for turn in range(200):
+                part = Part(
+                    "input_text", f"What would you say about {turn:03} {'to somebody ' * (turn % 7)}?"
+                )
+                call.conversation.add_item(Message(f"item_{turn}", "user", (part,)))
+                call.conversation.create_response()
+                await call.event(OutputBufferStarted, turn + 1)
+                await asyncio.sleep(0.4)
+                call.conversation.clear_output()
+                await asyncio.sleep(0.3)
+            everything = sum(len(text) for _, text in call.said())
+        assert everything > 3 * WritingSettings().history_chars
+        # A question's own words, and what of the last answer is new since it was cut.
+        assert max(llm.waits_s[1:20]) < 0.4
+        assert max(llm.waits_s[-19:]) < 0.4
+        assert max(llm.waits_s) < 0.5
+
+    run(main())
+
+
 def test_a_call_ends_while_it_is_read() -> None:
     class Busy(ScriptedLlm):
         async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:

@@ -181,6 +181,23 @@ def test_a_conversation_is_read_once_whatever_others_say_in_between(llama: Llama
     asyncio.run(main())
 
 
+def test_what_stays_where_old_exchanges_are_left_out_is_not_read_again(llama: LlamaCpp) -> None:
+    async def main() -> None:
+        said: list[str] = []
+        for at, country in enumerate(("France", "Spain", "Italy", "Greece", "Norway", "Peru")):
+            said.append(f"Question {at}. I have never been to {country}. What is there to see in summer?")
+            said.append(f"That is a good question. I would go to {country} in spring, when it is quiet.")
+        everything = replace(request(*said), conversation="traveller", max_tokens=0)
+        await whole(llama, everything)
+        for kept in (8, 4):  # twice, as in a call that is long enough
+            asked = request(*said[-kept:], "Which of these countries is the largest?", max_tokens=12)
+            last = (await whole(llama, replace(asked, conversation="traveller")))[-1]
+            assert last.input_tokens > 25 * kept
+            assert last.input_tokens - last.cached_tokens < 20
+
+    asyncio.run(main())
+
+
 def test_reading_ahead_gives_way_to_a_reply_and_loses_nothing(llama: LlamaCpp) -> None:
     async def main() -> None:
         long = replace(request("word " * 350), conversation="reader", max_tokens=0)
