@@ -208,7 +208,8 @@ def test_speed(engine: KokoroOnnx) -> None:
 @pytest.mark.parametrize("voice", ["af_heart", "am_michael"])
 def test_a_slow_clause_is_heard_from_its_first_sound_on(engine: KokoroOnnx, voice: str) -> None:
     windows, whole = (spoken(engine, "Just a moment.", voice, 0.5, lead_s=lead) for lead in (0.0, AMPLE_S))
-    assert sound_of(windows).duration_s == pytest.approx(sound_of(whole).duration_s, abs=0.2)
+    # Windows may last longer: quiet that was handed out before the last sound's decay is not taken back.
+    assert sound_of(windows).duration_s > sound_of(whole).duration_s - 0.1
     assert words_of(windows)[0].start_s == words_of(whole)[0].start_s == 0.0
     assert words_of(windows)[1].start_s == pytest.approx(words_of(whole)[1].start_s, abs=0.05)
 
