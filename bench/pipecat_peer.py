@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 import urllib.request
-import venv
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.peer_environment import peer_environment
 from bench.server_process import free_port
 from media.clock import loop_time_s
 from server.config import load_config
@@ -28,7 +28,6 @@ from signaling.caller import Caller, CallerOptions
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = "1.14.0"
 REQUIREMENT = f"pipecat-ai[webrtc,silero,whisper,kokoro,runner]=={VERSION}"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "voxtral-kokoro" / "bench"
 VOICE_FRAMES, VOICE_WIDTH = 510, 256
 STARTING_LIMIT_S = 120.0
 ENDING_LIMIT_S = 10.0
@@ -79,15 +78,7 @@ class Pipecat:
 
 def environment() -> Path:
     """The Python of Pipecat's own environment, made the first time: 1.1 GB, a few minutes."""
-    folder = CACHE / f"pipecat-{VERSION}"
-    python = folder / "bin" / "python"
-    stamp = folder / "complete"
-    if not stamp.exists():
-        print(f"installing {REQUIREMENT} into {folder}", flush=True)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", REQUIREMENT], check=True)
-        stamp.touch()
-    return python
+    return peer_environment(f"pipecat-{VERSION}", REQUIREMENT)
 
 
 @contextmanager

@@ -169,7 +169,7 @@ class ScriptedLlm(ScriptedEngine):
             yield LlmDelta("", "length")
             return
         self.requests.append(request)
-        script = self.replies[min(len(self.requests), len(self.replies)) - 1]
+        script = self.script(request)
         self.open_requests += 1
         try:
             await asyncio.sleep(self.first_s)
@@ -187,6 +187,10 @@ class ScriptedLlm(ScriptedEngine):
             yield LlmDelta("", finish, input_tokens=10, output_tokens=len(words))
         finally:
             self.open_requests -= 1
+
+    def script(self, request: LlmRequest) -> str | Calls | EngineError:
+        """What it replies to this one, which is the last of `requests`."""
+        return self.replies[min(len(self.requests), len(self.replies)) - 1]
 
     async def _call(self, script: Calls) -> AsyncIterator[LlmDelta]:
         for at, word in enumerate(script.says.split()):

@@ -1,4 +1,4 @@
-"""A server that hears and speaks with the real engines and always answers the same, in a process of its own.
+"""A server that hears and speaks with the real engines and answers by rote, in a process of its own.
 
     python -m tests.peers.spoken_server SETTINGS
 
@@ -22,6 +22,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from media.clock import loop_time_s
+from media.engines.protocols import LlmRequest
 from media.events import CallEvent, OutputBufferStopped, TranscriptCompleted
 from media.overlap import OverlapClassifier
 from media.session import SessionConfig
@@ -34,13 +35,17 @@ from server.metrics import Metrics
 from server.runtime_settings import RuntimeSettings
 from server.warm_up import WarmUp
 from signaling.ice import gathering_for
+from tests.peers.story import STORY, WEATHER_TOOL, is_about_weather, is_for_a_story, weather_answer
 from tests.peers.voices import sound_error_rate
-from tests.scripted import ScriptedLlm
+from tests.scripted import Calls as ToolCalls
+from tests.scripted import ScriptedLlm, calls
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 ANSWER = "The library opens at nine, and it closes at half past five."
-"""Whatever was asked."""
+"""Whatever was asked, but for a story, or to one that has the tool, the weather."""
+GREETING = "Hello there."
+"""Where it is asked to speak first."""
 
 READY_LIMIT_S = 60.0
 END_LIMIT_S = 30.0
@@ -125,6 +130,20 @@ def _read(lines: Iterator[str], notes: Queue[Note]) -> None:
 # In the process
 
 
+class Rote(ScriptedLlm):
+    """Answers by what was said last. A count would not do: it is asked ahead, while words come."""
+
+    def script(self, request: LlmRequest) -> str | ToolCalls:
+        last = request.messages[-1]
+        if all(message.role == "system" for message in request.messages):
+            return GREETING
+        if last.role == "tool":
+            return weather_answer(last.text)
+        if is_about_weather(last.text) and any(tool.name == WEATHER_TOOL for tool in request.tools):
+            return calls(WEATHER_TOOL, json.dumps({"city": "Madrid"}))
+        return STORY if is_for_a_story(last.text) else ANSWER
+
+
 class _Passing:
     """Stands before something of the server and passes on whatever it does not do itself."""
 
@@ -178,7 +197,7 @@ def _tell(note: Note) -> None:
 
 async def _serve(settings: dict[str, Any]) -> None:
     config = Config.model_validate(settings)
-    engines = replace(build_engines(config), llm=ScriptedLlm(replies=(ANSWER,)))
+    engines = replace(build_engines(config), llm=Rote())
     warm_up = WarmUp(engines, voice=config.tts.voice, instructions="", language=config.model.language_hint)
     engine_set = EngineSet(engines, warm_up)
     try:
