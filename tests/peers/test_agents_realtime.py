@@ -29,7 +29,7 @@ from tests.peers.story import (
 )
 from tests.peers.voices import spoken
 
-pytestmark = [pytest.mark.models, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.models, pytest.mark.timeout(240)]
 
 KEY = "a-key-of-sixteen-letters"
 PAUSES_S = (2.0, 5.0, 40.0)
