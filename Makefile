@@ -29,7 +29,8 @@ run: models ## Install what is missing, fetch the models, start the server
 test: $(VENV)/.test models ## Run every test, the browser's too
 	@scripts/test-page
 	@scripts/network-tools
-	@CHROMIUM="$$(scripts/find-chromium)" && export CHROMIUM && exec $(BIN)/python -m pytest $(ARGS)
+	@CHROMIUM="$$(scripts/find-chromium)" && FIREFOX="$$(scripts/firefox)" && export CHROMIUM FIREFOX && \
+		exec $(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.test ## Format, lint, strict types, import contract, the page's syntax
 	@$(BIN)/ruff format --check --quiet . || { echo 'Not formatted: run $(BIN)/ruff format.' >&2; exit 1; }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import shlex
 import shutil
@@ -15,8 +13,8 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from media.audio import SPEECH_RATE_HZ, Audio
-from media.audio_file import read_audio
+from media.audio import Audio
+from tests.peers.page_recorder import RECORDER, TAKE_RECORDING, recorded
 
 ELSEWHERE = "voice.test"
 """A name for this machine under which, as for a phone on the network, nothing is taken for local."""
@@ -31,70 +29,6 @@ QUIET_SWITCHES = (
     "--metrics-recording-only",
 )
 """Chromium makes no calls of its own."""
-
-RECORDER = """
-() => {
-  const arrivals = new EventTarget();
-  window.serverEvents = [];
-
-  const follow = (client) => {
-    client.addEventListener("event", ({ detail }) => {
-      window.serverEvents.push({ atMs: performance.now(), ...detail });
-      arrivals.dispatchEvent(new Event("arrival"));
-    });
-    client.addEventListener("remotetrack", ({ detail }) => {
-      const recorder = new MediaRecorder(detail.stream, { mimeType: "audio/webm;codecs=opus" });
-      const heard = { recorder, chunks: [], begunMs: null };
-      recorder.ondataavailable = ({ data }) => heard.chunks.push(data);
-      recorder.onstart = () => (heard.begunMs = performance.now());
-      recorder.start(200);
-      window.heard = heard;
-    });
-  };
-  Object.defineProperty(window, "voiceClient", {
-    configurable: true,
-    set(client) {
-      Object.defineProperty(window, "voiceClient", { value: client });
-      follow(client);
-    },
-  });
-
-  window.untilEvent = (kind, count, limitMs) =>
-    new Promise((resolve, reject) => {
-      const look = () => {
-        const found = window.serverEvents.filter(({ type }) => type === kind);
-        if (found.length >= count) end(resolve, found[count - 1]);
-      };
-      const end = (settle, outcome) => {
-        clearTimeout(timer);
-        arrivals.removeEventListener("arrival", look);
-        settle(outcome);
-      };
-      const timer = setTimeout(() => {
-        const came = window.serverEvents.map(({ type }) => type).join(", ");
-        end(reject, new Error(`${kind} did not come within ${limitMs} ms. There came: ${came}`));
-      }, limitMs);
-      arrivals.addEventListener("arrival", look);
-      look();
-    });
-}
-"""
-
-TAKE_RECORDING = """
-async () => {
-  const { recorder, chunks, begunMs } = window.heard;
-  if (recorder.state !== "inactive") {
-    const stopped = new Promise((resolve) => (recorder.onstop = resolve));
-    recorder.stop();
-    await stopped;
-  }
-  const bytes = new Uint8Array(await new Blob(chunks).arrayBuffer());
-  let text = "";
-  for (let at = 0; at < bytes.length; at += 8192)
-    text += String.fromCharCode(...bytes.subarray(at, at + 8192));
-  return { base64: btoa(text), begunMs };
-}
-"""
 
 
 def chromium_path() -> str:
@@ -166,9 +100,7 @@ def open_page(
 
 def take_recording(page: Page) -> tuple[Audio, float]:
     """What the page heard since the call began, at 16 kHz, and when (page milliseconds) that was."""
-    taken = page.evaluate(TAKE_RECORDING)
-    recording = io.BytesIO(base64.b64decode(taken["base64"]))
-    return read_audio(recording, SPEECH_RATE_HZ), float(taken["begunMs"])
+    return recorded(page.evaluate(TAKE_RECORDING))
 
 
 def until_event(page: Page, kind: str, *, count: int = 1, limit_s: float = 60.0) -> dict[str, Any]:
