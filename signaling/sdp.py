@@ -178,15 +178,15 @@ def _sections(sdp: str) -> list[list[str]]:
 
 
 def _is_usable(candidate: str) -> bool:
-    """Whether a candidate's value (`foundation component transport priority address …`) is UDP, no name."""
+    """Whether a candidate's value (`foundation component transport priority address port …`) is UDP, no name."""
     fields = candidate.split()
     if len(fields) < 8 or fields[1] != "1" or fields[2].lower() != "udp":
         return False
     try:
         ipaddress.ip_address(fields[4])
+        return 1 <= int(fields[5]) <= 65_535
     except ValueError:
         return False
-    return True
 
 
 def _require_secure_transport(media: MediaDescription) -> None:

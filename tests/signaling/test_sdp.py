@@ -146,7 +146,18 @@ def test_trickled_candidates_belong_to_the_bundle() -> None:
     assert (candidate.ip, candidate.port, candidate.sdpMid) == ("192.168.1.7", 50000, "0")
 
 
-@pytest.mark.parametrize("line", ["", "candidate:", MDNS.strip(), TCP.strip()])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "candidate:",
+        MDNS.strip(),
+        TCP.strip(),
+        HOST.strip().replace("50000", "-1"),
+        HOST.strip().replace("50000", "0"),
+        HOST.strip().replace("50000", "65536"),
+    ],
+)
 def test_candidates_of_no_use_are_none(line: str) -> None:
     assert parse_candidate(line, "0") is None
 
