@@ -178,7 +178,7 @@ def _sections(sdp: str) -> list[list[str]]:
 
 
 def _is_usable(candidate: str) -> bool:
-    """Whether a candidate's value (`foundation component transport priority address port …`) is UDP, no name."""
+    """Whether a candidate (`foundation component transport priority address port …`) is UDP, and no name."""
     fields = candidate.split()
     if len(fields) < 8 or fields[1] != "1" or fields[2].lower() != "udp":
         return False
