@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz import realtime, ws
+from tests.fuzz import realtime, signalling, ws
 
 
 @dataclass(frozen=True)
@@ -28,4 +28,6 @@ class Target:
 TARGETS = (
     Target("realtime", realtime.BATCH, 25, realtime.check),
     Target("ws", ws.BATCH, 25, ws.check),
+    Target("offers", signalling.BATCH, 6, signalling.check_offers),
+    Target("candidates", signalling.BATCH, 6, signalling.check_candidates),
 )
