@@ -175,12 +175,14 @@ def test_an_address_that_was_started_anew_is_asked_again() -> None:
 def test_what_is_absent_is_told_and_holds_up_nothing(tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("import sys\nprint('no licence', file=sys.stderr)\nsys.exit(1)\n")
+    babbling = tmp_path / "babbling.py"
+    babbling.write_text("import sys\nprint('y\\n' * 10_000, flush=True)\nsys.stdin.read()\n")
 
     async def main() -> None:
         servers = (
             {"name": "nowhere", "command": "no-such-program"},
             {"name": "broken", "command": sys.executable, "args": [str(broken)]},
-            {"name": "babbler", "command": "yes"},
+            {"name": "babbler", "command": sys.executable, "args": [str(babbling)]},
             {"name": "deaf", "url": f"http://127.0.0.1:{free_tcp_port()}/mcp"},
         )
         async with connected(*servers, wait=False) as box:

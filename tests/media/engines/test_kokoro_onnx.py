@@ -76,6 +76,11 @@ def words_of(chunks: list[SpeechChunk]) -> list[SpokenWord]:
     return [word for chunk in chunks for word in chunk.words]
 
 
+def bare_words(text: str) -> list[str]:
+    """Without what a transcriber puts between them."""
+    return [word.strip(",.!?;:").lower() for word in text.split()]
+
+
 def heard(whisper: WhisperModel, audio: Audio, language: str) -> str:
     """What Whisper understands. It takes 16 kHz, two thirds of Kokoro's rate, and likes silence around it."""
     samples = audio.as_float32()
@@ -326,7 +331,7 @@ def test_a_clause_that_is_begun_before_it_is_known_sounds_as_if_it_had_been(
     whole = spoken(engine, text, voice)
     begun, rest = spoken_in_two(engine, text, voice, 2)
     joined = sound_of([*begun, *rest])
-    assert heard(whisper, joined, "en").split() == heard(whisper, sound_of(whole), "en").split()
+    assert bare_words(heard(whisper, joined, "en")) == bare_words(heard(whisper, sound_of(whole), "en"))
     assert joined.duration_s == pytest.approx(sound_of(whole).duration_s, rel=0.15)
     assert [word.text for word in (*words_of(begun), *words_of(rest))] == text.split()
     third = words_of(whole)[2].start_s
