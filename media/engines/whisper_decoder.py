@@ -270,16 +270,18 @@ def cut_repetition(text: str) -> str:
 
 
 def said_once(text: str, duration_s: float) -> str:
-    """The text without its second half, where that is the first again and the speech too short for both.
+    """The text's beginning, where the rest only repeats it and the speech is too short for all of that.
 
-    Whisper now and then says a question of 3 s over again, in a window of any length.
+    Whisper now and then says a question of 3 s over and over, in a window of any length, up to its last token.
     """
     words = text.split()
-    half = len(words) // 2
-    if half < _SHORTEST_TWICE or len(words) <= _FASTEST_WORDS_PER_S * duration_s:
+    if len(words) <= _FASTEST_WORDS_PER_S * duration_s:
         return text
     bare = ["".join(filter(str.isalnum, word)).lower() for word in words]
-    return " ".join(words[:half]) if bare[:half] == bare[half:] else text
+    for once in range(_SHORTEST_TWICE, len(words) // 2 + 1):
+        if bare[once:] == bare[:-once]:
+            return " ".join(words[:once])
+    return text
 
 
 def _shrinks_by(text: str) -> float:

@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.models, pytest.mark.timeout(120)]
 
 KEY = "a-key-of-sixteen-letters"
 QUESTION = "Could you please tell me when the library opens?"
+GOODBYES = (("DELETE", 200), ("DELETE", 404))
+"""These clients close the connection first: its own goodbye may have ended the call before."""
 
 PUBLISH_WITH_WHIP_WHEP = """
 async ([endpoint, key]) => {
@@ -137,7 +139,7 @@ def test_whip_whep_hears_the_answer(
     assert sound_error_rate(ANSWER, said) <= 0.2, said
     assert exchange.made[0] == ("POST", 201)
     assert ("PATCH", 204) in exchange.made
-    assert exchange.made[-1] == ("DELETE", 200)
+    assert exchange.made[-1] in GOODBYES
 
 
 @pytest.mark.browser
@@ -154,7 +156,7 @@ def test_eyevinns_client(
         page.evaluate("() => window.client.destroy()")
         server.until_ended()
     assert exchange.made[:2] == [("OPTIONS", 204), ("POST", 201)]
-    assert exchange.made[-1] == ("DELETE", 200)
+    assert exchange.made[-1] in GOODBYES
     # It takes a section by the name of 0, the microphone's, for none. Without another it sends an empty body.
     trickled = 204 if with_events else 400
     assert ("PATCH", trickled) in exchange.made

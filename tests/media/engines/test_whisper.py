@@ -259,6 +259,7 @@ def test_repetitions_are_cut(text: str, once: str) -> None:
     [
         ("When does it open? When does it open?", 1.2, "When does it open?"),
         ("Please tell me when. please, tell me when", 1.0, "Please tell me when."),
+        ("When does it open? When does it open? When does", 1.5, "When does it open?"),
         ("When does it open? When does it open?", 2.5, "When does it open? When does it open?"),
         ("Bye, bye bye, bye.", 0.5, "Bye, bye bye, bye."),
         ("One two three four five six seven", 1.0, "One two three four five six seven"),
