@@ -272,7 +272,7 @@ def cut_repetition(text: str) -> str:
 def said_once(text: str, duration_s: float) -> str:
     """The text's beginning, where the rest only repeats it and the speech is too short for all of that.
 
-    Whisper now and then says a question of 3 s over and over, in a window of any length, up to its last token.
+    Whisper now and then says a question of 3 s over and over, in a window of any length.
     """
     words = text.split()
     if len(words) <= _FASTEST_WORDS_PER_S * duration_s:
