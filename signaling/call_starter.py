@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from media.session import SessionConfig
-from signaling.call_host import CallHost, CallSlot
+from signaling.call_host import CallHost
+from signaling.client_secrets import ClientSecret
 from signaling.ice import Gathering
 from signaling.realtime_session import RealtimeSession
 from signaling.realtime_session_objects import SessionUpdate
@@ -48,7 +49,11 @@ class CallStarter:
         self._gathering = gathering
 
     async def start(
-        self, offer: Offer, update: SessionUpdate | None = None, defaults: SessionConfig | None = None
+        self,
+        offer: Offer,
+        update: SessionUpdate | None = None,
+        defaults: SessionConfig | None = None,
+        secret: ClientSecret | None = None,
     ) -> StartedCall:
         """Answers the offer and starts its call.
 
@@ -56,6 +61,7 @@ class CallStarter:
             offer: checked already, so that nonsense costs no caller their place.
             update: the settings that came with the offer.
             defaults: what they change; None takes the server's.
+            secret: the client secret that the call begins with, if any.
 
         Raises:
             CallerError: the offer cannot be answered, or the session cannot be. The slot is free again.
@@ -76,16 +82,6 @@ class CallStarter:
             undo.push_async_callback(call.abandon)
             answer = await call.answer()
             undo.pop_all()
-        self._run(slot, call)
+        self._calls.start(slot, call, call.session, secret)
         log.info("call answered", extra={"audio": offer.audio, "data_channel": offer.data_channel})
         return StartedCall(slot.call_id, answer, call)
-
-    def _run(self, slot: CallSlot, call: WebrtcCall) -> None:
-        async def main() -> None:
-            try:
-                await call.run()
-            finally:
-                self._calls.remove(slot.call_id)
-
-        self._calls.add(slot.call_id, call)
-        slot.start(main(), call.hang_up)

@@ -18,7 +18,7 @@ from media.session import SessionConfig
 from signaling.api_keys import given_key
 from signaling.call_host import CallHost
 from signaling.call_starter import CallStarter
-from signaling.client_secrets import DEFAULT_S, LONGEST_S, SHORTEST_S, ClientSecrets
+from signaling.client_secrets import DEFAULT_S, LONGEST_S, SHORTEST_S, ClientSecret, ClientSecrets
 from signaling.guard import SECRETS_PATH
 from signaling.ice import Gathering
 from signaling.realtime_base import FromClient
@@ -26,7 +26,7 @@ from signaling.realtime_session import MODEL
 from signaling.realtime_session_mapping import WireState, changed_session, changed_wire, session_to_wire
 from signaling.realtime_session_objects import SessionUpdate, merged_updates
 from signaling.request_body import checked_body, read_body
-from signaling.running_calls import RunningCalls
+from signaling.running_calls import RunningCall, RunningCalls
 from signaling.sdp import read_offer
 
 CALLS_PATH: Final = "/v1/realtime/calls"
@@ -74,9 +74,9 @@ class RealtimeRoutes:
     async def call(self, request: web.Request) -> web.Response:
         """Answers an offer and starts the call."""
         sdp, update = await self._offer(request)
-        secret = self._secrets.find(given_key(request.headers), wall_time_s())
+        secret = self._secret(request)
         update = merged_updates(secret.session if secret else None, update)
-        started = await self._starter.start(read_offer(sdp), update, self._defaults())
+        started = await self._starter.start(read_offer(sdp), update, self._defaults(), secret)
         return web.Response(
             status=201,
             body=started.answer.encode(),
@@ -85,12 +85,12 @@ class RealtimeRoutes:
         )
 
     async def hang_up(self, request: web.Request) -> web.Response:
-        self._calls.get(request.match_info["call_id"]).hang_up()
+        self._call(request).hang_up()
         return web.Response()
 
     async def sip_only(self, request: web.Request) -> web.Response:
         """What is done to a call that rings, and to one of a telephone: there are none of either."""
-        self._calls.get(request.match_info["call_id"])
+        self._call(request)
         raise CallerError("This is no SIP call: it was answered with its offer.", code="not_a_sip_call")
 
     async def create_secret(self, request: web.Request) -> web.Response:
@@ -115,6 +115,12 @@ class RealtimeRoutes:
         """For clients that ask. A call may name any model: there is this one."""
         model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "voxtral-kokoro"}
         return web.json_response({"object": "list", "data": [model]})
+
+    def _secret(self, request: web.Request) -> ClientSecret | None:
+        return self._secrets.find(given_key(request.headers), wall_time_s())
+
+    def _call(self, request: web.Request) -> RunningCall:
+        return self._calls.get(request.match_info["call_id"], self._secret(request))
 
     def _defaults(self) -> SessionConfig:
         """A client of this API speaks first, or asks to be spoken to: there is no greeting."""

@@ -131,14 +131,15 @@ class RealtimeSession:
         if event is not None:
             self._do(event)
 
-    async def receive_in_order(self, text: str) -> None:
+    async def receive_in_order(self, text: str, sender: Callable[[str], None] | None = None) -> None:
         """`receive`, for a session that carries audio: what was sent before a commit is heard before it."""
-        self._asker = self._send_text
+        asker = self._asker = sender or self._send_text
         event = self._read(text)
         if self.leg is not None and isinstance(event, wire.InputAudioBufferCommit):
             await self.leg.heard_all()
         if event is not None:
-            self._asker = self._send_text
+            # Others may have asked for something meanwhile.
+            self._asker = asker
             self._do(event)
 
     def join(self, send: Callable[[str], None], over: Callable[[], None]) -> None:

@@ -5,7 +5,6 @@ With `call_id` the client joins a call that goes on, else one begins.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -15,12 +14,13 @@ from aiohttp import web
 from media.clock import wall_time_s
 from signaling.api_keys import given_key
 from signaling.call_host import CallHost
-from signaling.client_secrets import ClientSecrets
+from signaling.client_secrets import ClientSecret, ClientSecrets
 from signaling.outbox import Outbox
+from signaling.realtime_routes import CALLS_PATH
 from signaling.realtime_session import RealtimeSession
 from signaling.realtime_session_objects import SessionUpdate, merged_updates
 from signaling.running_calls import RunningCalls
-from signaling.socket_call import NOT_READING, STOPPING, SocketCall
+from signaling.socket_call import NOT_READING, SocketCall
 from signaling.socket_visit import SocketVisit
 from signaling.web_socket import accepted
 
@@ -48,7 +48,7 @@ class RealtimeSocketRoutes:
         return await self._begin(request, request.query.get("model"))
 
     async def _begin(self, request: web.Request, model: str | None) -> web.StreamResponse:
-        secret = self._secrets.find(given_key(request.headers), wall_time_s())
+        secret = self._secret(request)
         named = SessionUpdate(model=model[:128]) if model else None
         update = merged_updates(secret.session if secret else None, named)
         async with AsyncExitStack() as undo:
@@ -64,7 +64,8 @@ class RealtimeSocketRoutes:
                 as_data=True,
             )
             undo.callback(session.conversation.close)
-            response, socket = await accepted(request)
+            where = {"Location": f"{CALLS_PATH}/{slot.call_id}"}
+            response, socket = await accepted(request, where)
             undo.pop_all()
         assert session.leg is not None
         call = SocketCall(
@@ -75,23 +76,18 @@ class RealtimeSocketRoutes:
             outbox,
             session.receive_in_order,
         )
-        over = asyncio.Event()
-
-        async def main() -> None:
-            try:
-                await call.run()
-            finally:
-                over.set()
-
         session.open()
+        over = self._calls.start(slot, call, session, secret)
         log.info("call answered", extra={"transport": "websocket"})
-        slot.start(main(), lambda: call.end(STOPPING))
         # aiohttp closes the socket when its handler returns.
         await over.wait()
         return response
 
     async def _join(self, request: web.Request, call_id: str) -> web.StreamResponse:
-        session = self._calls.get(call_id).session
+        session = self._calls.session(call_id, self._secret(request))
         response, socket = await accepted(request)
         await SocketVisit(call_id, socket, session).run()
         return response
+
+    def _secret(self, request: web.Request) -> ClientSecret | None:
+        return self._secrets.find(given_key(request.headers), wall_time_s())

@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from media.errors import CallerError
 from signaling.call_host import CallConversation
 from signaling.outbox import Outbox
+from signaling.sdp import TrickledCandidate
 from signaling.socket_leg import SocketLeg
 
 _FAREWELL_S: Final = 1.0
@@ -87,12 +89,24 @@ class SocketCall:
         self._begun.set()
         await asyncio.sleep(0)
 
-    def end(self, ending: Ending = HUNG_UP) -> None:
+    def end(self, ending: Ending) -> None:
         """Ends the call soon. May be called twice, and before it runs."""
         if self._ending is None:
             self._ending = ending
         self._conversation.close()
         self._begun.set()
+
+    def hang_up(self) -> None:
+        """Ends the call soon. May be called twice."""
+        self.end(HUNG_UP)
+
+    def stop(self) -> None:
+        """Ends the call soon, since the server stops. May be called twice."""
+        self.end(STOPPING)
+
+    async def add_candidate(self, candidate: TrickledCandidate) -> None:
+        """Means nothing here. Raises: CallerError."""
+        raise CallerError("This call goes over a WebSocket.", code="invalid_candidate", param="candidate")
 
     async def run(self) -> None:
         """The call, until either side ends it. Closes the socket, whatever happens."""

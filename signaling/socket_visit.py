@@ -30,7 +30,7 @@ class SocketVisit:
         self._ending: Ending | None = None
         self._ended = asyncio.Event()
 
-    def end(self, ending: Ending = HUNG_UP) -> None:
+    def end(self, ending: Ending) -> None:
         """Ends the visit soon. May be called twice."""
         if self._ending is None:
             self._ending = ending
@@ -58,7 +58,7 @@ class SocketVisit:
 
     async def _read(self) -> None:
         while (text := await self._socket.receive()) is not None:
-            self._session.receive(text, self._send)
+            await self._session.receive_in_order(text, self._send)
         self.end(CLIENT_GONE)
 
     async def _write(self) -> None:

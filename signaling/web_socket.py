@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import WSMsgType, web
@@ -67,8 +68,14 @@ class WebSocket:
                 self._request.transport.abort()
 
 
-async def accepted(request: web.Request) -> tuple[web.WebSocketResponse, WebSocket]:
+async def accepted(
+    request: web.Request, headers: Mapping[str, str] | None = None
+) -> tuple[web.WebSocketResponse, WebSocket]:
     """Answers a request for a WebSocket.
+
+    Args:
+        request: that is answered.
+        headers: of the answer, besides those of the handshake.
 
     Raises:
         CallerError: `upgrade_required`, or `invalid_subprotocol`.
@@ -88,5 +95,6 @@ async def accepted(request: web.Request) -> tuple[web.WebSocketResponse, WebSock
         compress=False,
         protocols=(SUBPROTOCOL,),
     )
+    response.headers.update(headers or {})
     await response.prepare(request)
     return response, WebSocket(response, request)

@@ -133,7 +133,6 @@ class WebrtcCall:
     async def abandon(self) -> None:
         """Closes everything within a bounded time. `run` does so itself; without it, this must be called."""
         self._session.conversation.close()
-        self._session.close()
         if self._voice is not None:
             self._voice.close()
         transports = self._transports()
@@ -153,6 +152,10 @@ class WebrtcCall:
     def hang_up(self) -> None:
         """Ends the call soon. May be called twice, and before it is connected."""
         self._change_link(Link.ENDED, "hung up")
+
+    def stop(self) -> None:
+        """Ends the call soon, since the server stops. Likewise."""
+        self._change_link(Link.ENDED, "the server stops")
 
     async def add_candidate(self, candidate: TrickledCandidate) -> None:
         """One more way to reach the caller.

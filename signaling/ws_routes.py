@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -17,8 +16,7 @@ from signaling.call_host import CallConversation, CallHost, CallSlot
 from signaling.outbox import Outbox
 from signaling.realtime_session import RealtimeSession
 from signaling.running_calls import RunningCalls
-from signaling.sdp import TrickledCandidate
-from signaling.socket_call import HUNG_UP, NOT_READING, Ending, SocketCall, TextSocket
+from signaling.socket_call import NOT_READING, Ending, SocketCall, TextSocket
 from signaling.socket_leg import SocketLeg
 from signaling.web_socket import accepted
 from signaling.ws_messages import Error, to_wire
@@ -45,7 +43,7 @@ class WsCall:
     """
 
     def __init__(self, host: CallHost, slot: CallSlot, socket: TextSocket) -> None:
-        outbox = Outbox(lambda: self._carrier.end(NOT_READING))
+        outbox = Outbox(lambda: self.carrier.end(NOT_READING))
 
         def converse(session: SessionConfig, notify: Callable[[CallEvent], None]) -> CallConversation:
             def tell(event: CallEvent) -> None:
@@ -59,7 +57,7 @@ class WsCall:
         conversation = self.session.conversation
         self._messages = WsSession(slot.call_id, conversation, outbox.put)
         self._leg = SocketLeg(conversation)
-        self._carrier = SocketCall(
+        self.carrier = SocketCall(
             slot.call_id,
             socket,
             conversation,
@@ -69,16 +67,12 @@ class WsCall:
             begin_limit_s=BEGIN_LIMIT_S,
         )
 
-    async def run(self) -> None:
-        """The call, until either side ends it."""
+    def open(self) -> None:
+        """Greets the client. `carrier` is then to be run."""
         self._messages.open()
-        try:
-            await self._carrier.run()
-        finally:
-            self.session.close()
 
     async def begin(self) -> None:
-        await self._carrier.begin()
+        await self.carrier.begin()
 
     def hear(self, audio: Audio) -> None:
         self._leg.hear(audio)
@@ -90,12 +84,7 @@ class WsCall:
         self._leg.forget()
 
     def hang_up(self) -> None:
-        """Ends the call soon. May be called twice."""
-        self._carrier.end(HUNG_UP)
-
-    async def add_candidate(self, candidate: TrickledCandidate) -> None:
-        """Means nothing here. Raises: CallerError."""
-        raise CallerError("This call goes over a WebSocket.", code="invalid_candidate", param="candidate")
+        self.carrier.hang_up()
 
 
 def _unsent(_event: str) -> None:
@@ -112,7 +101,6 @@ class WsRoutes:
     async def call(self, request: web.Request) -> web.WebSocketResponse:
         """A whole call. A refusal is a message, since a browser does not show its page a failed handshake."""
         response, socket = await accepted(request)
-        ended = asyncio.Event()
         try:
             slot = self._host.admit()
         except ServerFull as error:
@@ -130,16 +118,9 @@ class WsRoutes:
             await socket.close(REFUSED)
             return response
 
-        async def main() -> None:
-            try:
-                await call.run()
-            finally:
-                self._calls.remove(slot.call_id)
-                ended.set()
-
-        self._calls.add(slot.call_id, call)
-        slot.start(main(), call.hang_up)
+        call.open()
+        over = self._calls.start(slot, call.carrier, call.session)
         log.info("call answered over a WebSocket")
         # aiohttp closes the socket when its handler returns.
-        await ended.wait()
+        await over.wait()
         return response

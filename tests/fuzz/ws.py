@@ -16,6 +16,7 @@ from media.audio import Audio
 from media.conversation import Conversation, ConversationSettings
 from media.events import CallEvent
 from media.session import SessionConfig
+from signaling.running_calls import RunningCalls
 from signaling.socket_call import Ending
 from signaling.ws_messages import MessageError, ServerMessage, parse_message
 from signaling.ws_routes import WsCall
@@ -157,11 +158,13 @@ async def _two_calls(steps: list[tuple[str, float]], goodbye: str | None) -> Non
 
     async with asyncio.TaskGroup() as tasks:
         host = ScriptedHost(tasks, slots=2, converse=converse)
+        running = RunningCalls()
         decent, tried = _Client(), _Client()
         for client in (decent, tried):
             slot = host.admit()
             call = WsCall(host, slot, client)
-            slot.start(call.run(), call.hang_up)
+            call.open()
+            running.start(slot, call.carrier, call.session)
         talking = tasks.create_task(_talk(decent))
         for at, (text, pause_s) in enumerate(steps):
             await _send(tried, text, f"ping_{at}")

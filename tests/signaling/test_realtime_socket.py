@@ -15,6 +15,7 @@ import aiohttp
 import numpy as np
 import openai
 import pytest
+import websockets
 import yarl
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
@@ -75,6 +76,13 @@ class Client:
             data = audio.as_int16()[start : start + step].tobytes()
             await self.connection.input_audio_buffer.append(audio=base64_of(data))
             await asyncio.sleep(max(0, began_s + (index + 1) * piece_s - loop_time_s()))
+
+    @property
+    def call_id(self) -> str:
+        """As the answer to the handshake named it."""
+        answer = self.connection._connection.response
+        assert answer is not None
+        return str(answer.headers["Location"]).removeprefix("/v1/realtime/calls/")
 
     def types(self) -> list[str]:
         return [event.type for event in self.events]
@@ -493,7 +501,7 @@ def test_offers_by_http() -> None:
             assert answer.text.startswith("v=0")
             call_id = answer.response.headers["Location"].removeprefix("/v1/realtime/calls/")
             assert call_id.startswith("rtc_")
-            assert server.calls.get(call_id).session.conversation.session.instructions == "Be kind."
+            assert server.calls.session(call_id).conversation.session.instructions == "Be kind."
             for act in (api.realtime.calls.reject, api.realtime.calls.accept):
                 with pytest.raises(openai.BadRequestError) as refused:
                     await act(call_id, **({"type": "realtime"} if act == api.realtime.calls.accept else {}))
@@ -558,6 +566,70 @@ def test_joining_a_call() -> None:
                     await first.event("never")
 
     serve(test, engines)
+
+
+def test_a_call_over_a_socket_is_found_like_any_other() -> None:
+    """Who joins sees its events, and its audio; who hangs up ends it for all of them."""
+
+    async def test(server: Serving) -> None:
+        api = AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+        async with api, connected(server) as client:
+            await client.event("session.created")
+            call_id = client.call_id
+            async with connected(server, call_id=call_id) as guest:
+                await guest.event("session.created")
+                await guest.connection.session.update(
+                    session={"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+                )
+                await client.event("session.updated")
+                data = question(10.0, 0.0).as_int16().tobytes()
+                await guest.connection.input_audio_buffer.append(audio=base64_of(data))
+                await guest.connection.input_audio_buffer.commit()
+                await client.event("input_audio_buffer.committed")
+                await guest.connection.response.create()
+                await client.event("response.done")
+                await guest.event("response.done")
+                assert guest.sound() == client.sound() != b""
+                assert "error" not in guest.types()
+                await api.realtime.calls.hangup(call_id)
+                for member in (client, guest):
+                    with pytest.raises(websockets.ConnectionClosedOK):
+                        await member.event("never")
+            with pytest.raises(openai.NotFoundError):
+                await api.realtime.calls.hangup(call_id)
+
+    serve(test)
+
+
+def test_a_client_secret_acts_on_its_own_calls_alone() -> None:
+    async def test(server: Serving) -> None:
+        async with AsyncOpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as api:
+            mine = (await api.realtime.client_secrets.create()).value
+            other = (await api.realtime.client_secrets.create()).value
+            async with connected(server, mine) as client:
+                call_id = client.call_id
+                async with connected(server, mine, call_id=call_id) as guest:
+                    await guest.event("session.created")
+                with pytest.raises(websockets.InvalidStatus, match="404"):
+                    async with connected(server, other, call_id=call_id):
+                        pass
+                for key, found in ((other, False), (KEY, True)):
+                    async with AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as who:
+                        if found:
+                            await who.realtime.calls.hangup(call_id)
+                        else:
+                            with pytest.raises(openai.NotFoundError):
+                                await who.realtime.calls.hangup(call_id)
+                await server.host.all_free()
+            answer = await api.with_options(api_key=mine).realtime.calls.create(
+                sdp=await offer_of_a_stranger()
+            )
+            call_id = answer.response.headers["Location"].rpartition("/")[2]
+            with pytest.raises(openai.NotFoundError):
+                await api.with_options(api_key=other).realtime.calls.hangup(call_id)
+            await api.with_options(api_key=mine).realtime.calls.hangup(call_id)
+
+    serve(test, access=ACCESS)
 
 
 def test_joining_no_call() -> None:

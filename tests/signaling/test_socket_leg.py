@@ -126,7 +126,7 @@ async def calling(engines: ScriptedEngines | None = None, **options: Any) -> Asy
         running = tasks.create_task(call.call.run())
         await asyncio.sleep(0.001)
         yield call
-        call.call.end()
+        call.call.hang_up()
         await running
     assert call.client.closed is not None
 
@@ -382,7 +382,7 @@ def test_the_ends_of_a_call() -> None:
 
         async with calling() as call:
             call.outbox.put("farewell")
-            call.call.end()
+            call.call.hang_up()
         assert (call.client.closed, call.client.received) == (HUNG_UP, ["farewell"])
 
         async with calling() as call:
@@ -406,7 +406,7 @@ def test_a_conversation_may_wait_for_its_client() -> None:
         assert (call.client.closed, call.events) == (NOT_BEGUN, [])
 
         call = Call(ScriptedEngines(), greeting="Hello!")
-        call.call.end()
+        call.call.hang_up()
         await call.call.run()
         assert (call.client.closed, call.events) == (HUNG_UP, [])
 
