@@ -448,8 +448,8 @@ class Conversation:
         return (
             self._tasks is not None
             and not self._closed.is_set()
-            and not self._is_taken
             and self._speaking.state is AgentState.IDLE
+            and not self._is_taken  # asked last: it looks through the history, and we are asked at each event
         )
 
     @property

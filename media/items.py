@@ -7,6 +7,7 @@ is known here.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -89,6 +90,11 @@ class FunctionCallOutput:
 
 Item: TypeAlias = Message | FunctionCall | FunctionCallOutput
 """An entry of the conversation. What is said later of the same id replaces it."""
+
+
+def answered_calls(items: Iterable[Item]) -> frozenset[str]:
+    """The `call_id`s of the calls whose outputs are among the items."""
+    return frozenset(item.call_id for item in items if isinstance(item, FunctionCallOutput))
 
 
 @dataclass(frozen=True, slots=True)

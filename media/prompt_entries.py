@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from pydantic_core import from_json
 
 from media.engines.protocols import ChatMessage, ToolCall
-from media.items import FunctionCall, FunctionCallOutput, Item, Message
+from media.items import FunctionCall, FunctionCallOutput, Item, Message, answered_calls
 
 NO_OUTPUT = "There is no result yet."
 """Shown as the output of a call where the caller has said something since, and the output is not there."""
@@ -75,13 +76,13 @@ def beginning(text: str, max_chars: int) -> str:
     return text[: max(0, max_chars - len(CUT))] + CUT
 
 
-def entries_of(items: Sequence[Item]) -> list[Entry]:
-    """The items that have something to say, in order."""
+def entries_of(items: Sequence[Item], first: int = 0) -> list[Entry]:
+    """The items that have something to say, from the one at `first` on, in order."""
     calls = {item.call_id: (at, item) for at, item in enumerate(items) if isinstance(item, FunctionCall)}
-    answered = {item.call_id for item in items if isinstance(item, FunctionCallOutput)}
-    last_said = max((at for at, item in enumerate(items) if _is_said_by_caller(item)), default=-1)
+    answered = answered_calls(items)
+    last_said = next((at for at in reversed(range(len(items))) if _is_said_by_caller(items[at])), -1)
     entries: list[Entry] = []
-    for at, item in enumerate(items):
+    for at, item in islice(enumerate(items), first, None):
         match item:
             case Message():
                 if item.text.strip():
@@ -98,7 +99,7 @@ def entries_of(items: Sequence[Item]) -> list[Entry]:
 
 def awaits_output(items: Sequence[Item]) -> bool:
     """Whether tools were called since the caller said something, and not all outputs are there."""
-    answered = {item.call_id for item in items if isinstance(item, FunctionCallOutput)}
+    answered = answered_calls(items)
     for item in reversed(items):
         if _is_said_by_caller(item):
             return False

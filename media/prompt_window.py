@@ -77,7 +77,7 @@ class PromptWindow:
         ids = [item.id for item in items]
         first = ids.index(self._first_id) if self._first_id in ids else 0
         calls_chars = self._max_chars // ROOM_FOR_CALLS
-        entries = (entry for entry in entries_of(items) if entry.at >= first)
+        entries = entries_of(items, first)
         return [entry.fitted(calls_chars) if entry.calls else entry for entry in entries]
 
 

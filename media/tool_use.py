@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from media.events import CallEvent, ItemAdded, ItemDone
 from media.filler import Filler
 from media.history import History
-from media.items import FunctionCallOutput, ResponseOptions
+from media.items import FunctionCallOutput, ResponseOptions, answered_calls
 from media.reply import Reply
 from media.tool_runs import ToolRuns, ToolSettings
 from media.tools import Toolbox
@@ -118,8 +118,8 @@ class ToolUse:
         self._filler.stop()
 
     def _is_answered(self, called: Reply) -> bool:
-        outputs = {item.call_id for item in self._history.items if isinstance(item, FunctionCallOutput)}
-        return all(call.call_id in outputs or call.by_server for call in called.calls.written)
+        answered = answered_calls(self._history.items)
+        return all(call.call_id in answered or call.by_server for call in called.calls.written)
 
     def _brought(self, output: FunctionCallOutput, previous_item_id: str | None) -> None:
         known = any(item.id == previous_item_id for item in self._history.items)
