@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import xllamacpp
-from pydantic_core import from_json
 
 from media.engines.inference import InferenceThreads, Outlet
 from media.engines.llama_slots import Slots
 from media.engines.model_files import damaged, require_files
+from media.engines.openai_request import messages_of, tools_of
 from media.engines.priority import new_threads_give_way
 from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest, ToolCallDelta
 from media.engines.signal_handlers import kept_signal_handlers
 from media.errors import EngineError
-from media.tools import FUNCTION_CHOICE, Tool
 
 _PROMPT_BATCH_TOKENS = 16
 """Prompts are read in steps of so many tokens (0.1 s on one core). Between steps the other conversations
@@ -244,15 +243,9 @@ class _ReplyStream:
 
 
 def _payload(request: LlmRequest, slot: int) -> dict[str, Any]:
-    offered: dict[str, Any] = {}
-    if request.tools:
-        # A chat template that knows no tools leaves them out, and nothing is called.
-        name = request.tool_choice.removeprefix(FUNCTION_CHOICE)
-        named = {"type": "function", "function": {"name": name}}
-        offered["tools"] = [_tool(tool) for tool in request.tools]
-        offered["tool_choice"] = request.tool_choice if name == request.tool_choice else named
-    return offered | {
-        "messages": [_message(message) for message in request.messages],
+    # A chat template that knows no tools leaves them out, and nothing is called.
+    return tools_of(request) | {
+        "messages": messages_of(request),
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
         "id_slot": slot,
@@ -261,27 +254,6 @@ def _payload(request: LlmRequest, slot: int) -> dict[str, Any]:
         "stream_options": {"include_usage": True},
         "return_progress": True,  # an event after every step of the prompt: a chance to stop there
     }
-
-
-def _message(message: ChatMessage) -> dict[str, Any]:
-    body: dict[str, Any] = {"role": message.role, "content": message.text}
-    if message.role == "tool":
-        body["tool_call_id"] = message.call_id
-    if message.tool_calls:
-        body["tool_calls"] = [
-            {
-                "type": "function",
-                "id": call.call_id,
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
-        ]
-    return body
-
-
-def _tool(tool: Tool) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": from_json(tool.parameters)}
-    return {"type": "function", "function": function}
 
 
 def _call_delta(call: Mapping[str, Any]) -> ToolCallDelta:

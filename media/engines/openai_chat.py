@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -19,11 +18,11 @@ import aiohttp
 
 from media.clock import loop_time_s
 from media.engines.openai_faults import EndpointFault, fault_of_response
+from media.engines.openai_request import messages_of, tools_of
 from media.engines.openai_stream import CompletionStream
-from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest
+from media.engines.protocols import LlmDelta, LlmRequest
 from media.engines.server_sent_events import EventReader
 from media.errors import EngineError
-from media.tools import FUNCTION_CHOICE, Tool
 
 log = logging.getLogger(__name__)
 
@@ -202,15 +201,13 @@ class OpenAiChat:
     def _body(self, request: LlmRequest) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [_message(message) for message in request.messages],
+            "messages": messages_of(request),
             "stream": True,
             "stream_options": {"include_usage": True},
             "max_tokens": request.max_tokens,
             "temperature": request.temperature,
         }
-        if request.tools:
-            body["tools"] = [_tool(tool) for tool in request.tools]
-            body["tool_choice"] = _tool_choice(request.tool_choice)
+        body |= tools_of(request)
         for field_name in self._refused:
             value = body.pop(field_name, None)
             if field_name in _RENAMED:
@@ -348,33 +345,3 @@ async def _text(answer: aiohttp.ClientResponse) -> str:
     while len(text) < _LONGEST_REFUSAL_BYTES and (piece := await answer.content.readany()):
         text += piece
     return text.decode(errors="replace")
-
-
-def _message(message: ChatMessage) -> dict[str, Any]:
-    if message.role == "tool":
-        return {"role": "tool", "tool_call_id": message.call_id, "content": message.text}
-    if not message.tool_calls:
-        return {"role": message.role, "content": message.text}
-    return {
-        "role": message.role,
-        "content": message.text or None,
-        "tool_calls": [
-            {
-                "id": call.call_id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
-        ],
-    }
-
-
-def _tool(tool: Tool) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": json.loads(tool.parameters)}
-    return {"type": "function", "function": function}
-
-
-def _tool_choice(choice: str) -> str | dict[str, Any]:
-    if choice.startswith(FUNCTION_CHOICE):
-        return {"type": "function", "function": {"name": choice.removeprefix(FUNCTION_CHOICE)}}
-    return choice
