@@ -21,24 +21,21 @@ from media.errors import CallerError, EngineError
 from media.events import (
     CallEvent,
     ConversationReset,
-    IdleTimedOut,
     InputCleared,
-    InputCommitted,
     ItemAdded,
     ItemDeleted,
     ItemDone,
     OutputBufferStopped,
     SpeechStarted,
     SpeechStopped,
-    TranscriptCompleted,
     TranscriptDelta,
 )
 from media.history import History
 from media.inbox import AudioInbox
-from media.items import FunctionCallOutput, Item, Message, Part, ResponseOptions, new_id
+from media.items import FunctionCallOutput, Item, Message, Part, ResponseOptions
 from media.listening import Listening
 from media.playout import Playout
-from media.recording import Recordings, transcription_failure
+from media.recording import Recordings
 from media.reply import Reply
 from media.session import SessionConfig
 from media.silence_watch import SilenceWatch
@@ -46,10 +43,8 @@ from media.speaking import Speaking
 from media.tool_use import ToolUse
 from media.tools import Toolbox
 from media.turn import Turn
+from media.turn_items import SILENCE_REMARK, TurnItems
 from media.yielding import OverlapJudge, Yielding
-
-SILENCE_REMARK = "(I have not said anything for a while.)"
-"""What the LLM is shown of a silence that it shall break."""
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +112,7 @@ class Conversation:
             say=self._say,
             ended=self._answer_what_is_due,
         )
+        self._turn_items = TurnItems(self._history, self._notify)
         self._recordings = Recordings(engines.stt, self._history, self._notify, self._reply_made)
         self._tasks: asyncio.TaskGroup | None = None
         self._closed = asyncio.Event()
@@ -359,30 +355,19 @@ class Conversation:
     def turn_ended(self, turn: Turn) -> None:
         if self._session.turn_detection is not None:
             self._notify(SpeechStopped(turn.item_id, turn.end_ms))
-        item = Message(turn.item_id, "user", (Part("input_audio", None),), "in_progress")
-        before = self._history.add(item)
-        self._notify(InputCommitted(item.id, before))
-        self._notify(ItemAdded(item, before))
+        self._turn_items.enter(turn.item_id)
 
     def turn_transcribed(self, turn: Turn, transcript: Transcript) -> None:
-        item = Message(turn.item_id, "user", (Part("input_audio", transcript.text),))
-        self._history.put(item)
-        if self._session.transcribe:
-            self._notify(TranscriptCompleted(item.id, transcript.text, transcript.audio_s))
-        self._notify(ItemDone(item, self._history.before(item.id)))
+        self._turn_items.transcribed(self._session, turn.item_id, transcript)
         if transcript.text:
-            self._due[item.id] = turn
+            self._due[turn.item_id] = turn
             if self._answers_by_itself and self._interruptible and not is_acknowledgement(transcript.text):
                 # What the tools at work would bring is no longer what the caller wants, or not all of it.
                 self._tools.stop()
         self._answer_what_is_due()
 
     def turn_failed(self, turn: Turn, error: EngineError) -> None:
-        log.warning("a turn could not be transcribed", extra={"error": str(error), "code": error.code})
-        item = Message(turn.item_id, "user", (Part("input_audio", None),), "incomplete")
-        self._history.put(item)
-        self._notify(transcription_failure(self._session, item.id, error))
-        self._notify(ItemDone(item, self._history.before(item.id)))
+        self._turn_items.failed(self._session, turn.item_id, error)
         self._answer_what_is_due()
 
     def turn_dropped(self, turn: Turn) -> None:
@@ -470,14 +455,7 @@ class Conversation:
         self._silence.watch(idle_timeout_s=detection.idle_timeout_s if detection else None)
 
     def _go_on_by_itself(self, idle_timeout_s: float) -> None:
-        """The caller has not said anything for so long: that is a turn of theirs too."""
-        item = Message(new_id("item"), "user", (Part("input_audio", ""),))
-        end_ms = self._listening.heard_ms
-        self._notify(IdleTimedOut(item.id, max(0, end_ms - round(idle_timeout_s * 1000)), end_ms))
-        before = self._history.add(item)
-        self._notify(InputCommitted(item.id, before))
-        self._notify(ItemAdded(item, before))
-        self._notify(ItemDone(item, before))
+        self._turn_items.enter_silence(idle_timeout_s, self._listening.heard_ms)
         self.create_response(ResponseOptions(remark=SILENCE_REMARK))
 
     def _notify(self, event: CallEvent) -> None:

@@ -10,11 +10,12 @@ from dataclasses import replace
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.engines.protocols import SttEngine, SttOptions, Transcript
 from media.errors import EngineError
-from media.events import CallEvent, CallFault, ItemAdded, ItemDone, TranscriptCompleted, TranscriptFailed
+from media.events import CallEvent, ItemAdded, ItemDone, TranscriptCompleted
 from media.history import History
 from media.items import ItemStatus, Message
 from media.resampler import StreamResampler
 from media.session import SessionConfig
+from media.turn_items import transcription_failure
 
 _PIECE_S = 1.0
 """Converted at once, before others have their turn."""
@@ -97,12 +98,3 @@ class Recordings:
             return await session.flush()
         finally:
             await session.abort()
-
-
-def transcription_failure(
-    session: SessionConfig, item_id: str, error: EngineError, content_index: int = 0
-) -> CallEvent:
-    """What is told of it: where no transcripts are expected, only that something failed."""
-    if session.transcribe:
-        return TranscriptFailed(item_id, str(error), error.code, content_index)
-    return CallFault(str(error), error.code)
