@@ -174,12 +174,11 @@ class Speaking:
             CallerError: one is being made already, or as many as may be; or a tool must be called that is not
                 there.
         """
+        offer = self._offer(session, options)
         if options.tool_choice is not None:
-            in_server = self._toolbox.tools if self._toolbox is not None and options.tools is None else ()
-            tools = session.tools if options.tools is None else options.tools
-            require_choice(options.tool_choice, (*tools, *in_server))
+            require_choice(options.tool_choice, offer.tools)
         if options.conversation == "none" and (options.modality or session.modality) == "text":
-            reply = Reply(options, session, None, self._offer(session, options))
+            reply = Reply(options, session, None, offer)
             self._asides.begin(tasks, reply, lambda: self._writing_when(heard, session, options))
             return
         if self._floor.state in MAKING:
@@ -190,7 +189,7 @@ class Speaking:
         for command in self._floor.feed(Asked(loop_time_s(), options)):
             match command:
                 case StartResponse():
-                    reply = Reply(options, session, turn, self._offer(session, options), rounds)
+                    reply = Reply(options, session, turn, offer, rounds)
                     self._start(tasks, session, reply, draft, heard)
                 case AbandonResponse() | FlushPlayout():
                     raise AssertionError("asking stops nothing")

@@ -519,3 +519,23 @@ def test_out_of_band_and_own_input_have_no_server_tools() -> None:
             assert [request.tools for request in engines.llm.requests] == [()] * 3
 
     virtual_time.run(main())
+
+
+def test_a_server_tool_that_a_response_does_not_have_cannot_be_required() -> None:
+    async def main() -> None:
+        engines = scripted("Fine.")
+        toolbox = ScriptedToolbox()
+        choice = f"function:{toolbox.tools[0].name}"
+        async with virtual_call(engines, toolbox=toolbox) as call:
+            for options in (
+                ResponseOptions(conversation="none", tool_choice=choice),
+                ResponseOptions(input=(), tool_choice=choice),
+            ):
+                with pytest.raises(CallerError, match="no tool") as refused:
+                    call.conversation.create_response(options)
+                assert refused.value.param == "tool_choice"
+            call.conversation.create_response(ResponseOptions(tool_choice=choice))
+            await call.event(ResponseDone)
+            assert [request.tool_choice for request in engines.llm.requests] == [choice]
+
+    virtual_time.run(main())
