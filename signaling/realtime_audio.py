@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Final, assert_never
 
 import numpy as np
 
-from media.audio import Audio
+from media.audio import Audio, concatenate
 from media.errors import CallerError
 from media.g711 import G711_RATE_HZ, decoded, encoded
 from media.resampler import StreamResampler
@@ -17,6 +18,8 @@ from signaling.realtime_base import AudioFormat
 
 MAX_AUDIO_CHARS: Final = 15 * 1024 * 1024
 """Of base64, in one event. The Realtime API's own limit."""
+_PIECE_CHARS: Final = 256 * 1024
+"""Is decoded at once: whole samples of every format."""
 _DELTA_S: Final = 0.4
 """Audio goes out in deltas of so much at most: some clients take no message of more than 1 MiB."""
 _PCM_RATE_HZ: Final = 24_000
@@ -33,12 +36,36 @@ def audio_of(text: str, form: AudioFormat) -> Audio:
     Raises:
         CallerError: `invalid_value`: it is too long, no base64, or ends within a sample.
     """
+    return concatenate(list(_pieces(text, form)), rate_of(form))
+
+
+async def audio_in_turns(text: str, form: AudioFormat) -> Audio:
+    """`audio_of`, which lets the other calls have their turns between its pieces: 15 MiB take 30 ms."""
+    pieces: list[Audio] = []
+    for piece in _pieces(text, form):
+        if pieces:
+            await asyncio.sleep(0)
+        pieces.append(piece)
+    return concatenate(pieces, rate_of(form))
+
+
+def _pieces(text: str, form: AudioFormat) -> Iterator[Audio]:
+    """Audio as it is decoded. Raises: CallerError: as `audio_of`."""
     if len(text) > MAX_AUDIO_CHARS:
         raise _mistaken(f"Audio comes in events of up to {MAX_AUDIO_CHARS >> 20} MiB.")
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise _mistaken("The audio is not base64.") from None
+    for start in range(0, len(text), _PIECE_CHARS):
+        piece = text[start : start + _PIECE_CHARS]
+        try:
+            data = base64.b64decode(piece, validate=True)
+        except (binascii.Error, ValueError):
+            raise _mistaken("The audio is not base64.") from None
+        if start + _PIECE_CHARS < len(text) and len(data) != _PIECE_CHARS * 3 // 4:
+            # Padding, and more after it.
+            raise _mistaken("The audio is not base64.")
+        yield _decoded(data, form)
+
+
+def _decoded(data: bytes, form: AudioFormat) -> Audio:
     match form.type:
         case "audio/pcm":
             if len(data) % 2:

@@ -7,7 +7,8 @@ text. A data channel and a WebSocket use the same class.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol, assert_never
 
@@ -17,7 +18,7 @@ from media.items import Item, Message, new_id
 from media.session import SessionConfig
 from signaling import realtime_events as wire
 from signaling.call_host import CallConversation
-from signaling.realtime_audio import audio_of
+from signaling.realtime_audio import audio_in_turns, audio_of
 from signaling.realtime_items import ItemFromClient
 from signaling.realtime_mapping import (
     item_from_client,
@@ -129,18 +130,25 @@ class RealtimeSession:
         self._asker = sender or self._send_text
         event = self._read(text)
         if event is not None:
-            self._do(event)
+            with self._telling(event):
+                self._act(event)
 
     async def receive_in_order(self, text: str, sender: Callable[[str], None] | None = None) -> None:
         """`receive`, for a session that carries audio: what was sent before a commit is heard before it."""
         asker = self._asker = sender or self._send_text
         event = self._read(text)
-        if self.leg is not None and isinstance(event, wire.InputAudioBufferCommit):
-            await self.leg.heard_all()
-        if event is not None:
+        if event is None:
+            return
+        with self._telling(event):
+            match event:
+                case wire.InputAudioBufferAppend() if self.leg is not None:
+                    self.leg.hear(await audio_in_turns(event.audio, self._wire.input_format))
+                    return
+                case wire.InputAudioBufferCommit() if self.leg is not None:
+                    await self.leg.heard_all()
             # Others may have asked for something meanwhile.
             self._asker = asker
-            self._do(event)
+            self._act(event)
 
     def join(self, send: Callable[[str], None], over: Callable[[], None]) -> None:
         """One more client sees what happens from now on, and may act; greets it with `session.created`.
@@ -170,11 +178,15 @@ class RealtimeSession:
             self._refuse(error, error.param, error.event_id)
             return None
 
-    def _do(self, event: wire.ClientEvent) -> None:
+    @contextmanager
+    def _telling(self, event: wire.ClientEvent) -> Iterator[None]:
+        """A client's mistake within the block is told."""
+        asker = self._asker
         try:
-            self._act(event)
+            yield
         except CallerError as error:
             names = _RESPONSE_NAMES if isinstance(event, wire.ResponseCreate) else _SESSION_NAMES
+            self._asker = asker
             self._refuse(error, names.get(error.param or "", error.param), event.event_id)
 
     # From the client

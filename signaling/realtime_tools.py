@@ -21,9 +21,16 @@ MAX_PARAMETERS_CHARS = 20_000
 def _parameters(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if value.get("type", "object") != "object":
         raise ValueError('the arguments of a function are an object: give a schema of type "object"')
-    if len(to_json(value)) > MAX_PARAMETERS_CHARS:
+    text = to_json(value)
+    if len(text) > MAX_PARAMETERS_CHARS:
         raise ValueError(f"the schema has more than {MAX_PARAMETERS_CHARS} characters")
+    # Infinite numbers, or what is none, would be written as no JSON has them.
+    from_json(text, allow_inf_nan=False)
     return value
+
+
+Parameters = Annotated[dict[str, JsonValue], AfterValidator(_parameters)]
+"""JSON Schema of a function's arguments."""
 
 
 class FunctionTool(FromClient):
@@ -32,7 +39,7 @@ class FunctionTool(FromClient):
     type: Literal["function"] = "function"
     name: FunctionName
     description: str | None = Field(default=None, max_length=MAX_DESCRIPTION_CHARS)
-    parameters: Annotated[dict[str, JsonValue], AfterValidator(_parameters)] | None = None
+    parameters: Parameters | None = None
 
 
 def _different(tools: tuple[FunctionTool, ...]) -> tuple[FunctionTool, ...]:

@@ -17,6 +17,7 @@ from media.items import ItemStatus, Modality, Role
 from signaling.realtime_base import MAX_INSTRUCTIONS_CHARS, FromClient, ItemId, MaxOutputTokens, ToClient
 from signaling.realtime_events import field_path
 from signaling.realtime_session_objects import MAX_GREETING_CHARS, MAX_SPEED, TurnDetectionUpdate
+from signaling.realtime_tools import Parameters
 
 Encoding: TypeAlias = Literal["int16", "float32"]
 """Mono samples, little-endian; float32 is in [-1, 1]."""
@@ -62,7 +63,7 @@ class ToolDefinition(FromClient):
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     description: str = Field(default="", max_length=4096)
-    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
+    parameters: Parameters = Field(default={"type": "object", "properties": {}})
 
 
 class Settings(FromClient):

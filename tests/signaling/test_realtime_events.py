@@ -84,6 +84,11 @@ def test_a_null_is_told_from_an_absence() -> None:
         ("{", "invalid_json", None),
         ("[" * 10_000, "invalid_json", None),
         ("[]", "invalid_json", None),
+        (
+            '{"type": "session.update", "session": {"tools": [{"name": "a", "parameters": {"maximum": NaN}}]}}',
+            "invalid_json",
+            None,
+        ),
         ("{}", "unknown_event", "type"),
         ('{"type": "session.begin"}', "unknown_event", "type"),
         ('{"type": ["session.update"]}', "unknown_event", "type"),

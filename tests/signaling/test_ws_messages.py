@@ -77,6 +77,11 @@ def test_every_message_is_read(message: dict[str, Any]) -> None:
         ('{"type": "audio", "audio": "", "encoding": "mp3"}', "invalid_value", "encoding"),
         ('{"type": "start", "input": {"encoding": "int16"}}', "missing_field", "input.rate_hz"),
         ('{"type": "start", "settings": {"speed": 9}}', "invalid_value", "settings.speed"),
+        (
+            '{"type": "settings", "settings": {"tools": [{"name": "a", "parameters": {"maximum": NaN}}]}}',
+            "invalid_value",
+            "settings.tools[0].parameters",
+        ),
         ('{"type": "start", "items": [{"role": "user"}]}', "missing_field", "items[0].text"),
         ('{"type": "text", "text": ""}', "invalid_value", "text"),
         ('{"type": "played", "item_id": "i", "audio_ms": -1}', "invalid_value", "audio_ms"),
