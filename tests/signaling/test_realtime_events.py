@@ -85,7 +85,7 @@ def test_a_null_is_told_from_an_absence() -> None:
         ("[" * 10_000, "invalid_json", None),
         ("[]", "invalid_json", None),
         (
-            '{"type": "session.update", "session": {"tools": [{"name": "a", "parameters": {"maximum": NaN}}]}}',
+            '{"type": "session.update", "session": {"tools": [{"name": "a", "parameters": {"x": NaN}}]}}',
             "invalid_json",
             None,
         ),
