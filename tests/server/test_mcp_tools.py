@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,16 @@ async def connected(*servers: dict[str, Any], wait: bool = True, **more: Any) ->
 async def until_state(box: ServerToolbox, state: str) -> None:
     async with asyncio.timeout(20):
         while any(server["state"] != state for server in box.report["mcp"]):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def until_listening(port: int) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(ConnectionRefusedError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
             await asyncio.sleep(0.01)
 
 
@@ -163,10 +173,14 @@ def test_an_address_that_was_started_anew_is_asked_again() -> None:
 
     async def main() -> None:
         port = free_tcp_port()
-        with serving(port, "legacy:"):
+        with serving(port, "legacy:") as first:
             async with connected(address(port)) as box:
                 assert await box.call("add", SUM) == "3"
-                with serving_instead(port, "legacy:"):
+                first.kill()
+                first.wait()
+                with serving(port, "legacy:"):
+                    await until_listening(port)
+                    assert box.report["mcp"][0]["state"] == "ready", "nobody has told it"
                     assert await box.call("add", SUM) == "3"
 
     asyncio.run(main())
@@ -248,12 +262,3 @@ def test_the_sdk_is_needed_only_for_servers(monkeypatch: pytest.MonkeyPatch) -> 
     assert toolbox_of(ToolsSettings()).tools == ()
     with pytest.raises(ConfigError, match=r"pip install 'voxtral-kokoro\[mcp\]'"):
         toolbox_of(ToolsSettings.model_validate({"mcp": [program()]}))
-
-
-@contextmanager
-def serving_instead(port: int, kind: str) -> Iterator[None]:
-    """Ends whoever listens there, and serves in its place, at once for who asks."""
-    yield
-
-
-Condition = Callable[[], bool]
