@@ -45,7 +45,6 @@ _NOISY_LOGGERS = {
     "httpx": logging.WARNING,
     "httpx2": logging.WARNING,
     "mcp": logging.WARNING,
-    "mcp.client.stdio": logging.CRITICAL,
 }
 """Loggers of libraries, and the level below which they are not heard, unless the level is `debug`."""
 

@@ -10,24 +10,23 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any
 
-import anyio
 import httpx2
 import mcp_types
-from mcp import Client, MCPError, StdioServerParameters, stdio_client
+from mcp import Client, MCPError
+from mcp.client import Transport
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
 
 from media.clock import loop_time_s
 from media.errors import ToolError
 from media.tools import Tool
+from server.mcp_program import program
 from server.tool_settings import McpServerSettings
 
 _log = logging.getLogger(__name__)
@@ -51,12 +50,6 @@ _LONGEST_REASON_CHARS = 300
 
 _ENDED = "it ended"
 """Why it is lost, where the last line that it wrote says nothing better."""
-
-_LAST_LINES_LIMIT_S = 0.2
-"""For what a program that has ended wrote; what it started may keep the file open."""
-
-_BABBLE_LIMIT = 100
-"""Lines on a program's standard output that are no messages. Some say a word or two there."""
 
 _LONGEST_EVENT_BYTES = 16 * 1024 * 1024
 """Of a result that comes over HTTP."""
@@ -126,8 +119,7 @@ class McpServer:
         """Keeps it connected, until cancelled; then closes the connection, or ends the program.
 
         Args:
-            tasks: owns each connection's task. A connection is cancelled once, whatever for: the SDK would
-                not end its program where another cancellation came amid the way out.
+            tasks: owns each connection's task.
         """
         short_lives = 0
         while True:
@@ -138,8 +130,7 @@ class McpServer:
                 if self._state is McpState.READY:
                     await asyncio.wait({connection})
             finally:
-                if not connection.cancelling():
-                    connection.cancel()
+                connection.cancel()
                 await asyncio.wait({connection})
             reason = "it did not answer in time" if connection.cancelled() else connection.result()
             if self._state is not McpState.READY:
@@ -228,12 +219,10 @@ class McpServer:
         """A client on the configured transport, not entered yet; what it needs is closed with the stack."""
         settings = self._settings
         if settings.command is not None:
-            errors = await stack.enter_async_context(_lines_to(self._note_error_line))
             environment = {name: value.get_secret_value() for name, value in settings.env.items()}
-            program = StdioServerParameters(
-                command=settings.command, args=list(settings.args), env=environment
+            transport: Transport = program(
+                settings.command, settings.args, environment, self._note_error_line, self._end
             )
-            transport = _noticed_end(stdio_client(program, errlog=errors), self._end, self._note_error_line)
         else:
             assert settings.url is not None  # the settings see to it
             headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
@@ -272,6 +261,7 @@ class McpServer:
             self._news.set()
 
     def _note_error_line(self, line: str) -> None:
+        line = line[:_LONGEST_REASON_CHARS]
         self._last_error_line = line
         _log.debug("a tool server writes", extra={"server": self.name, "line": line})
 
@@ -291,108 +281,6 @@ class McpServer:
         self._connected.clear()
         if self._tried.is_set():
             self._tried = asyncio.Event()
-
-
-@asynccontextmanager
-async def _lines_to(note: Callable[[str], None]) -> AsyncIterator[TextIO]:
-    """A file for a program to write its errors to; they are noted line by line."""
-    read_end, write_end = os.pipe()
-    lines = _Lines(note)
-    with os.fdopen(write_end, "w") as file:
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: lines, os.fdopen(read_end, "rb")
-        )
-        try:
-            yield file
-        finally:
-            file.close()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LAST_LINES_LIMIT_S):
-                    await lines.ended.wait()
-            transport.close()
-
-
-class _Lines(asyncio.Protocol):
-    def __init__(self, note: Callable[[str], None]) -> None:
-        self._note = note
-        self._unread = b""
-        self.ended = asyncio.Event()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.ended.set()
-
-    def data_received(self, data: bytes) -> None:
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        self._unread = self._unread[-65_536:]
-        for line in lines:
-            if text := line.decode(errors="replace").strip():
-                self._note(text[:_LONGEST_REASON_CHARS])
-
-
-@asynccontextmanager
-async def _noticed_end(
-    transport: Any, ended: Callable[[], None], note: Callable[[str], None]
-) -> AsyncIterator[Any]:
-    """The same transport; tells when the other side closes it, which a client notices only when it asks."""
-    async with transport as (incoming, outgoing):
-        yield _Noticed(incoming, ended, note), outgoing
-
-
-class _Noticed:
-    """A stream of incoming messages that tells when it ends. Satisfies the SDK's `ReadStream`.
-
-    A program that writes ever more of something else would keep the loop from the callers' audio.
-    """
-
-    def __init__(self, stream: Any, ended: Callable[[], None], note: Callable[[str], None]) -> None:
-        self._stream = stream
-        self._note = note
-        self._ended = ended
-        self._babble = 0
-
-    @property
-    def last_context(self) -> Any:
-        return getattr(self._stream, "last_context", None)
-
-    async def receive(self) -> Any:
-        try:
-            return await self._stream.receive()
-        except anyio.EndOfStream:
-            self._ended()
-            raise
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            message = await self._stream.__anext__()
-        except StopAsyncIteration:
-            self._ended()
-            raise
-        if isinstance(message, Exception):
-            self._babble += 1
-            if self._babble > _BABBLE_LIMIT:
-                self._note("it writes to its standard output what is no message")
-                self._ended()
-                raise StopAsyncIteration
-        return message
-
-    async def __aenter__(self) -> Self:
-        await self._stream.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        suppressed: bool | None = await self._stream.__aexit__(kind, error, traceback)
-        return suppressed
 
 
 def _text_of(result: mcp_types.CallToolResult) -> str:

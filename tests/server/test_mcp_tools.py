@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp.shared.message import SessionMessage
 
 from media.errors import ConfigError, ToolError
 from server import mcp_tools
+from server.mcp_program import program as program_over_pipes
 from server.tool_settings import ToolsSettings
 from server.toolbox import ServerToolbox, toolbox_of
 from tests.free_ports import free_tcp_port
@@ -189,14 +191,13 @@ def test_an_address_that_was_started_anew_is_asked_again() -> None:
 def test_what_is_absent_is_told_and_holds_up_nothing(tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("import sys\nprint('no licence', file=sys.stderr)\nsys.exit(1)\n")
-    babbling = tmp_path / "babbling.py"
-    babbling.write_text("import sys\nprint('y\\n' * 10_000, flush=True)\nsys.stdin.read()\n")
 
     async def main() -> None:
         servers = (
             {"name": "nowhere", "command": "no-such-program"},
             {"name": "broken", "command": sys.executable, "args": [str(broken)]},
-            {"name": "babbler", "command": sys.executable, "args": [str(babbling)]},
+            {"name": "babbler", "command": "yes"},
+            {"name": "breathless", "command": "cat", "args": ["/dev/zero"]},
             {"name": "deaf", "url": f"http://127.0.0.1:{free_tcp_port()}/mcp"},
         )
         async with connected(*servers, wait=False) as box:
@@ -205,6 +206,7 @@ def test_what_is_absent_is_told_and_holds_up_nothing(tmp_path: Path) -> None:
                 ("nowhere", "there is no program no-such-program"),
                 ("broken", "no licence"),
                 ("babbler", "it writes to its standard output what is no message"),
+                ("breathless", "it writes to its standard output what is no message"),
                 ("deaf", "ConnectError: All connection attempts failed"),
             ]
             assert await refusal(box.call("add", SUM)) == "There is no tool add."
@@ -224,6 +226,36 @@ def test_a_program_that_never_answers_is_ended_too(monkeypatch: pytest.MonkeyPat
             await asyncio.sleep(0.4)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("then", ["", "yes", "yes >&2"])
+def test_a_program_is_ended_even_where_that_is_cancelled(then: str) -> None:
+    """One that heeds neither the end of its input nor a request, and may write on without end."""
+    message = '{"jsonrpc": "2.0", "method": "started", "params": {"pid": %d}}'
+    script = f"trap '' TERM; printf '{message}\\n' $$; {then}\nwhile true; do sleep 0.1; done"
+
+    async def main() -> int:
+        pids: list[int] = []
+        leaving = asyncio.Event()
+
+        async def live() -> None:
+            async with program_over_pipes("sh", ("-c", script), {}, lambda line: None, lambda: None) as pipes:
+                started = await pipes[0].receive()
+                assert isinstance(started, SessionMessage)
+                pids.append(started.message.model_dump()["params"]["pid"])
+                leaving.set()
+
+        async with asyncio.timeout(20):
+            async with asyncio.TaskGroup() as tasks:
+                life = tasks.create_task(live())
+                await leaving.wait()
+                await asyncio.sleep(0.1)
+                life.cancel()
+        return pids[0]
+
+    pid = asyncio.run(main())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_names_that_several_have_begin_with_the_server() -> None:
