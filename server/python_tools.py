@@ -99,7 +99,7 @@ class PythonTool:
             result, failure = None, None
             try:
                 result = context.run(work)
-            except BaseException as error:  # noqa: BLE001 - handed to whoever waits, whole
+            except BaseException as error:  # noqa: BLE001 - whatever it is: who waits must hear of it
                 failure = error
             with suppress(RuntimeError):  # the loop has closed, and who waited with it
                 loop.call_soon_threadsafe(settle, result, failure)

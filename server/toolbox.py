@@ -106,7 +106,7 @@ class ServerToolbox:
             return text_of(await entry.run(_object_in(arguments)))
         except ToolError:
             raise
-        except Exception as error:  # the tool boundary: whatever it raises, the call goes on
+        except (Exception, SystemExit) as error:  # the tool boundary: whatever it raises, the server goes on
             _log.warning("a tool raised", extra={"tool": name, "kind": type(error).__name__})
             # With it what the caller said may come into the log.
             _log.debug("a tool's traceback", extra={"tool": name}, exc_info=error)

@@ -118,15 +118,17 @@ def test_arguments_that_do_not_fit_are_told_to_the_llm() -> None:
 
 
 def test_a_function_that_fails_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
-    box = toolbox("bad")
+    box = toolbox("bad", "leave")
     assert refused(box, "bad", '{"kind": "told"}') == "There is no such room."
     assert not caplog.records
     assert refused(box, "bad", '{"kind": "odd"}') == "bad failed: RuntimeError: the boiler is cold"
     assert refused(box, "bad", '{"kind": "time"}') == "bad failed: TimeoutError: the boiler was slow"
     assert refused(box, "bad", '{"kind": "stop"}').startswith("bad failed: ")
+    assert refused(box, "bad", '{"kind": "leave"}') == "bad failed: SystemExit: no boiler"
+    assert refused(box, "leave") == "leave failed: SystemExit: no boiler"
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
         "a tool raised"
-    ] * 3
+    ] * 5
 
 
 def test_functions_that_block_hold_up_nobody() -> None:
