@@ -34,8 +34,9 @@ from bench.report import Spread, machine_line, markdown, spread, whole, write_js
 from bench.server_process import RunningServer, server  # noqa: E402
 from media.audio import Audio, concatenate, silence  # noqa: E402
 from media.clock import loop_time_s  # noqa: E402
-from signaling.caller import Caller, CallerOptions, ReceivedEvent  # noqa: E402
+from signaling.caller import Caller, CallerOptions  # noqa: E402
 from signaling.heard import AUDIBLE_DBFS, FRAME_S, speech_end_s  # noqa: E402
+from signaling.hearing import ReceivedEvent  # noqa: E402
 
 LONGEST_QUESTION_S = 2.0
 QUESTIONS = 9

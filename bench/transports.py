@@ -7,8 +7,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, Literal, Protocol
 
 from media.audio import Audio
-from signaling.caller import Caller, CallerOptions, ReceivedEvent, SetupTimes
+from signaling.caller import Caller, CallerOptions, SetupTimes
 from signaling.heard import HeardFrame
+from signaling.hearing import ReceivedEvent
 from signaling.socket_caller import RealtimeDialect, SocketCaller, SocketCallerOptions, WsDialect
 
 Transport = Literal["webrtc", "realtime", "ws"]

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from media.audio_file import read_audio, write_wav
-from signaling.caller import Caller, CallerOptions, CallFailed, ReceivedEvent
+from signaling.caller import Caller, CallerOptions
+from signaling.hearing import CallFailed, ReceivedEvent
 
 _TRANSCRIPT = "conversation.item.input_audio_transcription.completed"
 _REPLY = "response.output_audio_transcript.done"

@@ -32,7 +32,8 @@ from media.clock import loop_time_s
 from media.errors import CallerError, VoxtralKokoroError
 from media.opus import RTP_RATE_HZ
 from signaling.event_channel import LABEL
-from signaling.heard import HeardFrame, first_audible, recording
+from signaling.heard import recording
+from signaling.hearing import CallFailed, Event, Hearing, ReceivedEvent
 from signaling.ice import abort_sockets, free_sockets, loopback_gathered
 from signaling.microphone import Microphone
 from signaling.microphone_track import MicrophoneTrack
@@ -44,8 +45,6 @@ EXTRAS = ("vk.turn.latency", "vk.heard_text")
 """What the caller asks its session to include."""
 CLOSE_TIMEOUT_S = 3.0
 
-Event = dict[str, Any]
-
 
 class CallRefused(VoxtralKokoroError):
     """The server did not take the call. `status` is HTTP's; `code` the problem's."""
@@ -55,24 +54,6 @@ class CallRefused(VoxtralKokoroError):
             str(problem.get("detail", f"HTTP {status}")), code=str(problem.get("code", "http_error"))
         )
         self.status = status
-
-
-class CallFailed(VoxtralKokoroError):
-    """The call did not connect, or ended too early."""
-
-    code = "call_failed"
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedEvent:
-    """An event of the server and its arrival, in loop time."""
-
-    at_s: float
-    event: Event
-
-    @property
-    def type(self) -> str:
-        return str(self.event["type"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +114,8 @@ class Caller:
         self._server = server_url(base_url)
         self._options = options or CallerOptions()
         self._microphone = Microphone()
-        self._ear = OpusTap(self._sound_came)
-        self._unread: asyncio.Queue[ReceivedEvent | None] = asyncio.Queue()
-        """None is the end of the call."""
+        hearing = self._hearing = Hearing()
+        self._ear = OpusTap(hearing.sound_came)
         self._connected = asyncio.Event()
         self._channel_open = asyncio.Event()
         self._peer: RTCPeerConnection | None = None
@@ -144,15 +124,17 @@ class Caller:
         self.call_id = ""
         self.answer_sdp = ""
         self.setup: SetupTimes | None = None
-        self._lost = False
-        self.ended = asyncio.Event()
+        self.ended = hearing.ended
         """Set when the server has ended the call, or the connection is lost."""
-        self.events: list[ReceivedEvent] = []
+        self.events = hearing.events
         """All that came, in order."""
-        self.heard: list[HeardFrame] = []
+        self.heard = hearing.frames
         """Every packet's sound, in the order of arrival. The server sends none while it is silent."""
-        self.more_heard = asyncio.Event()
+        self.more_heard = hearing.more
         """Set with every packet that has sound; whoever waits for more clears it."""
+        self.next_event = hearing.next_event
+        self.first_audible = hearing.first_audible
+        self.next_audible = hearing.next_audible
 
     async def __aenter__(self) -> Self:
         try:
@@ -186,7 +168,7 @@ class Caller:
         Raises:
             CallFailed: the call ended before.
         """
-        self._require_standing()
+        self._hearing.require_standing()
         return await self._microphone.say(audio)
 
     def speak_in(self, room: Callable[[float], npt.NDArray[np.int16]]) -> None:
@@ -215,38 +197,6 @@ class Caller:
         self.send_event({"type": "response.create"})
 
     # Hearing
-
-    async def next_event(self, *types: str) -> ReceivedEvent:
-        """The next event of one of these types (of any, if none is given). Those before it are passed over.
-
-        Waits for as long as it takes: the caller of this sets the limit.
-
-        Raises:
-            CallFailed: the call has ended, and there is none.
-        """
-        while True:
-            received = await self._unread.get()
-            if received is None:
-                self._unread.put_nowait(None)
-                raise self._end()
-            if not types or received.type in types:
-                return received
-
-    def first_audible(self, after_s: float) -> HeardFrame | None:
-        """The first frame after a loop time that somebody would notice, or None so far."""
-        return first_audible(self.heard, after_s)
-
-    async def next_audible(self, after_s: float) -> HeardFrame:
-        """Waits for the first frame after a loop time that somebody would notice.
-
-        Raises:
-            CallFailed: the call has ended, and there is none.
-        """
-        while (frame := self.first_audible(after_s)) is None:
-            self._require_standing()
-            self.more_heard.clear()
-            await self.more_heard.wait()
-        return frame
 
     @property
     def packets_heard(self) -> int:
@@ -401,27 +351,13 @@ class Caller:
         """Wakes whoever waits for what cannot come any more."""
         if self.ended.is_set():
             return
-        self._lost = state == "failed"
-        for awaited in (self.ended, self._connected, self._channel_open, self.more_heard):
-            awaited.set()
-        self._unread.put_nowait(None)
-        self._microphone.fail(self._end())
-
-    def _end(self) -> CallFailed:
-        return CallFailed("The connection is lost." if self._lost else "The server ended the call.")
-
-    def _require_standing(self) -> None:
-        if self.ended.is_set():
-            raise self._end()
-
-    def _sound_came(self, frame: HeardFrame) -> None:
-        self.heard.append(frame)
-        self.more_heard.set()
+        self._hearing.end("The connection is lost." if state == "failed" else "The server ended the call.")
+        self._connected.set()
+        self._channel_open.set()
+        self._microphone.fail(self._hearing.failure())
 
     def _event_came(self, message: str) -> None:
-        received = ReceivedEvent(loop_time_s(), from_json(message))
-        self.events.append(received)
-        self._unread.put_nowait(received)
+        self._hearing.event_came(ReceivedEvent(loop_time_s(), from_json(message)))
 
 
 def server_url(text: str) -> URL:

@@ -23,8 +23,9 @@ from pydantic_core import from_json, to_json
 from media.audio import Audio
 from media.clock import loop_time_s
 from media.resampler import StreamResampler
-from signaling.caller import CallFailed, Event, ReceivedEvent, SetupTimes, server_url
-from signaling.heard import FRAME_S, HeardFrame, first_audible, recording
+from signaling.caller import SetupTimes, server_url
+from signaling.heard import FRAME_S, HeardFrame, recording
+from signaling.hearing import CallFailed, Event, Hearing, ReceivedEvent
 from signaling.microphone import MICROPHONE_RATE_HZ, Microphone
 
 RATE_HZ: Final = 24_000
@@ -153,8 +154,7 @@ class SocketCaller:
         self._options = options or SocketCallerOptions()
         self._dialect = dialect or WsDialect()
         self._microphone = Microphone()
-        self._unread: asyncio.Queue[ReceivedEvent | None] = asyncio.Queue()
-        """None is the end of the call."""
+        hearing = self._hearing = Hearing()
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._opened = asyncio.Event()
         self._stack = AsyncExitStack()
@@ -167,14 +167,18 @@ class SocketCaller:
         self._rest = np.zeros(0, dtype=np.int16)
         """Sound that does not fill a frame yet."""
         self.setup: SetupTimes | None = None
-        self.ended = asyncio.Event()
+        self.ended = hearing.ended
         """Set when the server has ended the call, or the connection is lost."""
-        self.events: list[ReceivedEvent] = []
+        self.events = hearing.events
         """All that came, in order."""
-        self.heard: list[HeardFrame] = []
+        self.heard = hearing.frames
         """What was heard, and is to be: 20 ms each, with the time at which they are played."""
-        self.more_heard = asyncio.Event()
+        self.more_heard = hearing.more
         """Set with every piece of sound; whoever waits for more clears it."""
+        self.next_event = hearing.next_event
+        self.first_audible = hearing.first_audible
+        self.next_audible = hearing.next_audible
+        """The frame may be yet to be played."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -208,7 +212,7 @@ class SocketCaller:
         Raises:
             CallFailed: the call ended before.
         """
-        self._require_standing()
+        self._hearing.require_standing()
         return await self._microphone.say(audio)
 
     def speak_in(self, room: Callable[[float], npt.NDArray[np.int16]]) -> None:
@@ -225,7 +229,7 @@ class SocketCaller:
         Raises:
             CallFailed: the call has ended.
         """
-        self._require_standing()
+        self._hearing.require_standing()
         await self._send(event)
 
     async def type_text(self, text: str) -> None:
@@ -234,38 +238,6 @@ class SocketCaller:
             await self.send_event(event)
 
     # Hearing
-
-    async def next_event(self, *types: str) -> ReceivedEvent:
-        """The next event of one of these types (of any, if none is given). Those before it are passed over.
-
-        Waits for as long as it takes: the caller of this sets the limit.
-
-        Raises:
-            CallFailed: the call has ended, and there is none.
-        """
-        while True:
-            received = await self._unread.get()
-            if received is None:
-                self._unread.put_nowait(None)
-                raise CallFailed("The server ended the call.")
-            if not types or received.type in types:
-                return received
-
-    def first_audible(self, after_s: float) -> HeardFrame | None:
-        """The first frame after a loop time that somebody would notice, or None so far."""
-        return first_audible(self.heard, after_s)
-
-    async def next_audible(self, after_s: float) -> HeardFrame:
-        """Waits for the first frame after a loop time that somebody would notice. It may be yet to be played.
-
-        Raises:
-            CallFailed: the call has ended, and there is none.
-        """
-        while (frame := self.first_audible(after_s)) is None:
-            self._require_standing()
-            self.more_heard.clear()
-            await self.more_heard.wait()
-        return frame
 
     def recording(self) -> Audio:
         """All that came so far and was not cut off, 24 kHz, silence where nothing was played."""
@@ -309,10 +281,9 @@ class SocketCaller:
         assert self._socket is not None
         async for message in self._socket:
             self._came(from_json(message.data))
-        for awaited in (self.ended, self._opened, self.more_heard):
-            awaited.set()
-        self._unread.put_nowait(None)
-        self._microphone.fail(CallFailed("The server ended the call."))
+        self._hearing.end("The server ended the call.")
+        self._opened.set()
+        self._microphone.fail(self._hearing.failure())
 
     def _came(self, event: Event) -> None:
         received = ReceivedEvent(loop_time_s(), event)
@@ -324,8 +295,7 @@ class SocketCaller:
             self._fall_silent(received.at_s)
         if self._dialect.opened(event):
             self._opened.set()
-        self.events.append(received)
-        self._unread.put_nowait(received)
+        self._hearing.event_came(received)
 
     def _play(self, samples: npt.NDArray[np.int16], now_s: float) -> None:
         """Puts sound where a player without a buffer plays it: now, or after what it plays already."""
@@ -339,10 +309,9 @@ class SocketCaller:
         for start in range(0, whole, FRAME_SAMPLES):
             at_s = self._first_s + self._played_samples / RATE_HZ
             audio = Audio(waiting[start : start + FRAME_SAMPLES], RATE_HZ)
-            self.heard.append(HeardFrame(at_s, self._played_samples, audio))
+            self._hearing.sound_came(HeardFrame(at_s, self._played_samples, audio))
             self._played_samples += FRAME_SAMPLES
         self._rest = waiting[whole:]
-        self.more_heard.set()
 
     def _fall_silent(self, now_s: float) -> None:
         while self.heard and self.heard[-1].at_s >= now_s:
@@ -356,7 +325,3 @@ class SocketCaller:
         except ConnectionError:
             # `_hear` notices, and says so.
             return
-
-    def _require_standing(self) -> None:
-        if self.ended.is_set():
-            raise CallFailed("The server ended the call.")

@@ -6,7 +6,7 @@ import pytest
 
 from bench.transports import stages_told, transcript_told
 from bench.voice_to_voice import NAMES, OURS, Turn, added, rotated, transport_bars
-from signaling.caller import Event, ReceivedEvent
+from signaling.hearing import Event, ReceivedEvent
 
 WS = NAMES["ws"]
 

@@ -14,7 +14,8 @@ from media.errors import EngineError
 from server.call_cli import call
 from server.config import Config
 from server.serve import running_server
-from signaling.caller import CallFailed, CallRefused
+from signaling.caller import CallRefused
+from signaling.hearing import CallFailed
 from tests.scripted import LevelVad, ScriptedEngines, ScriptedLlm, ScriptedStt
 
 SETTINGS = {"server": {"port": 0, "health_port": 0, "max_calls": 1, "drain_timeout_s": 0}}

@@ -23,7 +23,8 @@ from media.engines.openai_chat import OpenAiChat
 from media.resampler import resample
 from server.config import Config
 from server.serve import Server, running_server
-from signaling.caller import Caller, CallerOptions, ReceivedEvent
+from signaling.caller import Caller, CallerOptions
+from signaling.hearing import ReceivedEvent
 from tests.openai_endpoint import Endpoint, Exchange, calls, says, sends_and_hangs
 from tests.peers.voices import spoken, transcribed, words
 from tests.scripted import ScriptedEngines, ScriptedStt, ScriptedTts

@@ -14,7 +14,7 @@ from media.audio import Audio, concatenate, silence
 from media.clock import loop_time_s
 from media.errors import CallerError
 from media.items import Message, Part, Response
-from signaling.caller import CallFailed
+from signaling.hearing import CallFailed
 from signaling.socket_caller import Dialect, RealtimeDialect, SocketCaller, SocketCallerOptions, WsDialect
 
 LIMIT_S = 20.0

@@ -21,7 +21,8 @@ from media.audio import Audio, concatenate, silence
 from media.clock import loop_time_s
 from media.errors import CallerError
 from media.events import CallFault, OutputBufferStarted
-from signaling.caller import Caller, CallerOptions, CallFailed, CallRefused
+from signaling.caller import Caller, CallerOptions, CallRefused
+from signaling.hearing import CallFailed
 from signaling.ice import loopback_gathered
 from signaling.webrtc_call import CLOSE_TIMEOUT_S
 
