@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
 from media.caller_floor import TurnTakingSettings
 from media.conversation_settings import ConversationSettings
-from media.endpointing import LONGEST
 from media.errors import CallerError, EngineError
 from media.events import (
     CallFault,
@@ -37,17 +35,8 @@ from media.events import (
     TurnMeasured,
 )
 from media.items import Message, Part, ResponseOptions
-from media.session import TurnDetection
 from tests import virtual_time
-from tests.scripted import (
-    ScriptedEngines,
-    ScriptedLlm,
-    ScriptedStt,
-    ScriptedTts,
-    ScriptedTurnEnd,
-    quiet,
-    speech,
-)
+from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTts, quiet, speech
 from tests.virtual_call import virtual_call
 
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -118,68 +107,6 @@ def test_the_answer_comes_quickly_and_its_time_is_accounted_for() -> None:
             assert stages["stt"].start_ms < stages["endpoint"].duration_ms, "STT waits for no turn's end"
             last = latency.stages[-1]
             assert last.start_ms + last.duration_ms == pytest.approx(latency.total_ms, abs=0.3)
-
-    virtual_time.run(main())
-
-
-def test_a_pause_that_sounds_unfinished_does_not_end_the_turn() -> None:
-    async def main() -> None:
-        engines = ScriptedEngines(turn_end=ScriptedTurnEnd(verdicts=(0.01, 0.01, 0.01, 0.01, 0.01, 0.98)))
-        async with virtual_call(engines) as call:
-            await call.say(quiet(0.3), speech(0.8), quiet(1.0), speech(0.8), quiet(2.5))
-            assert len(call.of(InputCommitted)) == 1
-            assert len(engines.stt.sessions) == 1
-            session = engines.stt.sessions[0]
-            assert session.flushes == 2
-            # Both halves, the pause between them and the padding before were transcribed.
-            assert session.pushed_s == pytest.approx(0.3 + 0.8 + 1.0 + 0.8 + 0.2, abs=0.15)
-
-    virtual_time.run(main())
-
-
-def test_who_goes_on_just_before_the_pause_is_over_is_not_cut_short() -> None:
-    async def main() -> None:
-        engines = ScriptedEngines()
-        async with virtual_call(engines) as call:
-            # Speech counts after 0.1 s of it.
-            await call.say(quiet(0.3), speech(0.8), quiet(PATIENCE_S - 0.04), speech(0.8), quiet(2.0))
-            assert len(call.of(SpeechStopped)) == 1
-            assert len(engines.stt.sessions) == 1
-
-    virtual_time.run(main())
-
-
-def test_a_click_does_not_hold_a_turn_open() -> None:
-    async def main() -> None:
-        engines = ScriptedEngines()
-        async with virtual_call(engines) as call:
-            await call.say(quiet(0.3), speech(0.8), quiet(PATIENCE_S - 0.04), speech(0.04), quiet(2.0))
-            assert len(call.of(SpeechStopped)) == 1
-            assert call.at_s(SpeechStopped) == pytest.approx(0.3 + 0.8 + PATIENCE_S + 0.03, abs=0.07)
-
-    virtual_time.run(main())
-
-
-def test_who_was_cut_short_is_given_longer_and_who_answers_a_reply_is_not() -> None:
-    async def main(reply: str) -> float:
-        engines = ScriptedEngines(llm=ScriptedLlm(replies=(reply,)))
-        async with virtual_call(engines) as call:
-            await call.say(quiet(0.3), speech(0.8), quiet(1.5), speech(0.8))
-            speech_end_s = asyncio.get_running_loop().time()
-            await call.say(quiet(2.5))
-            assert len(call.of(SpeechStopped)) == 2
-            return call.at_s(SpeechStopped, 1) - speech_end_s
-
-    assert virtual_time.run(main("Yes.")) == pytest.approx(PATIENCE_S, abs=0.05), "the reply was over by then"
-    assert virtual_time.run(main(LONG_REPLY)) == pytest.approx(3 * PATIENCE_S, abs=0.05)
-
-
-def test_an_unfinished_turn_is_given_up_on_in_the_end() -> None:
-    async def main() -> None:
-        engines = ScriptedEngines(turn_end=ScriptedTurnEnd(verdicts=(0.0,)))
-        async with virtual_call(engines) as call:
-            await call.say(quiet(0.3), speech(0.8), quiet(3.0))
-            assert call.at_s(SpeechStopped) == pytest.approx(0.3 + 0.8 + LONGEST * PATIENCE_S, abs=0.06)
 
     virtual_time.run(main())
 
@@ -415,50 +342,6 @@ def test_a_new_conversation_forgets() -> None:
     virtual_time.run(main())
 
 
-def test_manual_turns() -> None:
-    async def main() -> None:
-        engines = ScriptedEngines()
-        async with virtual_call(engines, turn_detection=None) as call:
-            with pytest.raises(CallerError) as refused:
-                call.conversation.commit_input()
-            assert refused.value.code == "input_audio_buffer_commit_empty"
-            await call.say(quiet(0.2), speech(1.0), quiet(1.0), speech(0.5))
-            assert call.events == [] or set(call.names()) <= {"TranscriptDelta"}
-            call.conversation.commit_input()
-            await call.event(TranscriptCompleted)
-            assert not call.of(SpeechStarted)
-            assert not call.of(ResponseCreated)
-            assert engines.stt.sessions[0].pushed_s == pytest.approx(2.7, abs=0.05)
-            call.conversation.create_response()
-            await call.event(OutputBufferStopped)
-
-    virtual_time.run(main())
-
-
-def test_clearing_the_input_drops_the_turn() -> None:
-    async def main() -> None:
-        engines = ScriptedEngines()
-        async with virtual_call(engines) as call:
-            await call.say(quiet(0.3), speech(0.8))
-            call.conversation.clear_input()
-            await call.say(quiet(2.0))
-            assert not call.of(InputCommitted)
-            assert call.said() == []
-
-    virtual_time.run(main())
-
-
-def test_audio_that_stops_coming_ends_the_turn() -> None:
-    async def main() -> None:
-        engines = ScriptedEngines()
-        async with virtual_call(engines) as call:
-            await call.say(quiet(0.3), speech(1.0))
-            await call.event(OutputBufferStopped)
-            assert call.said()[0] == ("user", "hello")
-
-    virtual_time.run(main())
-
-
 def test_a_failed_transcription_is_told_and_the_call_goes_on() -> None:
     async def main() -> None:
         engines = ScriptedEngines(stt=ScriptedStt(says=(EngineError("no ears", code="stt_down"), "again")))
@@ -543,28 +426,6 @@ def test_a_reply_cut_off_by_its_limit_ends_with_a_whole_clause() -> None:
             done = await call.event(ResponseDone)
             assert (done.response.status, done.response.reason) == ("incomplete", "max_output_tokens")
             assert call.said() == [("assistant", "Sentence number one is here. Sentence number two is here.")]
-
-    virtual_time.run(main())
-
-
-def test_settings_change_from_the_next_turn_on() -> None:
-    async def main() -> None:
-        engines = ScriptedEngines()
-        async with virtual_call(engines) as call:
-            before = call.conversation.session
-            with pytest.raises(CallerError, match="no voice 'nobody'"):
-                call.conversation.update(replace(before, voice="nobody"))
-            with pytest.raises(CallerError, match="Japanese needs an extra"):
-                call.conversation.update(replace(before, voice="jf_alpha"))
-            with pytest.raises(CallerError, match="'xx'"):
-                call.conversation.update(replace(before, language="xx"))
-            assert call.conversation.session == before
-            call.conversation.update(
-                replace(before, turn_detection=TurnDetection("server_vad", silence_s=1.2))
-            )
-            await call.say(quiet(0.3), speech(0.8), quiet(1.6))
-            assert call.at_s(SpeechStopped) == pytest.approx(0.3 + 0.8 + 1.2, abs=0.06)
-            assert engines.turn_end.judged == []
 
     virtual_time.run(main())
 
