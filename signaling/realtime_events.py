@@ -17,6 +17,7 @@ from signaling.realtime_base import FromClient, ItemId, ToClient
 from signaling.realtime_items import ItemFromClient, WireItem
 from signaling.realtime_responses import ResponsePart, ResponseRequest, WireResponse
 from signaling.realtime_session_objects import SessionUpdate, WireSession, WireTranscriptionSession
+from signaling.wire_stages import WireStage
 
 # --- from the client -------------------------------------------------------------------------------------
 
@@ -422,12 +423,6 @@ class OutputBufferStoppedEvent(ServerEventBase):
 class OutputBufferClearedEvent(ServerEventBase):
     type: Literal["output_audio_buffer.cleared"] = "output_audio_buffer.cleared"
     response_id: str
-
-
-class WireStage(ToClient):
-    name: str
-    start_ms: float
-    duration_ms: float
 
 
 class TurnLatencyEvent(ServerEventBase):

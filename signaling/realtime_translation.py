@@ -14,6 +14,7 @@ from signaling.realtime_audio import VoiceData
 from signaling.realtime_mapping import item_to_wire, response_to_wire, spoken_or_written
 from signaling.realtime_responses import ResponsePart
 from signaling.realtime_session_mapping import WireState
+from signaling.wire_stages import stages_to_wire
 
 TURN_LATENCY = "vk.turn.latency"
 HEARD_TEXT = "vk.heard_text"
@@ -304,12 +305,5 @@ def _latency_event(latency: TurnLatency) -> wire.TurnLatencyEvent:
         item_id=latency.item_id,
         response_id=latency.response_id,
         total_ms=round(latency.total_ms, 1),
-        stages=tuple(
-            wire.WireStage(
-                name=stage.name,
-                start_ms=round(stage.start_ms, 1),
-                duration_ms=round(stage.duration_ms, 1),
-            )
-            for stage in latency.stages
-        ),
+        stages=stages_to_wire(latency),
     )

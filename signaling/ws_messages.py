@@ -18,6 +18,7 @@ from signaling.realtime_base import MAX_INSTRUCTIONS_CHARS, FromClient, ItemId, 
 from signaling.realtime_events import field_path
 from signaling.realtime_session_objects import MAX_GREETING_CHARS, MAX_SPEED, TurnDetectionUpdate
 from signaling.realtime_tools import Parameters
+from signaling.wire_stages import WireStage
 
 Encoding: TypeAlias = Literal["int16", "float32"]
 """Mono samples, little-endian; float32 is in [-1, 1]."""
@@ -507,12 +508,6 @@ class ConversationComplete(ToClient):
     failed: Fault | None = None
 
 
-class Stage(ToClient):
-    name: str
-    start_ms: float
-    duration_ms: float
-
-
 class Latency(ToClient):
     """Where a turn's time went, from the end of the caller's speech; only for a client that asked."""
 
@@ -520,7 +515,7 @@ class Latency(ToClient):
     item_id: str | None = None
     response_id: str
     total_ms: float
-    stages: tuple[Stage, ...]
+    stages: tuple[WireStage, ...]
 
 
 class Reset(ToClient):

@@ -10,6 +10,7 @@ from media import events as call
 from media.items import FunctionCall, Item, Message, Modality, Response
 from media.latency import TurnLatency
 from signaling import ws_messages as wire
+from signaling.wire_stages import stages_to_wire
 from signaling.ws_audio import OutgoingVoice, encode_audio
 
 
@@ -278,12 +279,5 @@ def _latency_to_wire(latency: TurnLatency) -> wire.Latency:
         item_id=latency.item_id,
         response_id=latency.response_id,
         total_ms=round(latency.total_ms, 1),
-        stages=tuple(
-            wire.Stage(
-                name=stage.name,
-                start_ms=round(stage.start_ms, 1),
-                duration_ms=round(stage.duration_ms, 1),
-            )
-            for stage in latency.stages
-        ),
+        stages=stages_to_wire(latency),
     )
