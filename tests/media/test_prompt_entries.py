@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from media.engines.protocols import ChatMessage
 from media.items import FunctionCall, FunctionCallOutput, Item, ItemStatus, Message, Part, Role
-from media.prompt_entries import NO_OUTPUT, awaits_output
+from media.prompt_entries import NO_OUTPUT, awaits_output, entries_of
 from media.prompt_window import PromptWindow
 
 
@@ -161,3 +161,10 @@ def test_whatever_happened_a_prompt_is_well_formed(items: list[Item]) -> None:
             assert before.role != message.role
         open_calls += [call.call_id for call in message.tool_calls]
     assert not open_calls
+
+
+def test_entries_from_an_item_on_are_those_of_all_from_there_on() -> None:
+    items = (WHO, called("a"), MOMENT, WELL, brought("a"), said("so?"), called("b"), brought("b"))
+    whole = entries_of(items)
+    for first in (entry.at for entry in whole):
+        assert entries_of(items, first) == [entry for entry in whole if entry.at >= first]
