@@ -151,7 +151,7 @@ def _imported(reference: str) -> Callable[..., Any]:
     module_name, _, path = reference.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:  # somebody else's module: whatever it raises is told
+    except (Exception, SystemExit) as error:  # somebody else's module: whatever it raises is told
         raise ConfigError(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
     for part in path.split("."):
         found = getattr(found, part, None)

@@ -209,10 +209,13 @@ def test_what_is_no_tool_has_its_sentence(reference: str, sentence: str) -> None
 def test_all_mistakes_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "broken_tools_module.py").write_text("def half(:\n")
+    (tmp_path / "leaving_tools_module.py").write_text("import sys\nsys.exit('no boiler')\n")
+    references = ("broken_tools_module:half", "double", "double", "untold", "leaving_tools_module:leave")
     with pytest.raises(ConfigError) as caught:
-        toolbox("broken_tools_module:half", "double", "double", "untold", directory=tmp_path)
+        toolbox(*references, directory=tmp_path)
     lines = str(caught.value).splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
+    assert "leaving_tools_module cannot be imported: SystemExit: no boiler" in lines[3]
     assert "broken_tools_module cannot be imported: SyntaxError: " in lines[0]
     assert lines[1].endswith("there are two functions called double.")
 
