@@ -41,11 +41,11 @@ COPY pyproject.toml README.md LICENSE ./
 RUN mkdir -p media/engines server signaling \
  && touch media/__init__.py media/engines/__init__.py server/__init__.py signaling/__init__.py \
  && python -m venv .venv \
- && .venv/bin/pip install --no-cache-dir --editable .
+ && .venv/bin/pip install --no-cache-dir --editable '.[mcp]'
 
 
 FROM dependencies AS dependencies-gpu
-RUN .venv/bin/pip install --no-cache-dir --editable '.[gpu]'
+RUN .venv/bin/pip install --no-cache-dir --editable '.[mcp,gpu]'
 
 
 FROM dependencies AS models
