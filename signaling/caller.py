@@ -1,7 +1,8 @@
 """A synthetic caller over real WebRTC: for the command line's `call`, the bench and the tests.
 
-It does what a page does (offers, opens the data channel, sends a microphone in real time) and notes when each
-packet and each event arrived, so that latency is known where it counts: at the caller.
+It does what a page does, if at another address (offers, opens the data channel, sends a microphone in real
+time), and notes when each packet and each event arrived, so that latency is known where it counts: at the
+caller.
 """
 
 from __future__ import annotations

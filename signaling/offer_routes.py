@@ -1,4 +1,4 @@
-"""The routes by which a page sets up, steers and ends a call.
+"""Our own routes: a call in JSON, with trickled candidates, and what a page needs before it calls.
 
 `POST /api/offer`, `PATCH` and `DELETE /api/calls/{id}`, `GET /api/config`, `PATCH /api/settings`. Errors are
 raised, and become problem JSON in `signaling.problem`.

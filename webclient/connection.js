@@ -1,5 +1,6 @@
 /**
- * One WebRTC connection to the server: offer and answer, trickled candidates, the event channel, its end.
+ * One WebRTC connection to the server, set up as any client of the Realtime API does it: offer and answer, the
+ * event channel, its end.
  *
  * A connection is used once. It knows nothing of conversations and never tries again: see voice-client.js.
  */
@@ -10,9 +11,20 @@ import { NetworkMeter } from "./latency.js";
 import { iceProblem, lostProblem, refusalProblem, unreachableProblem } from "./problems.js";
 import { deferred } from "./waiting.js";
 
+const CALLS_PATH = "v1/realtime/calls";
 const CHANNEL_LABEL = "oai-events";
 /** How long connecting may take, where the server does not say. */
 const CONNECT_TIMEOUT_S = 15;
+/**
+ * The Realtime API has no way to add candidates to an offer. One without any would do where the caller's own checks
+ * get through; but a server behind a firewall or a NAT must send first, and one that has an address of a TURN server
+ * must let the caller in there: for both it must know where the caller is. So the offer waits for the candidates,
+ * but not until browsers call them complete: Chromium takes 0.1 s more to list TCP's, and 10 s where a STUN server is
+ * silent.
+ */
+const GATHERING_LIMIT_MS = 500;
+/** Each network has its own candidates; those of one kind come close together. */
+const NEXT_NETWORK_MS = 20;
 /** ICE often recovers by itself from "disconnected"; after this long it is taken for lost. */
 const DISCONNECTED_LIMIT_MS = 5000;
 
@@ -30,11 +42,12 @@ export class Connection {
   #callId = null;
   #closed = false;
   #opened = false;
-  #waitingCandidates = [];
   /** Whether this side has a way that the server could take. */
   #reachable = false;
+  /** The kind of candidate that takes longest to come. @type {RTCIceCandidateType} */
+  #furthest;
+  #gathered = deferred();
   #searchTimer = 0;
-  #trickling = Promise.resolve();
   #disconnectedTimer = 0;
   /** Since when nothing has come, if that is so. @type {number | null} */
   #silentSince_ms = null;
@@ -42,7 +55,7 @@ export class Connection {
 
   /**
    * @param {object} options
-   * @param {URL} options.server what `api/offer` is relative to
+   * @param {URL} options.server what `v1/realtime/calls` is relative to
    * @param {string | null} options.key where the server asks for one
    * @param {{ice_servers: RTCIceServer[], connect_timeout_s?: number}} options.config
    * @param {number} [options.patience_ms] how long a path is looked for, once the server has answered
@@ -56,8 +69,9 @@ export class Connection {
     this.#key = key;
     this.#listener = listener;
     this.#timeout_ms = (config.connect_timeout_s ?? CONNECT_TIMEOUT_S) * 1000;
+    this.#furthest = furthestKind(config.ice_servers);
     this.#peer = new RTCPeerConnection({ iceServers: config.ice_servers, bundlePolicy: "max-bundle" });
-    this.#peer.addEventListener("icecandidate", ({ candidate }) => this.#trickle(candidate));
+    this.#peer.addEventListener("icecandidate", ({ candidate }) => this.#onCandidate(candidate));
     this.#peer.addEventListener("iceconnectionstatechange", () => this.#onIceState());
     this.#peer.addEventListener("connectionstatechange", () => this.#onConnectionState());
     this.#peer.addEventListener("track", ({ track, streams }) =>
@@ -129,21 +143,26 @@ export class Connection {
     clearTimeout(this.#searchTimer);
     this.#ready.reject(lostProblem());
     this.#peer.close();
-    if (this.#callId !== null) this.#deleteCall();
+    if (this.#callId !== null) this.#hangUp();
   }
 
   async #dial(session) {
     await this.#peer.setLocalDescription();
-    const { sdp, type } = this.#peer.localDescription;
-    const answer = await this.#post("api/offer", { sdp, type, session });
-    this.#callId = answer.call_id;
+    const limit = setTimeout(this.#gathered.resolve, GATHERING_LIMIT_MS);
+    await this.#gathered.promise;
+    clearTimeout(limit);
+    if (this.#closed) throw lostProblem();
+    const body = new FormData();
+    body.set("sdp", this.#peer.localDescription.sdp);
+    body.set("session", JSON.stringify(session));
+    const answer = await this.#post(body);
+    this.#callId = answer.headers.get("Location").split("/").pop();
     if (this.#closed) {
       // Hung up before the server had answered: it must not keep the line.
-      this.#deleteCall();
+      this.#hangUp();
       throw lostProblem();
     }
-    await this.#peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
-    this.#flushCandidates();
+    await this.#peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
     if (this.#patience_ms && !this.#pathFound)
       this.#searchTimer = setTimeout(() => this.#fail(iceProblem()), this.#patience_ms);
   }
@@ -156,56 +175,38 @@ export class Connection {
     if (this.#pathFound) clearTimeout(this.#searchTimer);
   }
 
-  async #post(path, body) {
+  async #post(body) {
     let response;
     try {
-      response = await fetch(new URL(path, this.#server), {
+      response = await fetch(new URL(CALLS_PATH, this.#server), {
         method: "POST",
-        headers: { "Content-Type": "application/json", ...keyHeaders(this.#key) },
-        body: JSON.stringify(body),
+        headers: keyHeaders(this.#key),
+        body,
       });
     } catch (error) {
       throw unreachableProblem(error);
     }
-    const reply = await response.json().catch(() => ({}));
-    if (!response.ok) throw refusalProblem(response.status, reply, response.headers.get("Retry-After"));
-    return reply;
+    if (response.ok) return response;
+    const { error } = await response.json().catch(() => ({}));
+    throw refusalProblem(response.status, error ?? {}, response.headers.get("Retry-After"));
   }
 
-  get #callUrl() {
-    return new URL(`api/calls/${encodeURIComponent(this.#callId)}`, this.#server);
-  }
-
-  #deleteCall() {
+  #hangUp() {
+    const url = new URL(`${CALLS_PATH}/${encodeURIComponent(this.#callId)}/hangup`, this.#server);
     // A call that is already over on the server, or a server that is gone, is what we wanted.
-    const headers = keyHeaders(this.#key);
-    fetch(this.#callUrl, { method: "DELETE", keepalive: true, headers }).catch(() => {});
+    fetch(url, { method: "POST", keepalive: true, headers: keyHeaders(this.#key) }).catch(() => {});
   }
 
-  /** @param {RTCIceCandidate | null} candidate null, or an empty one: there are no more, which needs no telling */
-  #trickle(candidate) {
-    if (candidate === null && !this.#reachable) this.#fail(iceProblem());
-    if (!candidate?.candidate) return;
+  /** @param {RTCIceCandidate | null} candidate null: there are no more */
+  #onCandidate(candidate) {
+    if (candidate === null) {
+      if (this.#reachable) this.#gathered.resolve();
+      else this.#fail(iceProblem());
+      return;
+    }
     this.#reachable ||= candidate.protocol === "udp" || candidate.type === "relay";
-    this.#waitingCandidates.push(candidate.toJSON());
-    if (this.#callId !== null) this.#flushCandidates();
-  }
-
-  /** Sends what has gathered, one request after the other, so that they arrive in order. */
-  #flushCandidates() {
-    this.#trickling = this.#trickling.then(async () => {
-      const candidates = this.#waitingCandidates.splice(0);
-      if (candidates.length === 0 || this.#closed) return;
-      try {
-        await fetch(this.#callUrl, {
-          method: "PATCH",
-          headers: { "Content-Type": "application/json", ...keyHeaders(this.#key) },
-          body: JSON.stringify({ candidates }),
-        });
-      } catch {
-        // ICE may still find a way without these; if it does not, it says so itself.
-      }
-    });
+    if (this.#reachable && candidate.type === this.#furthest)
+      setTimeout(this.#gathered.resolve, NEXT_NETWORK_MS);
   }
 
   #onMessage(data) {
@@ -243,4 +244,11 @@ export class Connection {
     this.close();
     this.#listener.onLost(problem, this.#silentSince_ms ?? performance.now());
   }
+}
+
+/** @param {RTCIceServer[]} servers */
+function furthestKind(servers) {
+  const urls = servers.flatMap((server) => server.urls);
+  if (urls.length === 0) return "host";
+  return urls.some((url) => /^turns?:/i.test(url)) ? "relay" : "srflx";
 }

@@ -83,16 +83,16 @@ export function lostProblem(cause) {
 }
 
 /**
- * The words for a refused request, from its status and its problem-JSON body (RFC 9457).
+ * The words for a refused request, from its status and the Realtime API's `error` in its body.
  *
  * @param {number} status
- * @param {{code?: string, title?: string, detail?: string}} body
+ * @param {{code?: string, message?: string}} error empty where what answers is not this server
  * @param {string | null} retryAfter the Retry-After header, in seconds (a date is ignored)
  */
-export function refusalProblem(status, body, retryAfter) {
+export function refusalProblem(status, error, retryAfter) {
   const retryAfterS = /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : null;
   if (status === 503) {
-    return new Problem(body.code ?? "server-unavailable", unavailable(body.detail, retryAfterS), {
+    return new Problem(error.code ?? "server-unavailable", unavailable(error.message, retryAfterS), {
       retryable: true,
       retryAfterS,
     });
@@ -101,18 +101,18 @@ export function refusalProblem(status, body, retryAfter) {
     return new Problem("key-needed", "This server asks for a key. Open the page with it: add #key=… to its address.");
   }
   if (status === 403) {
-    return new Problem("not-permitted", body.detail ?? "The server does not permit calls from this page.");
+    return new Problem("not-permitted", error.message ?? "The server does not permit calls from this page.");
   }
   return new Problem(
-    body.code ?? "call-refused",
-    `The server refused the call: ${body.detail ?? body.title ?? `status ${status}`}`,
+    error.code ?? "call-refused",
+    `The server refused the call: ${error.message ?? `status ${status}`}`,
     { retryable: status >= 500 || status === 408 || status === 429, retryAfterS },
   );
 }
 
 /** The server's own words, and when to come back where they do not say it. */
-function unavailable(detail = "The server takes no calls just now.", retryAfterS) {
-  if (/\btry again\b/i.test(detail)) return detail;
-  if (!retryAfterS) return `${detail} Try again in a moment.`;
-  return `${detail} Try again in ${retryAfterS} second${retryAfterS === 1 ? "" : "s"}.`;
+function unavailable(message = "The server takes no calls just now.", retryAfterS) {
+  if (/\btry again\b/i.test(message)) return message;
+  if (!retryAfterS) return `${message} Try again in a moment.`;
+  return `${message} Try again in ${retryAfterS} second${retryAfterS === 1 ? "" : "s"}.`;
 }

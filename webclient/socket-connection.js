@@ -176,7 +176,7 @@ export class SocketConnection {
   /** Before the call has begun an error ends it. */
   #refuse({ fault, code, message, retry_after_s }) {
     const status = fault === "client" && !retry_after_s ? 400 : 503;
-    this.#fail(refusalProblem(status, { code, detail: message }, retry_after_s ? String(retry_after_s) : null));
+    this.#fail(refusalProblem(status, { code, message }, retry_after_s ? String(retry_after_s) : null));
   }
 
   #hear(samples) {

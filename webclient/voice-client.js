@@ -313,11 +313,13 @@ export class VoiceClient extends EventTarget {
       {
         track: this.#microphone?.getAudioTracks()[0] ?? null,
         speaker: this.#speaker,
-        // Who goes on with a conversation is not greeted again.
         session: {
           type: "realtime",
+          // Clients of the Realtime API are not greeted, but for those who ask.
+          greeting: config.defaults.greeting,
           ...this.#session,
           include: withHeardText(this.#session.include),
+          // Who goes on with a conversation is not greeted again.
           ...(history.length > 0 && { greeting: "" }),
         },
       },

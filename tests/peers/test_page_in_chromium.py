@@ -115,7 +115,7 @@ def test_a_reload_while_both_speak_frees_the_line(
         until_event(page, "output_audio_buffer.started")
         assert running_server.calls() == 1
         page.reload()
-        with page.expect_response(re.compile("/api/offer")) as offered:
+        with page.expect_response(re.compile("/v1/realtime/calls$")) as offered:
             page.click("#call-button")
         assert offered.value.ok
         expect(page.locator("body")).to_have_attribute(

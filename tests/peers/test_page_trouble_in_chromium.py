@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from bench.server_process import RunningServer, server
 from tests.peers.chromium import ELSEWHERE, open_page, server_events, until_event
@@ -31,11 +32,22 @@ def one_line() -> Iterator[RunningServer]:
         yield running
 
 
-def offer_of(page: Page, press: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Presses a button that calls: what the page asked the server for, and what it was answered."""
-    with page.expect_response(re.compile("/api/offer")) as answered:
+CALLS = re.compile("/v1/realtime/calls$")
+
+
+def session_of(request: Request) -> dict[str, Any]:
+    """The part `session` of the form that a page calls with."""
+    found = re.search(r'name="session"\r\n\r\n(.*)\r\n--', request.post_data or "")
+    assert found, request.post_data
+    session: dict[str, Any] = json.loads(found[1])
+    return session
+
+
+def call_of(page: Page, press: str) -> tuple[dict[str, Any], str]:
+    """Presses a button that calls: the session that the page asked for, and the call's address."""
+    with page.expect_response(CALLS) as answered:
         page.click(press)
-    return answered.value.request.post_data_json, answered.value.json()
+    return session_of(answered.value.request), answered.value.headers["location"]
 
 
 def in_call(page: Page) -> None:
@@ -61,8 +73,12 @@ def test_without_https_the_page_says_what_the_microphone_needs(one_line: Running
 
 def test_settings_that_nobody_touched_are_not_sent(one_line: RunningServer) -> None:
     with open_page(one_line.url) as page:
-        asked, _ = offer_of(page, "#text-only-button")
-        assert asked["session"] == {"type": "realtime", "include": ["vk.turn.latency", "vk.heard_text"]}
+        asked, _ = call_of(page, "#text-only-button")
+        assert asked == {
+            "type": "realtime",
+            "greeting": GREETING,
+            "include": ["vk.turn.latency", "vk.heard_text"],
+        }
         in_call(page)
         page.click("#hangup-button")
         one_line.until_calls(0, limit_s=15)
@@ -71,7 +87,7 @@ def test_settings_that_nobody_touched_are_not_sent(one_line: RunningServer) -> N
 def test_a_full_server_says_so_and_is_called_again(one_line: RunningServer, artifacts: Path) -> None:
     # One browser, two pages: two callers.
     with open_page(one_line.url) as first:
-        offer_of(first, "#text-only-button")
+        call_of(first, "#text-only-button")
         in_call(first)
         second = first.context.new_page()
         second.goto(one_line.url)
@@ -93,16 +109,16 @@ def test_a_full_server_says_so_and_is_called_again(one_line: RunningServer, arti
 
 
 def begins_a_story(page: Page) -> str:
-    """A call that is heard telling a story; its id."""
+    """A call that is heard telling a story; its address."""
     page.fill("#greeting-input", "")
     page.fill("#instructions-input", "You tell long stories with many details.")
-    _, answer = offer_of(page, "#text-only-button")
+    _, location = call_of(page, "#text-only-button")
     in_call(page)
     page.fill("#text-input", "Tell me a long story about a dragon.")
     page.press("#text-input", "Enter")
     until_event(page, "output_audio_buffer.started")
     page.wait_for_timeout(1500)  # the time that is heard of it
-    return str(answer["call_id"])
+    return location
 
 
 def goes_on(page: Page, artifact: Path) -> None:
@@ -129,10 +145,10 @@ def goes_on(page: Page, artifact: Path) -> None:
 
 def test_a_call_that_the_server_ends_is_made_again(one_line: RunningServer, artifacts: Path) -> None:
     with open_page(one_line.url) as page:
-        call_id = begins_a_story(page)
-        with page.expect_request(re.compile("/api/offer")) as again:
-            page.request.delete(f"{one_line.url}/api/calls/{call_id}")
-        assert again.value.post_data_json["session"]["greeting"] == "", "who goes on is not greeted"
+        location = begins_a_story(page)
+        with page.expect_request(CALLS) as again:
+            page.request.post(f"{one_line.url}{location}/hangup")
+        assert session_of(again.value)["greeting"] == "", "who goes on is not greeted"
         goes_on(page, artifacts / "page-called-again.png")
         page.click("#hangup-button")
         one_line.until_calls(0, limit_s=15)

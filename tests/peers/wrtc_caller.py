@@ -39,10 +39,13 @@ async def call(url: str, microphone: Path, recording: Path) -> None:
 
     channel.on("message", note)
     await peer.set_local_description(await peer.create_offer())
-    offer = {"type": "offer", "sdp": peer.local_description.sdp, "session": {"greeting": ""}}
-    async with aiohttp.ClientSession(url) as http, http.post("/api/offer", json=offer) as response:
+    offer, sdp = peer.local_description.sdp, {"Content-Type": "application/sdp"}
+    async with (
+        aiohttp.ClientSession(url) as http,
+        http.post("/v1/realtime/calls", data=offer, headers=sdp) as response,
+    ):
         response.raise_for_status()
-        answer = (await response.json())["sdp"]
+        answer = await response.text()
     await peer.set_remote_description(webrtc.RTCSessionDescriptionInit(type="answer", sdp=answer))
     await opened.wait()
     async with asyncio.TaskGroup() as tasks:

@@ -52,7 +52,7 @@ test("what is no matter of UDP is not tried otherwise", async () => {
 });
 
 test("the line of the try before may be a moment in coming free", async () => {
-  const full = refusalProblem(503, { code: "server_full", detail: "All lines are busy." }, "5");
+  const full = refusalProblem(503, { code: "server_full", message: "All lines are busy." }, "5");
   const { tried, connections } = ways({ webrtc: [iceProblem()], websocket: [full, null] });
   assert.equal((await dial(new Dialler("auto", connections))).transport, "websocket");
   assert.deepEqual(tried, ["webrtc", "websocket", "websocket"]);

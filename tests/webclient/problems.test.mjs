@@ -4,21 +4,21 @@ import { test } from "node:test";
 import { microphoneProblem, refusalProblem } from "../../webclient/problems.js";
 
 test("a server that takes no call says why, under its own code, and when to come back", () => {
-  const full = refusalProblem(503, { code: "server_full", detail: "All 4 lines are in use." }, "7");
+  const full = refusalProblem(503, { code: "server_full", message: "All 4 lines are in use." }, "7");
   assert.equal(full.code, "server_full");
   assert.equal(full.retryAfterS, 7);
   assert.equal(full.retryable, true);
   assert.equal(full.message, "All 4 lines are in use. Try again in 7 seconds.");
 
-  const draining = refusalProblem(503, { code: "server_draining", detail: "It shuts down." }, "1");
+  const draining = refusalProblem(503, { code: "server_draining", message: "It shuts down." }, "1");
   assert.equal(draining.code, "server_draining");
   assert.equal(draining.message, "It shuts down. Try again in 1 second.");
 });
 
 test("what the server says of trying again is not said twice", () => {
-  const detail = "The engines are still loading. Try again in a moment.";
-  const problem = refusalProblem(503, { code: "server_starting", detail }, "2");
-  assert.equal(problem.message, detail);
+  const message = "The engines are still loading. Try again in a moment.";
+  const problem = refusalProblem(503, { code: "server_starting", message }, "2");
+  assert.equal(problem.message, message);
   assert.equal(problem.retryAfterS, 2);
 });
 
@@ -29,7 +29,7 @@ test("a 503 of something in between has words, too", () => {
 });
 
 test("a refusal keeps the server's code and words, and is not tried again", () => {
-  const problem = refusalProblem(422, { code: "voice_unknown", detail: "There is no voice “x”." }, null);
+  const problem = refusalProblem(422, { code: "voice_unknown", message: "There is no voice “x”." }, null);
   assert.equal(problem.code, "voice_unknown");
   assert.match(problem.message, /There is no voice “x”\./);
   assert.equal(problem.retryable, false);

@@ -96,13 +96,13 @@ const heardOut = new Promise((resolve) => {
   };
 });
 await peer.setLocalDescription(await peer.createOffer());
-const response = await fetch(`${url}/api/offer`, {
+const response = await fetch(`${url}/v1/realtime/calls`, {
   method: "POST",
-  headers: { "Content-Type": "application/json" },
-  body: JSON.stringify({ type: "offer", sdp: peer.localDescription.sdp, session: { greeting: "" } }),
+  headers: { "Content-Type": "application/sdp" },
+  body: peer.localDescription.sdp,
 });
 if (!response.ok) throw new Error(await response.text());
-await peer.setRemoteDescription({ type: "answer", sdp: (await response.json()).sdp });
+await peer.setRemoteDescription({ type: "answer", sdp: await response.text() });
 await opened;
 const hush = begin();
 await heardOut;
