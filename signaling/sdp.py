@@ -83,7 +83,8 @@ def read_offer(sdp: str) -> Offer:
         raise _invalid("The offer is not SDP that can be read; is it cut short?") from error
     if any(media.kind not in ("audio", "video", "application") for media in parsed.media):
         raise _invalid("The offer has a section that is neither audio, video nor application.")
-    bundled = {mid for group in parsed.group if group.semantic == "BUNDLE" for mid in group.items}
+    mids = [media.rtp.muxId for media in parsed.media]
+    bundled = next((group.items for group in parsed.group if group.semantic == "BUNDLE"), [])
     # Port 0 declines a section, unless it is one that leaves its transport to the bundle.
     offered = [media for media in parsed.media if media.port or media.rtp.muxId in bundled]
     data_channel = any(media.kind == "application" for media in offered)
@@ -94,10 +95,14 @@ def read_offer(sdp: str) -> Offer:
         raise _unsupported("The offer has neither active audio nor a data channel.")
     for media in parsed.media:
         _require_secure_transport(media)
-    if len(parsed.media) > 1 and not bundled.issuperset(media.rtp.muxId for media in parsed.media):
+    if len(set(mids)) < len(mids):
+        raise _invalid("Two of the offer's sections have the same name (a=mid).")
+    if len(mids) > 1 and not set(mids).issubset(bundled):
         raise _invalid(
             "The offer's sections are not bundled (a=group:BUNDLE); one transport carries all here."
         )
+    if bundled and bundled[0] not in mids:
+        raise _invalid("The section whose transport the bundle has (a=group:BUNDLE) is not in the offer.")
     if audio and not any(codec.mimeType.lower() == "audio/opus" for codec in audio.rtp.codecs):
         raise _unsupported("The offer's audio has no Opus.")
     return Offer(

@@ -51,7 +51,7 @@ def test_a_publishers_offer_is_read(direction: str) -> None:
 @pytest.mark.parametrize(
     ("sections", "code"),
     [
-        ([channel()], "unsupported_tracks"),
+        ([channel().replace("mid:1", "mid:0")], "unsupported_tracks"),
         ([AUDIO.replace("sendrecv", "recvonly")], "unsupported_tracks"),
         ([AUDIO.replace("sendrecv", "inactive")], "unsupported_tracks"),
         ([SPOKEN.replace("opus/48000/2", "PCMU/8000")], "unsupported_tracks"),
