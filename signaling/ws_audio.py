@@ -9,7 +9,8 @@ import numpy as np
 
 from media.audio import Audio
 from media.resampler import StreamResampler
-from signaling.ws_messages import Encoding, MessageError
+from signaling.ws_messages import MessageError
+from signaling.ws_objects import Encoding
 
 _SAMPLE_BYTES = {"int16": 2, "float32": 4}
 

@@ -20,6 +20,7 @@ from media.items import FunctionCallOutput, Message, Part, PartKind, ResponseOpt
 from media.session import SessionConfig
 from media.tools import Tool
 from signaling import ws_messages as wire
+from signaling import ws_objects as objects
 from signaling.call_host import CallConversation
 from signaling.realtime_base import token_limit
 from signaling.realtime_session_mapping import changed_session, turn_detection_to_wire
@@ -86,7 +87,7 @@ class WsSession:
         self._send_text = send
         self._start: wire.Start | None = None
         """How the call was begun; None before."""
-        self._translator = Translator(wire.AudioFormat(rate_hz=wire.OUTPUT_RATE_HZ), latency=False)
+        self._translator = Translator(objects.AudioFormat(rate_hz=objects.OUTPUT_RATE_HZ), latency=False)
         self.conversation = conversation
 
     def open(self) -> None:
@@ -147,8 +148,8 @@ class WsSession:
         self._send(
             wire.Started(
                 call_id=self._call_id,
-                input=wire.WireFormat(encoding=start.input.encoding, rate_hz=start.input.rate_hz),
-                output=wire.WireFormat(encoding=start.output.encoding, rate_hz=start.output.rate_hz),
+                input=objects.WireFormat(encoding=start.input.encoding, rate_hz=start.input.rate_hz),
+                output=objects.WireFormat(encoding=start.output.encoding, rate_hz=start.output.rate_hz),
                 text_only=start.text_only,
                 settings=settings_to_wire(self.conversation.session),
             )
@@ -183,7 +184,9 @@ class WsSession:
                 line.hear(decode_audio(message.audio, encoding, message.rate_hz or start.input.rate_hz))
             case wire.TextIn():
                 conversation.clear_output()
-                self._enter(wire.WrittenItem(role="user", text=message.text, item_id=message.item_id), None)
+                self._enter(
+                    objects.WrittenItem(role="user", text=message.text, item_id=message.item_id), None
+                )
                 conversation.create_response(ResponseOptions())
             case wire.Interrupt():
                 conversation.clear_output()
@@ -214,7 +217,7 @@ class WsSession:
             case _:
                 assert_never(message)
 
-    def _changed(self, settings: wire.Settings, *, text_only: bool) -> SessionConfig:
+    def _changed(self, settings: objects.Settings, *, text_only: bool) -> SessionConfig:
         _require_voice(settings.modality, "settings.modality", text_only=text_only)
         update = session_update(settings)
         session = changed_session(self.conversation.session, update, self.conversation.voices)
@@ -222,7 +225,7 @@ class WsSession:
             return session
         return replace(session, tools=tuple(_tool(tool) for tool in settings.tools))
 
-    def _enter(self, item: wire.WrittenItem, previous_item_id: str | None) -> None:
+    def _enter(self, item: objects.WrittenItem, previous_item_id: str | None) -> None:
         part = Part(kind=_PART_OF_ROLE[item.role], text=item.text)
         self.conversation.add_item(
             Message(item.item_id or new_id("item"), item.role, (part,)), previous_item_id
@@ -232,7 +235,7 @@ class WsSession:
         self._send_text(wire.to_wire(message))
 
 
-def session_update(settings: wire.Settings) -> SessionUpdate:
+def session_update(settings: objects.Settings) -> SessionUpdate:
     """Flat settings in the Realtime API's shape, so that both mean the same. What was not sent stays so."""
     sent = settings.model_fields_set
     update: dict[str, Any] = {
@@ -251,10 +254,10 @@ def session_update(settings: wire.Settings) -> SessionUpdate:
     return SessionUpdate.model_validate({**update, "audio": {"input": listening, "output": speaking}})
 
 
-def settings_to_wire(session: SessionConfig) -> wire.WireSettings:
+def settings_to_wire(session: SessionConfig) -> objects.WireSettings:
     """All that a client can change of its session."""
     detection = turn_detection_to_wire(session.turn_detection)
-    return wire.WireSettings(
+    return objects.WireSettings(
         instructions=session.instructions,
         greeting=session.greeting,
         voice=session.voice,
@@ -267,7 +270,7 @@ def settings_to_wire(session: SessionConfig) -> wire.WireSettings:
     )
 
 
-def _tool(tool: wire.ToolDefinition) -> Tool:
+def _tool(tool: objects.ToolDefinition) -> Tool:
     return Tool(tool.name, tool.description, to_json(tool.parameters).decode())
 
 

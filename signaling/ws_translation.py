@@ -10,6 +10,7 @@ from media import events as call
 from media.items import FunctionCall, Item, Message, Modality, Response
 from media.latency import TurnLatency
 from signaling import ws_messages as wire
+from signaling import ws_objects as objects
 from signaling.wire_stages import stages_to_wire
 from signaling.ws_audio import OutgoingVoice, encode_audio
 
@@ -47,7 +48,7 @@ class Translator:
         latency: whether the client asked for the latency of each turn.
     """
 
-    def __init__(self, output: wire.AudioFormat, *, latency: bool) -> None:
+    def __init__(self, output: objects.AudioFormat, *, latency: bool) -> None:
         self._format = output
         self._latency = latency
         self._outputs: dict[str, _Output] = {}
@@ -72,7 +73,7 @@ class Translator:
                 yield wire.Transcription(item_id=event.item_id, text=event.transcript, final=True)
             case call.TranscriptFailed():
                 self._heard.pop(event.item_id, None)
-                failed = wire.Fault(code=event.code, message=event.message)
+                failed = objects.Fault(code=event.code, message=event.message)
                 yield wire.Transcription(item_id=event.item_id, text="", final=True, failed=failed)
             case call.InputCleared():
                 self._heard.clear()
@@ -226,7 +227,9 @@ class Translator:
         )
         match response.status:
             case "failed":
-                failed = wire.Fault(code=response.error_code or "engine_error", message=response.error or "")
+                failed = objects.Fault(
+                    code=response.error_code or "engine_error", message=response.error or ""
+                )
                 return end.model_copy(update={"status": "failed", "failed": failed})
             case "cancelled":
                 return end.model_copy(update={"status": "interrupted"})
@@ -270,8 +273,8 @@ def _tool_call(response_id: str, item: FunctionCall) -> wire.ToolCall:
     )
 
 
-def _item_to_wire(item: Message) -> wire.WireItem:
-    return wire.WireItem(item_id=item.id, role=item.role, status=item.status, text=item.text)
+def _item_to_wire(item: Message) -> objects.WireItem:
+    return objects.WireItem(item_id=item.id, role=item.role, status=item.status, text=item.text)
 
 
 def _latency_to_wire(latency: TurnLatency) -> wire.Latency:

@@ -15,17 +15,9 @@ from hypothesis import strategies as st
 from media.audio import Audio
 from media.resampler import resample
 from signaling.ws_audio import OutgoingVoice, decode_audio, encode_audio
-from signaling.ws_messages import (
-    MAX_MESSAGE_CHARS,
-    AudioIn,
-    MessageError,
-    Settings,
-    Start,
-    WireItem,
-    parse_message,
-    to_wire,
-)
+from signaling.ws_messages import MAX_MESSAGE_CHARS, AudioIn, MessageError, Start, parse_message, to_wire
 from signaling.ws_messages import ItemOut as ItemMessage
+from signaling.ws_objects import Settings, WireItem
 from signaling.ws_session import session_update
 
 
