@@ -120,3 +120,9 @@ def server_events(page: Page, kind: str) -> list[dict[str, Any]]:
         "(kind) => window.serverEvents.filter((event) => event.type === kind)", kind
     )
     return events
+
+
+def without_greeting(page: Page) -> None:
+    page.fill("#greeting-input", "")
+    page.locator("#greeting-input").blur()
+    page.evaluate("document.querySelector('aside').scrollTo(0, 0)")

@@ -7,13 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from bench.server_process import RunningServer, server
-from media.audio import SPEECH_RATE_HZ, Audio, concatenate, silence
+from media.audio import Audio
 from media.audio_file import write_wav
-from tests.peers.chromium import ELSEWHERE, open_page, server_events, take_recording, until_event
-from tests.peers.voices import sound_error_rate, spoken, transcribed
+from tests.peers.chromium import (
+    ELSEWHERE,
+    open_page,
+    server_events,
+    take_recording,
+    until_event,
+    without_greeting,
+)
+from tests.peers.voices import says, sound_error_rate, transcribed
 
 pytestmark = [pytest.mark.models, pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -36,25 +43,8 @@ def running_server() -> Iterator[RunningServer]:
         yield running
 
 
-def says(models_dir: Path, folder: Path, *parts: str | float) -> Path:
-    """A microphone's WAV: texts are said, numbers are seconds of silence."""
-    pieces = [
-        silence(part, SPEECH_RATE_HZ) if isinstance(part, float) else spoken(models_dir, part)
-        for part in parts
-    ]
-    path = folder / "microphone.wav"
-    write_wav(path, concatenate(pieces, SPEECH_RATE_HZ))
-    return path
-
-
 def level_of(audio: Audio, start_s: float, end_s: float) -> float:
     return audio.slice_s(start_s, end_s).level_dbfs()
-
-
-def without_greeting(page: Page) -> None:
-    page.fill("#greeting-input", "")
-    page.locator("#greeting-input").blur()
-    page.evaluate("document.querySelector('aside').scrollTo(0, 0)")
 
 
 def test_a_spoken_question_is_answered(

@@ -10,12 +10,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from bench.server_process import RunningServer, server
-from media.audio import SPEECH_RATE_HZ, Audio, concatenate, silence
+from media.audio import Audio
 from media.audio_file import write_wav
-from tests.peers.chromium import open_page, server_events, take_recording, until_event
+from tests.peers.chromium import open_page, server_events, take_recording, until_event, without_greeting
 from tests.peers.namespaces import PUBLIC, SIGNALLING_PORT, Networks, inside, networks, refusal
 from tests.peers.one_side import served
-from tests.peers.voices import sound_error_rate, spoken, transcribed
+from tests.peers.voices import says, sound_error_rate, transcribed
 
 pytestmark = [pytest.mark.models, pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -32,23 +32,6 @@ ENVIRONMENT = {"VOXTRAL_KOKORO__LLM__TEMPERATURE": "0", "VOXTRAL_KOKORO__SERVER_
 def one_line() -> Iterator[RunningServer]:
     with server(ENVIRONMENT) as running:
         yield running
-
-
-def says(models_dir: Path, folder: Path, *parts: str | float) -> Path:
-    """A microphone's WAV: texts are said, numbers are seconds of silence."""
-    pieces = [
-        silence(part, SPEECH_RATE_HZ) if isinstance(part, float) else spoken(models_dir, part)
-        for part in parts
-    ]
-    path = folder / "microphone.wav"
-    write_wav(path, concatenate(pieces, SPEECH_RATE_HZ))
-    return path
-
-
-def without_greeting(page: Page) -> None:
-    page.fill("#greeting-input", "")
-    page.locator("#greeting-input").blur()
-    page.evaluate("document.querySelector('aside').scrollTo(0, 0)")
 
 
 def transport(page: Page) -> str | None:

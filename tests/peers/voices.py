@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from media.audio import SPEECH_RATE_HZ, Audio, concatenate
+from media.audio import SPEECH_RATE_HZ, Audio, concatenate, silence
+from media.audio_file import write_wav
 from media.engines.g2p import pronounce
 from media.engines.kokoro_onnx import KokoroOnnx
 from media.engines.protocols import SttOptions, TtsRequest
@@ -33,6 +34,17 @@ def spoken(models: Path, text: str, voice: str = "am_michael") -> Audio:
         return resample(concatenate(parts, tts.rate_hz), SPEECH_RATE_HZ)
 
     return asyncio.run(main())
+
+
+def says(models_dir: Path, folder: Path, *parts: str | float) -> Path:
+    """A microphone's WAV: texts are said, numbers are seconds of silence."""
+    pieces = [
+        silence(part, SPEECH_RATE_HZ) if isinstance(part, float) else spoken(models_dir, part)
+        for part in parts
+    ]
+    path = folder / "microphone.wav"
+    write_wav(path, concatenate(pieces, SPEECH_RATE_HZ))
+    return path
 
 
 def transcribed(models: Path, audio: Audio, language: str = "en") -> str:
