@@ -1,4 +1,4 @@
-"""A client that joins a call which is carried otherwise: it sees the events, and may act."""
+"""A client that joins a call which goes on: it sees the events, and may act."""
 
 from __future__ import annotations
 
