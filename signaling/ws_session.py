@@ -108,7 +108,7 @@ class WsSession:
             message_id = message.id
             await self._act(message, line)
         except wire.MessageError as error:
-            self.refuse(error, error.message_id or message_id)
+            self.refuse(error, message_id if error.message_id is None else error.message_id)
         except CallerError as error:
             self.refuse(error, message_id)
 

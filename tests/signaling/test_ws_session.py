@@ -427,6 +427,7 @@ def test_a_mistake_ends_nothing() -> None:
     assert client.messages[-1]["code"] == "invalid_json"
     error = client.send(type="no such", id="m1")
     assert (error["fault"], error["code"], error["reply_to"]) == ("client", "unknown_type", "m1")
+    assert client.send(type="no such", id="")["reply_to"] == ""
     error = client.send(type="audio", audio="?", id="m2")
     assert (error["code"], error["param"], error["reply_to"]) == ("invalid_audio", "audio", "m2")
     client.conversation.refuses = CallerError("None is active.", code="nothing_active")
