@@ -8,7 +8,6 @@ server, which finds the relay as the one from which the checks come (a peer-refl
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +21,7 @@ from bench.udp_relay import LOOPBACK, NONE, Impairment, Relay
 from media.audio import Audio
 from media.clock import loop_time_s
 from signaling.caller import Caller, CallerOptions
+from signaling.realtime_routes import CALLS_PATH
 from tests.signaling.scripted_call import ScriptedConversation, serving
 
 CONNECT_TIMEOUT_S = 30.0
@@ -67,21 +67,19 @@ class _Network:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method == "PATCH":
-            # The caller's own addresses.
-            return web.Response(status=204)
         response = await handler(request)
-        if request.path != "/api/offer" or not isinstance(response, web.Response) or response.status != 200:
+        if request.path != CALLS_PATH or not isinstance(response, web.Response) or response.status != 201:
             return response
-        answer = json.loads(response.text or "")
-        target, template = _loopback_candidate(answer["sdp"])
+        answer = response.text or ""
+        target, template = _loopback_candidate(answer)
         relay = await self.stack.enter_async_context(Relay((LOOPBACK, target), seed=len(self.relays)))
         relay.impair(self.impairment)
         self.relays.append(relay)
-        lines = [line for line in answer["sdp"].splitlines() if not line.startswith("a=candidate:")]
+        lines = [line for line in answer.splitlines() if not line.startswith("a=candidate:")]
         end = "a=end-of-candidates"
         lines = [f"{template.format(relay.port)}\r\n{end}" if line == end else line for line in lines]
-        return web.json_response(answer | {"sdp": "\r\n".join(lines) + "\r\n"})
+        response.text = "\r\n".join(lines) + "\r\n"
+        return response
 
 
 @asynccontextmanager
@@ -95,7 +93,7 @@ async def impaired_calls(count: int, impairment: Impairment = NONE) -> AsyncIter
     async with AsyncExitStack() as stack:
         network = _Network(stack, impairment)
         server = await stack.enter_async_context(serving(network.middleware, slots=count, converse=_ear))
-        options = CallerOptions(trickle=True, ice_servers=(), connect_timeout_s=CONNECT_TIMEOUT_S)
+        options = CallerOptions(names_candidates=False, ice_servers=(), connect_timeout_s=CONNECT_TIMEOUT_S)
         calls = []
         for _ in range(count):
             caller = await stack.enter_async_context(Caller(server.url, options))

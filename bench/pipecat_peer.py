@@ -41,10 +41,11 @@ class PeerFailed(RuntimeError):
 
 
 class PipecatCaller(Caller):
-    """Speaks SmallWebRTC's offer: the same path, and nothing but the SDP in it."""
+    """Speaks SmallWebRTC's offer: JSON with nothing but the SDP in it."""
 
     async def _post_offer(self, sdp: str) -> None:
-        answer = self._object(await self._request("POST", "api/offer", {"type": "offer", "sdp": sdp}))
+        offer = {"type": "offer", "sdp": sdp}
+        answer = self._object(await self._request("POST", "api/offer", json=offer))
         self.answer_sdp = str(answer["sdp"])
 
 

@@ -15,7 +15,7 @@ from signaling.call_host import CallHost
 from signaling.client_secrets import ClientSecrets
 from signaling.guard import guard, headers_signal, key_guard
 from signaling.ice import Gathering
-from signaling.offer_routes import routes
+from signaling.page_routes import page_routes
 from signaling.problem import problem_middleware
 from signaling.realtime_routes import realtime_routes
 from signaling.realtime_socket_routes import realtime_socket_routes
@@ -48,7 +48,7 @@ def page_app(host: CallHost, gathering: Gathering, own_hosts: tuple[str, ...] = 
     )
     app.on_response_prepare.append(headers_signal(access))
     calls = RunningCalls()
-    app.add_routes(routes(host, calls, gathering))
+    app.add_routes(page_routes(host))
     app.add_routes(whip_routes(host, calls, gathering))
     app.add_routes(ws_routes(host, calls))
     app.add_routes(realtime_routes(host, calls, gathering, secrets))

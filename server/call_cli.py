@@ -38,8 +38,7 @@ async def call(
         CallRefused, CallFailed: the server did not take the call, did not answer, or failed to.
     """
     speech = read_audio(say)
-    # No greeting: it would be spoken over by what we say.
-    options = CallerOptions(session={"greeting": ""}, verify_tls=not insecure, key=key)
+    options = CallerOptions(verify_tls=not insecure, key=key)
     async with Caller(url, options) as caller:
         assert caller.setup is not None
         print(f"connected    after {caller.setup.connected_s * 1000:.0f} ms, call {caller.call_id}")

@@ -1,8 +1,8 @@
 """A synthetic caller over real WebRTC: for the command line's `call`, the bench and the tests.
 
-It does what a page does, if at another address (offers, opens the data channel, sends a microphone in real
-time), and notes when each packet and each event arrived, so that latency is known where it counts: at the
-caller.
+It is a client of the Realtime API. It does what a page does (offers, opens the data channel, sends a
+microphone in real time), and notes when each packet and each event arrived, so that latency is known where it
+counts: at the caller.
 """
 
 from __future__ import annotations
@@ -45,15 +45,22 @@ AudioDirection = Literal["sendrecv", "sendonly", "recvonly", "none"]
 EXTRAS = ("vk.turn.latency", "vk.heard_text")
 """What the caller asks its session to include."""
 CLOSE_TIMEOUT_S = 3.0
+_CALLS_PATH = "v1/realtime/calls"
 
 
 class CallRefused(VoxtralKokoroError):
-    """The server did not take the call. `status` is HTTP's; `code` the problem's."""
+    """The server did not take the call. `status` is HTTP's; `code` the error's.
 
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        super().__init__(
-            str(problem.get("detail", f"HTTP {status}")), code=str(problem.get("code", "http_error"))
-        )
+    Args:
+        status: of the answer.
+        answer: its JSON: problem details (RFC 9457), or the Realtime API's `error`.
+    """
+
+    def __init__(self, status: int, answer: Mapping[str, Any]) -> None:
+        error = answer.get("error")
+        fields = error if isinstance(error, dict) else answer
+        sentence = fields.get("message", fields.get("detail", f"HTTP {status}"))
+        super().__init__(str(sentence), code=str(fields.get("code", "http_error")))
         self.status = status
 
 
@@ -77,13 +84,13 @@ class CallerOptions:
     """How the caller calls.
 
     Attributes:
-        session: settings of the call, as in `session.update`.
+        session: settings of the call, as in `session.update`. Nothing greets the caller but its `greeting`.
         audio: the caller's direction; `none` for a call of text alone.
         data_channel: whether it opens one.
         ice_servers: URLs of STUN servers; None takes the server's own list, as a page does.
         connect_timeout_s: for all of the setup.
         verify_tls: False accepts a certificate that the server made for itself.
-        trickle: offers without candidates, and sends them after the answer.
+        names_candidates: whether the offer says where the caller is. If not, its checks tell the server.
         key: one of the server's, where it asks for one.
     """
 
@@ -93,8 +100,24 @@ class CallerOptions:
     ice_servers: tuple[str, ...] | None = None
     connect_timeout_s: float = 20.0
     verify_tls: bool = True
-    trickle: bool = False
+    names_candidates: bool = True
     key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the server answered to a request."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+    def object(self) -> dict[str, Any] | None:
+        """Its JSON object, if it is one."""
+        try:
+            found = from_json(self.body)
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
 
 
 class Caller:
@@ -274,20 +297,19 @@ class Caller:
         ]
 
     async def _post_offer(self, sdp: str) -> None:
-        candidates: list[str] = []
-        if self._options.trickle:
+        if not self._options.names_candidates:
             lines = sdp.splitlines(keepends=True)
-            candidates = [line.strip() for line in lines if line.startswith("a=candidate:")]
             sdp = "".join(line for line in lines if not line.startswith("a=candidate:"))
         session = {"include": list(EXTRAS), **self._options.session}
-        offer = {"type": "offer", "sdp": sdp, "session": session}
-        answer = self._object(await self._request("POST", "api/offer", offer))
-        self.call_id, self.answer_sdp = str(answer["call_id"]), str(answer["sdp"])
-        if candidates:
-            trickled = {"candidates": [{"candidate": candidate} for candidate in candidates]}
-            await self._request("PATCH", f"api/calls/{self.call_id}", trickled)
+        offer = {"sdp": sdp, "session": to_json(session).decode()}
+        form = aiohttp.FormData(offer, default_to_multipart=True)
+        answer = await self._request("POST", _CALLS_PATH, data=form)
+        call_id = answer.headers.get("Location", "").rpartition("/")[2]
+        if not call_id:
+            raise self._stranger()
+        self.call_id, self.answer_sdp = call_id, answer.body.decode(errors="replace")
 
-    async def _request(self, method: str, path: str, body: object = None) -> bytes:
+    async def _request(self, method: str, path: str, **body: Any) -> _Answer:
         """A request to the server, and what it answered.
 
         Raises:
@@ -295,21 +317,21 @@ class Caller:
             aiohttp.ClientError: it cannot be reached.
         """
         assert self._http is not None
-        async with self._http.request(method, self._server / path, json=body) as response:
-            text = await response.read()
+        async with self._http.request(method, self._server / path, **body) as response:
+            answer = _Answer(response.headers, await response.read())
             if response.status >= 400:
-                raise CallRefused(response.status, _problem(text))
-            return text
+                raise CallRefused(response.status, answer.object() or {})
+            return answer
 
-    def _object(self, text: bytes) -> dict[str, Any]:
+    def _object(self, answer: _Answer) -> dict[str, Any]:
         """An answer that is a JSON object. Raises: CallFailed, where it is somebody else who answers."""
-        try:
-            answer = from_json(text)
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise CallFailed(f"What answers at {self._server} is not this kind of server.")
-        return answer
+        found = answer.object()
+        if found is None:
+            raise self._stranger()
+        return found
+
+    def _stranger(self) -> CallFailed:
+        return CallFailed(f"What answers at {self._server} is not this kind of server.")
 
     async def _hang_up(self) -> None:
         """Says goodbye; one that cannot be said does no harm."""
@@ -317,7 +339,7 @@ class Caller:
             return
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._request("DELETE", f"api/calls/{self.call_id}")
+                await self._request("POST", f"{_CALLS_PATH}/{self.call_id}/hangup")
         except (TimeoutError, CallRefused, aiohttp.ClientError):
             return
 
@@ -381,11 +403,3 @@ def _transports(peer: RTCPeerConnection) -> set[RTCDtlsTransport]:
     if peer.sctp is not None:
         transports.add(peer.sctp.transport)
     return transports
-
-
-def _problem(text: bytes) -> Mapping[str, Any]:
-    try:
-        problem = from_json(text)
-    except ValueError:
-        return {}
-    return problem if isinstance(problem, dict) else {}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final, Literal
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import Field
 
 from media.clock import wall_time_s
@@ -25,13 +26,16 @@ from signaling.realtime_base import FromClient
 from signaling.realtime_session import MODEL
 from signaling.realtime_session_mapping import WireState, changed_session, changed_wire, session_to_wire
 from signaling.realtime_session_objects import SessionUpdate, merged_updates
-from signaling.request_body import checked_body, read_body
+from signaling.request_body import body_cut_short, checked_body, read_body
 from signaling.running_calls import RunningCall, RunningCalls
 from signaling.sdp import read_offer
 
 CALLS_PATH: Final = "/v1/realtime/calls"
 _SDP: Final = "application/sdp"
 _SIP_ONLY: Final = ("accept", "reject", "refer")
+
+# What aiohttp raises on a body that is almost a form: its edges, its parts' headers, how they are encoded.
+_FORM_FAULTS = (ValueError, LookupError, RuntimeError, HttpProcessingError)
 
 
 class ExpiresAfter(FromClient):
@@ -138,11 +142,13 @@ class RealtimeRoutes:
         return parts["sdp"].decode(errors="replace"), session
 
     async def _parts(self, request: web.Request) -> dict[str, bytes]:
-        """The parts of a form, by name."""
+        """The parts of a form, by name. Raises: CallerError: `invalid_request`, `body_cut_short`."""
         try:
             form = await request.post()
-        except ValueError:
+        except _FORM_FAULTS:
             raise CallerError("The body is no form.", code="invalid_request") from None
+        except (ConnectionError, web.RequestPayloadError) as error:
+            raise body_cut_short() from error
         parts: dict[str, bytes] = {}
         for name, value in form.items():
             if isinstance(value, web.FileField):

@@ -32,9 +32,13 @@ async def read_body(request: web.Request, content_type: str, limit_bytes: int) -
             if len(body) > limit_bytes:
                 raise too_large
     except (ConnectionError, web.RequestPayloadError) as error:
-        # The client went away in the middle. Nobody reads this, but the log stays clean.
-        raise CallerError("The body was cut short.", code="body_cut_short") from error
+        raise body_cut_short() from error
     return bytes(body)
+
+
+def body_cut_short() -> CallerError:
+    """The client went away in the middle. Nobody reads this, but the log stays clean."""
+    return CallerError("The body was cut short.", code="body_cut_short")
 
 
 def checked_body(model: type[Body], text: bytes, *, part: str | None = None) -> Body:

@@ -10,7 +10,6 @@ from media.errors import CallerError
 from signaling.call_host import CallSlot
 from signaling.client_secrets import ClientSecret
 from signaling.realtime_session import RealtimeSession
-from signaling.sdp import TrickledCandidate
 
 
 class RunningCall(Protocol):
@@ -18,9 +17,6 @@ class RunningCall(Protocol):
 
     async def run(self) -> None:
         """The call, until either side ends it. Frees all that it holds."""
-
-    async def add_candidate(self, candidate: TrickledCandidate) -> None:
-        """One more way to reach the caller."""
 
     def hang_up(self) -> None:
         """Ends the call soon. May be called twice."""

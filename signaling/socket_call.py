@@ -8,10 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from media.errors import CallerError
 from signaling.call_host import CallConversation
 from signaling.outbox import Outbox
-from signaling.sdp import TrickledCandidate
 from signaling.socket_leg import SocketLeg
 
 _FAREWELL_S: Final = 1.0
@@ -103,10 +101,6 @@ class SocketCall:
     def stop(self) -> None:
         """Ends the call soon, since the server stops. May be called twice."""
         self.end(STOPPING)
-
-    async def add_candidate(self, candidate: TrickledCandidate) -> None:
-        """Means nothing here. Raises: CallerError."""
-        raise CallerError("This call goes over a WebSocket.", code="invalid_candidate", param="candidate")
 
     async def run(self) -> None:
         """The call, until either side ends it. Closes the socket, whatever happens."""

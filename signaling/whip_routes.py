@@ -21,8 +21,9 @@ from signaling.call_starter import CallStarter
 from signaling.ice import Gathering
 from signaling.problem import problem
 from signaling.request_body import read_body
-from signaling.running_calls import RunningCall, RunningCalls
+from signaling.running_calls import RunningCalls
 from signaling.settings import IceServer
+from signaling.webrtc_call import WebrtcCall
 from signaling.whip_sdp import Publication, finish_publication, read_fragment, read_publication
 
 OFFER_TYPE: Final = "application/sdp"
@@ -66,7 +67,7 @@ class WhipRoutes:
         self._host = host
         self._calls = calls
         self._starter = CallStarter(host, calls, gathering)
-        self._sessions: WeakKeyDictionary[RunningCall, _Session] = WeakKeyDictionary()
+        self._sessions: WeakKeyDictionary[WebrtcCall, _Session] = WeakKeyDictionary()
         """A session goes with its call, or before it."""
 
     async def publish(self, request: web.Request) -> web.Response:
@@ -137,7 +138,7 @@ class WhipRoutes:
         headers = {"Access-Control-Allow-Methods": _METHODS, "Accept-Patch": FRAGMENT_TYPE}
         return web.Response(status=204, headers=headers)
 
-    def _session(self, request: web.Request) -> tuple[RunningCall, _Session]:
+    def _session(self, request: web.Request) -> tuple[WebrtcCall, _Session]:
         """The call and its session.
 
         Raises:
@@ -145,12 +146,9 @@ class WhipRoutes:
         """
         call_id = request.match_info["call_id"]
         call = self._calls.get(call_id)
-        session = self._sessions.get(call)
-        if session is None:
-            raise CallerError(
-                f"There is no WHIP session {call_id[:64]}; it may be over.", code="call_not_found"
-            )
-        return call, session
+        if isinstance(call, WebrtcCall) and (session := self._sessions.get(call)) is not None:
+            return call, session
+        raise CallerError(f"There is no WHIP session {call_id[:64]}; it may be over.", code="call_not_found")
 
     async def _read(self, request: web.Request, content_type: str, code: str) -> str:
         """The body as text. What is none is a caller's error of this code."""

@@ -36,7 +36,7 @@ _SESSION = {"type": "realtime", "instructions": "Sing.", "audio": {"output": {"v
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked. In its path `$api` and `$whip` stand for calls that are up."""
+    """What is asked. In its path `$whip` stands for a call that is up."""
 
     method: str
     path: str
@@ -45,13 +45,23 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def _post(path: str, content_type: str, bodies: st.SearchStrategy[str]) -> st.SearchStrategy[Request]:
+def _asked(
+    method: str,
+    path: str,
+    content_type: str,
+    bodies: st.SearchStrategy[str],
+    headers: st.SearchStrategy[dict[str, str]],
+) -> st.SearchStrategy[Request]:
     right = st.just(content_type)
     kinds = st.sampled_from([right] * 9 + [_TYPES]).flatmap(lambda kind: kind)
     encoded = st.tuples(bodies, st.sampled_from([b""] * 9 + [b"\xff"])).map(
         lambda pair: pair[0].encode(errors="surrogatepass") + pair[1]
     )
-    return st.builds(lambda kind, body: Request("POST", path, kind, body), kinds, encoded)
+    return st.builds(Request, st.just(method), st.just(path), kinds, encoded, headers)
+
+
+def _post(path: str, content_type: str, bodies: st.SearchStrategy[str]) -> st.SearchStrategy[Request]:
+    return _asked("POST", path, content_type, bodies, st.just({}))
 
 
 def _form(sdp: str, session: str | None, cut: int | None) -> str:
@@ -63,20 +73,24 @@ def _form(sdp: str, session: str | None, cut: int | None) -> str:
     return "".join([*edges, "--edge--\r\n"])[:cut]
 
 
-_ENVELOPES = SDP.map(lambda sdp: json.dumps({"type": "offer", "sdp": sdp, "session": _SESSION}))
-_SPOILT_ENVELOPES = texts([{"type": "offer", "sdp": sdp, "session": _SESSION} for sdp in OFFERS.values()])
 _FORMS = st.builds(
     _form,
     SDP,
     st.none() | texts([_SESSION]),
     st.sampled_from([None, None, None, 30, 90, 300, -1, -8]),
 )
+_PART = (
+    "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: binary\r\n"
+    "Content-Encoding: identity\r\nContent-Length: 3\r\n"
+)
+_SPOILT_FORMS = spoilt_lines(
+    (_form("v=0", "{}", None), _form("v=0", "{}", None).replace("\r\n\r\n", f"\r\n{_PART}\r\n"))
+)
 OFFERED = st.lists(
     st.one_of(
-        _post("/api/offer", JSON_TYPE, _ENVELOPES),
-        _post("/api/offer", JSON_TYPE, _SPOILT_ENVELOPES),
         _post("/v1/realtime/calls", SDP_TYPE, SDP),
         _post("/v1/realtime/calls", FORM_TYPE, _FORMS),
+        _post("/v1/realtime/calls", FORM_TYPE, _SPOILT_FORMS),
         _post("/whip", SDP_TYPE, SDP),
     ),
     min_size=BATCH,
@@ -88,37 +102,17 @@ _FRAGMENT = (
     f"$ice\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n{CANDIDATES[0]}\r\n{CANDIDATES[-1]}\r\n"
     "a=end-of-candidates\r\n"
 )
-_FRAGMENTS = st.just(_FRAGMENT) | spoilt_lines((_FRAGMENT, "\r\n".join(["$ice", *CANDIDATES])))
+_FRAGMENTS = st.one_of(
+    st.just(_FRAGMENT),
+    spoilt_lines((_FRAGMENT, "\r\n".join(["$ice", *CANDIDATES]))),
+    spoilt_lines(tuple(CANDIDATES)).map(lambda line: f"$ice\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n{line}"),
+)
 _MATCHING = st.sampled_from(
     [{"If-Match": "$etag"}] * 6
     + [{"If-Match": "*"}, {}, {"If-Match": '"'}, {"If-Match": "W/$etag"}, {"ETag": "x"}]
 )
-_TRICKLED = texts(
-    [
-        {"candidate": {"candidate": line.removeprefix("a="), "sdpMid": "0", "sdpMLineIndex": 0}}
-        for line in CANDIDATES
-    ]
-    + [{"candidates": [{"candidate": line, "sdpMid": "1"} for line in CANDIDATES]}, {"candidate": None}]
-)
-_SPOILT_CANDIDATES = spoilt_lines(tuple(CANDIDATES)).map(
-    lambda line: json.dumps({"candidates": [{"candidate": line, "sdpMid": "0"}]})
-)
 TRICKLES = st.lists(
-    st.one_of(
-        st.builds(
-            lambda text, headers: Request(
-                "PATCH", "/whip/$whip", FRAGMENT_TYPE, text.encode(errors="surrogatepass"), headers
-            ),
-            _FRAGMENTS,
-            _MATCHING,
-        ),
-        st.builds(
-            lambda text: Request("PATCH", "/api/calls/$api", JSON_TYPE, text.encode(errors="surrogatepass")),
-            _TRICKLED | _SPOILT_CANDIDATES,
-        ),
-    ),
-    min_size=BATCH,
-    max_size=BATCH,
+    _asked("PATCH", "/whip/$whip", FRAGMENT_TYPE, _FRAGMENTS, _MATCHING), min_size=BATCH, max_size=BATCH
 )
 
 
@@ -128,7 +122,7 @@ def check_offers(examples: int) -> None:
 
 
 def check_candidates(examples: int) -> None:
-    """Tries so many servers with candidates for two calls."""
+    """Tries so many servers with candidates for a call of WHIP."""
     _check(examples, TRICKLES, _trickle_all)
 
 
@@ -164,9 +158,9 @@ class _Server:
 
     async def end(self, call_id: str) -> None:
         """Hangs up, and waits until the line is free."""
-        async with self.http.delete(f"/api/calls/{call_id}") as response:
+        async with self.http.post(f"/v1/realtime/calls/{call_id}/hangup") as response:
             # 404: it may have ended by itself.
-            assert response.status in (204, 404), response.status
+            assert response.status in (200, 404), response.status
         async with asyncio.timeout(END_LIMIT_S):
             while any(slot.call_id == call_id for slot in self.serving.host.taken):
                 self.serving.host.freed.clear()
@@ -228,11 +222,8 @@ async def _offer_all(server: _Server, asked: list[Request]) -> None:
 async def _trickle_all(server: _Server, asked: list[Request]) -> None:
     offer = OFFERS["aiortc"]
     _, published, _ = await server.ask(Request("POST", "/whip", SDP_TYPE, offer.encode()))
-    envelope = json.dumps({"type": "offer", "sdp": OFFERS["chromium"]})
-    _, called, _ = await server.ask(Request("POST", "/api/offer", JSON_TYPE, envelope.encode()))
     names = {
         "$whip": published["Location"].rpartition("/")[2],
-        "$api": called["Location"].rpartition("/")[2],
         "$etag": published["ETag"],
         "$ice": "\r\n".join(
             line for line in offer.splitlines()[:30] if line.startswith(("a=ice-ufrag", "a=ice-pwd"))
@@ -240,8 +231,7 @@ async def _trickle_all(server: _Server, asked: list[Request]) -> None:
     }
     for request in asked:
         await server.ask(_addressed(request, names))
-    for call in ("$whip", "$api"):
-        await server.end(names[call])
+    await server.end(names["$whip"])
 
 
 def _addressed(request: Request, names: dict[str, str]) -> Request:

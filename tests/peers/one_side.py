@@ -30,6 +30,7 @@ CALL_LIMIT_S = 20.0
 
 _COMMAND = (sys.executable, "-m", "tests.peers.one_side")
 _STARTING_S = 30.0
+_GREETED = {"greeting": "Good day."}
 
 
 @contextmanager
@@ -81,7 +82,7 @@ async def _serve(port: int, ice: dict[str, Any]) -> None:
 
 async def _call(url: str, limit_s: float) -> dict[str, Any]:
     try:
-        async with Caller(url, CallerOptions(connect_timeout_s=limit_s)) as caller:
+        async with Caller(url, CallerOptions(session=_GREETED, connect_timeout_s=limit_s)) as caller:
             async with asyncio.timeout(limit_s):
                 await caller.next_audible(0)
             return {"heard": True, "answer": caller.answer_sdp}

@@ -12,12 +12,11 @@ import pytest
 
 from bench.server_process import RunningServer, server
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate, silence
-from signaling.caller import Caller, CallerOptions
+from signaling.caller import Caller
 from tests.peers.voices import spoken
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(300)]
 
-WITHOUT_GREETING = CallerOptions(session={"greeting": ""})
 
 ANSWER_LIMIT_S = 90.0
 """The engines load within it, on a busy machine."""
@@ -61,7 +60,7 @@ def test_a_turn_survives_the_death_of_the_engines(
     """Killed while the caller speaks, while they are transcribed, while the answer is made."""
 
     async def main() -> None:
-        async with Caller(running_server.url, WITHOUT_GREETING) as caller:
+        async with Caller(running_server.url) as caller:
             async with asyncio.timeout(ANSWER_LIMIT_S), asyncio.TaskGroup() as tasks:
                 tasks.create_task(caller.say(question))
                 await caller.next_event(moment)

@@ -13,12 +13,11 @@ import pytest
 from bench.server_process import RunningServer, server
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate, silence
 from media.clock import loop_time_s
-from signaling.caller import Caller, CallerOptions, CallRefused
+from signaling.caller import Caller, CallRefused
 from tests.peers.voices import spoken
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(300)]
 
-WITHOUT_GREETING = CallerOptions(session={"greeting": ""})
 ANSWER_LIMIT_S = 30.0
 
 
@@ -41,7 +40,7 @@ async def until_nobody_calls(running: RunningServer, limit_s: float) -> None:
 
 
 async def typed_call(running: RunningServer, text: str) -> None:
-    async with Caller(running.url, WITHOUT_GREETING) as caller:
+    async with Caller(running.url) as caller:
         begun_s = loop_time_s()
         caller.type_text(text)
         async with asyncio.timeout(ANSWER_LIMIT_S):
@@ -50,7 +49,7 @@ async def typed_call(running: RunningServer, text: str) -> None:
 
 
 async def spoken_call(running: RunningServer, question: Audio) -> str:
-    async with Caller(running.url, WITHOUT_GREETING) as caller:
+    async with Caller(running.url) as caller:
         await caller.say(question)
         async with asyncio.timeout(ANSWER_LIMIT_S):
             heard = await caller.next_event("conversation.item.input_audio_transcription.completed")
@@ -108,7 +107,7 @@ def test_polls_ten_times_a_second_do_not_disturb_a_call(running_server: RunningS
         return polls
 
     async def main() -> None:
-        async with Caller(running_server.url, WITHOUT_GREETING) as caller:
+        async with Caller(running_server.url) as caller:
             caller.type_text("Tell me about the sea, the wind and the ships, in many words.")
             async with asyncio.timeout(ANSWER_LIMIT_S):
                 await caller.next_event("output_audio_buffer.started")
@@ -126,7 +125,7 @@ def test_polls_ten_times_a_second_do_not_disturb_a_call(running_server: RunningS
 def test_a_fifth_call_is_told_to_come_back(running_server: RunningServer) -> None:
     async def main() -> None:
         async with asyncio.TaskGroup() as tasks:
-            callers = [Caller(running_server.url, WITHOUT_GREETING) for _ in range(4)]
+            callers = [Caller(running_server.url) for _ in range(4)]
             for entering in [tasks.create_task(caller.__aenter__()) for caller in callers]:
                 await entering
             with pytest.raises(CallRefused) as refused:
@@ -143,7 +142,7 @@ def test_a_caller_that_vanishes_in_mid_word_frees_the_line(
     running_server: RunningServer, question: Audio
 ) -> None:
     async def main() -> None:
-        async with Caller(running_server.url, WITHOUT_GREETING) as caller:
+        async with Caller(running_server.url) as caller:
             async with asyncio.TaskGroup() as tasks:
                 saying = tasks.create_task(caller.say(question))
                 await caller.next_event("input_audio_buffer.speech_started")

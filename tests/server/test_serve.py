@@ -281,11 +281,11 @@ def test_an_offer_that_comes_too_early_is_told_when_to_come_again() -> None:
         vad = HeldVad()
         async with running_server(config(), ScriptedEngines(vad=vad).engines()) as server:
             async with aiohttp.ClientSession(server.url) as client:
-                offer = {"type": "offer", "sdp": AUDIO_OFFER}
-                async with client.post("/api/offer", json=offer) as response:
+                sdp, kind = AUDIO_OFFER.encode(), {"Content-Type": "application/sdp"}
+                async with client.post("/v1/realtime/calls", data=sdp, headers=kind) as response:
                     assert response.status == 503
                     assert response.headers["Retry-After"] == "2"
-                    assert (await response.json())["code"] == "server_starting"
+                    assert (await response.json())["error"]["code"] == "server_starting"
             vad.let_go.set()
 
     asyncio.run(main())

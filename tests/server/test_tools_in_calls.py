@@ -23,7 +23,7 @@ from media.engines.openai_chat import OpenAiChat
 from media.resampler import resample
 from server.config import Config
 from server.serve import Server, running_server
-from signaling.caller import Caller, CallerOptions
+from signaling.caller import Caller
 from signaling.hearing import ReceivedEvent
 from tests.openai_endpoint import Endpoint, Exchange, calls, says, sends_and_hangs
 from tests.peers.voices import spoken, transcribed, words
@@ -60,7 +60,7 @@ async def thinks(exchange: Exchange) -> None:
 
 @asynccontextmanager
 async def serving(endpoint: Endpoint, heard: str, tools: dict[str, Any]) -> AsyncIterator[Server]:
-    sections = {"server": {"port": 0, "health_port": 0}, "tools": tools, "speech_to_speech": {"greeting": ""}}
+    sections = {"server": {"port": 0, "health_port": 0}, "tools": tools}
     config = Config.model_validate(sections)
     scripted = ScriptedEngines(stt=ScriptedStt(says=(heard,)), tts=ScriptedTts(takes_s=0.01, word_s=0.05))
     engines = replace(scripted.engines(), llm=OpenAiChat(endpoint.base_url, "a-model"))
@@ -181,7 +181,7 @@ def test_with_the_real_engines(models_dir: Path) -> None:
             environment["PYTHONPATH"] = str(MCP_SERVER.parent.parent)
             with ExitStack() as stack:
                 running = await asyncio.to_thread(stack.enter_context, server(environment))
-                async with Caller(running.url, CallerOptions(session={"greeting": ""})) as caller:
+                async with Caller(running.url) as caller:
                     await caller.say(said)
                     assert "42" in await said_in(caller)
                     assert set(endpoint.keys) == {"Bearer sk-123"}

@@ -23,7 +23,7 @@ from signaling.call_host import CallConversation, CallHost, CallSlot
 from signaling.client_secrets import ClientSecrets
 from signaling.guard import guard, headers_signal, key_guard
 from signaling.ice import gathering_for
-from signaling.offer_routes import routes
+from signaling.page_routes import page_routes
 from signaling.problem import problem_middleware
 from signaling.realtime_routes import realtime_routes
 from signaling.realtime_session import ConversationFactory
@@ -293,7 +293,7 @@ async def serving(
         keys = key_guard(access, secrets, frozenset())
         app = web.Application(middlewares=[problem_middleware, guard(access), keys, *middlewares])
         app.on_response_prepare.append(headers_signal(host.settings.access))
-        app.add_routes(routes(host, calls, gathering))
+        app.add_routes(page_routes(host))
         app.add_routes(whip_routes(host, calls, gathering))
         app.add_routes(ws_routes(host, calls))
         app.add_routes(realtime_routes(host, calls, gathering, secrets))

@@ -159,14 +159,14 @@ def test_an_allowed_page_may_call_from_elsewhere() -> None:
         access = AccessSettings(allowed_origins=("https://page.example",))
         app = web.Application(middlewares=[problem_middleware, guard(access)])
         app.on_response_prepare.append(headers_signal(access))
-        app.add_routes([web.post("/api/offer", _made), web.options("/whip", _accepts)])
+        app.add_routes([web.post("/v1/realtime/calls", _made), web.options("/whip", _accepts)])
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         origin = {"Origin": "https://page.example"}
         preflight = {**origin, "Access-Control-Request-Method": "POST"}
         async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as http:
-            async with http.options("/api/offer", headers=preflight) as response:
+            async with http.options("/v1/realtime/calls", headers=preflight) as response:
                 assert response.status == 204
                 assert "POST" in response.headers["Access-Control-Allow-Methods"]
                 # What the vendor's own SDK sends from a page.
@@ -178,13 +178,13 @@ def test_an_allowed_page_may_call_from_elsewhere() -> None:
                 assert "if-match" in response.headers["Access-Control-Allow-Headers"]
             async with http.options("/whip", headers=origin) as response:
                 assert "Access-Control-Allow-Methods" in response.headers["Access-Control-Expose-Headers"]
-            async with http.post("/api/offer", headers=origin) as response:
+            async with http.post("/v1/realtime/calls", headers=origin) as response:
                 assert response.status == 201
                 assert response.headers["Access-Control-Allow-Origin"] == "https://page.example"
                 assert response.headers["Vary"] == "Origin"
                 assert "Location" in response.headers["Access-Control-Expose-Headers"]
             async with http.options(
-                "/api/offer", headers={**preflight, "Origin": "https://e.example"}
+                "/v1/realtime/calls", headers={**preflight, "Origin": "https://e.example"}
             ) as other:
                 assert other.status == 403
         await runner.cleanup()

@@ -15,7 +15,7 @@ from scripted import ScriptedEngines, ScriptedLlm
 from scripted_call import Serving
 from test_webrtc_call import offer_of_a_stranger
 
-from signaling.caller import Caller, CallerOptions
+from signaling.caller import Caller
 from signaling.settings import AccessSettings
 
 KEY = "sk-test-0123456789abcdef"
@@ -68,7 +68,7 @@ def test_keys() -> None:
                         error = (await response.json())["error"]
                     assert error["type"] == "invalid_request_error"
                     assert error["code"] in ("missing_api_key", "invalid_api_key")
-                for method, path in (("POST", "/api/offer"), ("GET", "/api/config"), ("POST", "/whip")):
+                for method, path in (("PATCH", "/api/settings"), ("GET", "/api/config"), ("POST", "/whip")):
                     async with http.request(method, path, headers=headers) as response:
                         assert response.status == 401
                         assert response.headers["WWW-Authenticate"] == "Bearer"
@@ -161,7 +161,7 @@ def test_joining_a_call() -> None:
     engines = ScriptedEngines(llm=ScriptedLlm(replies=("It is noon.",)))
 
     async def test(server: Serving) -> None:
-        async with Caller(server.url, CallerOptions(session={"greeting": ""})) as caller:
+        async with Caller(server.url) as caller:
             await caller.next_event("session.created")
             (call_id,) = server.calls._calls
             async with (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import aiohttp
@@ -24,7 +24,10 @@ from media.events import CallFault, OutputBufferStarted
 from signaling.caller import Caller, CallerOptions, CallRefused
 from signaling.hearing import CallFailed
 from signaling.ice import loopback_gathered
+from signaling.realtime_routes import CALLS_PATH
 from signaling.webrtc_call import CLOSE_TIMEOUT_S
+
+SDP = {"Content-Type": "application/sdp"}
 
 
 def tone(duration_s: float, frequency_hz: float = 1000, rate_hz: int = 24_000) -> Audio:
@@ -193,11 +196,11 @@ def test_the_greeting_waits_for_the_connection() -> None:
         async with serving(slots=1, connect_timeout_s=0.5) as server:
             offer = await offer_of_a_stranger()
             async with aiohttp.ClientSession() as http:
-                body = {"type": "offer", "sdp": offer}
-                async with http.post(f"{server.url}/api/offer", json=body) as response:
-                    assert response.status == 200
+                url = f"{server.url}{CALLS_PATH}"
+                async with http.post(url, data=offer.encode(), headers=SDP) as response:
+                    assert response.status == 201
                 assert len(server.calls) == 1
-                async with http.post(f"{server.url}/api/offer", json=body) as response:
+                async with http.post(url, data=offer.encode(), headers=SDP) as response:
                     assert response.status == 503
                     assert response.headers["Retry-After"] == "7"
             await server.host.all_free()
@@ -226,7 +229,7 @@ def test_vanishing_mid_word_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_page_that_is_closed_ends_the_call_at_once() -> None:
-    """No DELETE reaches the server, but the browser's DTLS says goodbye."""
+    """No hang-up reaches the server, but the browser's DTLS says goodbye."""
 
     async def main() -> None:
         async with serving() as server, Caller(server.url) as caller:
@@ -315,16 +318,19 @@ def test_what_is_no_address_is_refused_in_a_sentence(url: str) -> None:
         Caller(url)
 
 
+PASSED_ON = ("Content-Type", "Location")
+
+
 def test_a_server_behind_a_folder_of_a_site_is_called() -> None:
     async def main() -> None:
         async with serving() as server, aiohttp.ClientSession() as http:
 
             async def pass_on(request: web.Request) -> web.Response:
                 target, body = f"{server.url}/{request.match_info['rest']}", await request.read()
-                kind = {"Content-Type": request.content_type}
+                kind = {"Content-Type": request.headers.get("Content-Type", "")}
                 async with http.request(request.method, target, data=body, headers=kind) as answer:
-                    text = await answer.text()
-                    return web.Response(status=answer.status, text=text, content_type=answer.content_type)
+                    passed = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}
+                    return web.Response(status=answer.status, body=await answer.read(), headers=passed)
 
             site = web.Application()
             site.router.add_route("*", "/voice/{rest:.*}", pass_on)
@@ -404,12 +410,12 @@ def test_calls_one_after_the_other_leave_nothing_behind() -> None:
     run(main)
 
 
-def test_candidates_can_come_later() -> None:
-    """An offer without candidates connects, with trickled ones and by the caller's own checks."""
+def test_an_offer_without_candidates_connects() -> None:
+    """By the caller's own checks."""
 
     async def main() -> None:
         async with serving() as server:
-            options = CallerOptions(trickle=True)
+            options = CallerOptions(names_candidates=False)
             async with Caller(server.url, options) as caller:
                 await audible(caller)
 
@@ -430,10 +436,10 @@ def test_what_is_of_no_use_in_an_offer_stays_idle(kinds: tuple[str, ...]) -> Non
             channel.once("message", first.set_result)
             with loopback_gathered(True):
                 await peer.setLocalDescription()
-            body = {"type": "offer", "sdp": peer.localDescription.sdp}
-            async with http.post("/api/offer", json=body) as response:
-                answer = await response.json()
-            await peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
+            sdp = peer.localDescription.sdp.encode()
+            async with http.post(CALLS_PATH, data=sdp, headers=SDP) as response:
+                answer = await response.text()
+            await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
             assert json.loads(await first)["type"] == "session.created"
             directions = [(each.kind, each.currentDirection) for each in peer.getTransceivers()]
             assert directions.count(("audio", "sendrecv")) == min(1, kinds.count("audio"))
@@ -453,6 +459,13 @@ def test_a_server_that_is_full_says_so() -> None:
             assert refused.value.code == "server_full"
 
     run(main)
+
+
+def offer_form(sdp: str, session: Mapping[str, Any] | str | None = None) -> aiohttp.FormData:
+    """An offer as the page sends it. A session that is a text is sent as it stands."""
+    text = session if isinstance(session, str) or session is None else json.dumps(session)
+    parts = {"sdp": sdp} if text is None else {"sdp": sdp, "session": text}
+    return aiohttp.FormData(parts, default_to_multipart=True)
 
 
 async def offer_of_a_stranger() -> str:

@@ -12,16 +12,16 @@ import aiohttp
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from scripted_call import Serving, serving
-from test_webrtc_call import heard_s, loudest_hz, only, run, tone
+from test_webrtc_call import SDP, heard_s, loudest_hz, only, run, tone
 
 from media.audio import Audio
 from signaling.ice import loopback_gathered
 from signaling.microphone import Microphone
 from signaling.microphone_track import MicrophoneTrack
+from signaling.realtime_routes import CALLS_PATH
 from signaling.settings import AccessSettings
 
 KEY = "a-key-of-sixteen-letters"
-SDP = {"Content-Type": "application/sdp"}
 FRAGMENT = "application/trickle-ice-sdpfrag"
 SECTION = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n"
 CANDIDATE = "a=candidate:1 1 udp 2122260223 127.0.0.1 9 typ host\r\n"
@@ -221,10 +221,13 @@ def test_bad_fragments_are_refused_and_nothing_of_them_holds() -> None:
 
 def test_only_whips_own_calls_are_sessions() -> None:
     async def test(server: Serving, ask: Ask) -> None:
-        body = {"type": "offer", "sdp": await offer("sendrecv")}
-        call = json.loads((await ask("POST", "/api/offer", json=body)).text)["call_id"]
+        place = (await ask("POST", CALLS_PATH, data=await offer("sendrecv"), headers=SDP)).headers["Location"]
+        call = place.rpartition("/")[2]
         assert (await ask("DELETE", f"/whip/{call}")).refusal == (404, "call_not_found")
-        assert (await ask("DELETE", f"/api/calls/{call}")).status == 204
+        assert (await ask("POST", f"{place}/hangup")).status == 200
+        async with aiohttp.ClientSession(server.url) as http, http.ws_connect("/ws") as socket:
+            call = (await socket.receive_json())["call_id"]
+            assert (await ask("DELETE", f"/whip/{call}")).refusal == (404, "call_not_found")
 
     serve(test)
 

@@ -171,11 +171,8 @@ def test_a_call_is_hung_up_from_outside() -> None:
         async with program(served) as client:
             call_id = (await client.next())["call_id"]
             async with aiohttp.ClientSession() as http:
-                url = f"{served.url}/api/calls/{call_id}"
-                async with http.patch(url, json={"candidate": {"candidate": "x"}}) as refused:
-                    assert refused.status == 400
-                async with http.delete(url) as response:
-                    assert response.status == 204
+                async with http.post(f"{served.url}/v1/realtime/calls/{call_id}/hangup") as response:
+                    assert response.status == 200
             assert await client.closed() == 1000
 
     with_server(test)

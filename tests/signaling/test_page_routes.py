@@ -1,19 +1,16 @@
-"""The HTTP interface, good requests and bad ones, over real sockets on loopback."""
+"""What the page asks over HTTP, and what strangers ask, over real sockets on loopback."""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import pytest
-import yarl
 from aiohttp import web
 from scripted_call import Serving, serving
-from test_webrtc_call import offer_of_a_stranger
 
 from media.errors import EngineError
 from signaling.problem import Handler, problem_middleware
@@ -51,125 +48,6 @@ def serve(test: Callable[[Serving, Ask], Awaitable[None]], **options: Any) -> No
     asyncio.run(main())
 
 
-def test_bad_offers_are_refused_and_take_no_slot() -> None:
-    async def test(server: Serving, ask: Ask) -> None:
-        json_type = {"Content-Type": "application/json"}
-        cases: list[tuple[dict[str, Any], int, str, str | None]] = [
-            ({"data": "{", "headers": json_type}, 400, "not_json", None),
-            ({"data": "hello"}, 415, "unsupported_media_type", None),
-            ({"json": []}, 400, "invalid_value", None),
-            ({"json": {}}, 400, "missing_required_parameter", "type"),
-            ({"json": {"type": "answer", "sdp": "v=0"}}, 400, "invalid_value", "type"),
-            ({"json": {"type": "offer", "sdp": 5}}, 400, "invalid_value", "sdp"),
-            ({"json": {"type": "offer", "sdp": "hello"}}, 400, "invalid_sdp", "sdp"),
-            ({"json": {"type": "offer", "sdp": "v=0\r\ns=-\r\n"}}, 400, "unsupported_media", "sdp"),
-            (
-                {"json": {"type": "offer", "sdp": "v=0", "session": {"audio": {"output": {"speed": 9}}}}},
-                400,
-                "invalid_value",
-                "session.audio.output.speed",
-            ),
-            (
-                {"json": {"type": "offer", "sdp": "v=0", "session": {"instructions": "x" * 20_001}}},
-                400,
-                "invalid_value",
-                "session.instructions",
-            ),
-            (
-                {"json": {"type": "offer", "sdp": "v=0", "session": {"greeting": "x" * 1001}}},
-                400,
-                "invalid_value",
-                "session.greeting",
-            ),
-            ({"data": io.BytesIO(b" " * 10_000_000), "headers": json_type}, 413, "body_too_large", None),
-        ]
-        for request, status, code, param in cases:
-            answer = await ask("POST", "/api/offer", **request)
-            assert (answer.status, answer.body["code"], answer.body.get("param")) == (status, code, param)
-        assert not server.host.conversations
-        assert not server.host.taken
-
-    serve(test)
-
-
-def test_a_body_without_a_length_is_cut_off_too() -> None:
-    async def endless() -> Any:
-        for _ in range(1000):
-            yield b" " * 10_000
-
-    async def test(server: Serving, ask: Ask) -> None:
-        answer = await ask("POST", "/api/offer", data=endless(), headers={"Content-Type": "application/json"})
-        assert answer.status == 413
-
-    serve(test)
-
-
-def test_a_client_that_goes_away_in_its_body_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
-    async def test(server: Serving, ask: Ask) -> None:
-        place = yarl.URL(server.url)
-        _, writer = await asyncio.open_connection(place.host, place.port)
-        head = f"POST /api/offer HTTP/1.1\r\nHost: localhost:{place.port}\r\nContent-Length: 1000\r\n"
-        writer.write(f"{head}Content-Type: application/json\r\n\r\n{{".encode())
-        await writer.drain()
-        # Another request's answer says that the first one is being read.
-        await ask("GET", "/api/config")
-        writer.close()
-        await writer.wait_closed()
-        await ask("GET", "/api/config")
-        assert not [record for record in caplog.records if record.levelname == "ERROR"]
-
-    serve(test)
-
-
-def test_an_offer_that_aiortc_cannot_take_frees_its_slot() -> None:
-    async def test(server: Serving, ask: Ask) -> None:
-        offer = await offer_of_a_stranger()
-        broken = offer.replace("UDP/DTLS/SCTP", "DTLS/SCTP")
-        answer = await ask("POST", "/api/offer", json={"type": "offer", "sdp": broken})
-        assert (answer.status, answer.body["code"]) == (400, "invalid_sdp")
-        assert not server.host.taken
-        assert server.host.conversations[0].closed
-
-    serve(test)
-
-
-def test_a_calls_life_over_http() -> None:
-    async def test(server: Serving, ask: Ask) -> None:
-        offer = {"type": "offer", "sdp": await offer_of_a_stranger()}
-        answer = await ask("POST", "/api/offer", json=offer)
-        assert answer.status == 200
-        assert answer.body["type"] == "answer"
-        call = f"/api/calls/{answer.body['call_id']}"
-        assert answer.headers["Location"] == call
-
-        candidate = {
-            "candidate": "candidate:1 1 udp 1 127.0.0.1 9 typ host",
-            "sdpMid": "0",
-            "sdpMLineIndex": 0,
-        }
-        assert (await ask("PATCH", call, json={"candidate": candidate})).status == 204
-        assert (await ask("PATCH", call, json={"candidates": [candidate, None]})).status == 204
-        bad = await ask("PATCH", call, json={"candidate": {"candidate": "candidate:x"}})
-        assert (bad.status, bad.body["code"]) == (400, "invalid_candidate")
-
-        assert (await ask("DELETE", call)).status == 204
-        await server.host.all_free()
-        gone = await ask("DELETE", call)
-        assert (gone.status, gone.body["code"]) == (404, "call_not_found")
-        assert (await ask("PATCH", "/api/calls/rtc_0", json={})).status == 404
-
-    serve(test)
-
-
-def test_a_full_server_says_when_to_come_back() -> None:
-    async def test(server: Serving, ask: Ask) -> None:
-        answer = await ask("POST", "/api/offer", json={"type": "offer", "sdp": await offer_of_a_stranger()})
-        assert (answer.status, answer.body["code"]) == (503, "server_full")
-        assert answer.headers["Retry-After"] == "7"
-
-    serve(test, slots=0)
-
-
 def test_what_the_page_is_told() -> None:
     async def test(server: Serving, ask: Ask) -> None:
         answer = await ask("GET", "/api/config")
@@ -197,6 +75,10 @@ def test_settings_change_or_are_refused() -> None:
             "ttts",
         )
         assert (await ask("PATCH", "/api/settings", json=[])).status == 400
+        json_type = {"Content-Type": "application/json"}
+        assert (await ask("PATCH", "/api/settings", data="{", headers=json_type)).body["code"] == "not_json"
+        plain = await ask("PATCH", "/api/settings", data="hello")
+        assert (plain.status, plain.body["code"]) == (415, "unsupported_media_type")
 
     serve(test)
 
@@ -233,8 +115,8 @@ def test_settings_are_changed_from_this_machine_only(
 def test_what_is_not_there_is_a_problem_too() -> None:
     async def test(server: Serving, ask: Ask) -> None:
         assert (await ask("GET", "/nowhere")).body["code"] == "not_found"
-        wrong = await ask("GET", "/api/offer")
-        assert (wrong.status, wrong.headers["Allow"]) == (405, "POST")
+        wrong = await ask("POST", "/api/settings")
+        assert (wrong.status, wrong.headers["Allow"]) == (405, "PATCH")
 
     serve(test)
 
