@@ -136,17 +136,21 @@ class Playout:
         """How much sound waits to be heard, in seconds."""
         return self._queued_samples() / PLAYOUT_RATE_HZ
 
-    def append(self, response_id: str, audio: Audio) -> None:
-        """More of a response's sound. Ignored for a response that was flushed, or cancelled just now."""
+    def append(self, response_id: str, audio: Audio) -> Audio:
+        """More of a response's sound. Not heard of a response that was flushed, or cancelled just now.
+
+        Returns it as loud as it is heard.
+        """
+        audio = self._amplified(audio)
         track = self._tracks.get(response_id)
         if track is None or track.complete:
-            return
+            return audio
         if track.resampler is None:
             track.resampler = StreamResampler(audio.rate_hz, PLAYOUT_RATE_HZ)
         self._queue(track, track.resampler.push(audio))
+        return audio
 
-    def amplified(self, audio: Audio) -> Audio:
-        """As loud as it is heard."""
+    def _amplified(self, audio: Audio) -> Audio:
         if self._gain == 1.0:
             return audio
         return Audio(
@@ -246,7 +250,7 @@ class Playout:
     def _queue(self, track: _Track, audio: Audio) -> None:
         if not len(audio):
             return
-        samples = self.amplified(audio).as_int16()
+        samples = audio.as_int16()
         track.pieces.append(samples)
         track.queued_samples += len(samples)
         self._changed.set()

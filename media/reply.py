@@ -356,8 +356,8 @@ class Reply:
                     clause.words.extend(chunk.words)
                     self.sound_s += chunk.audio.duration_s
                     clause.end_s = self.sound_s
-                    playout.append(self.id, chunk.audio)
-                    notify(OutputAudioDelta(self.id, self.item.id, playout.amplified(chunk.audio)))
+                    loud = playout.append(self.id, chunk.audio)
+                    notify(OutputAudioDelta(self.id, self.item.id, loud))
             clause.complete = True
 
 
