@@ -119,6 +119,7 @@ class ResponseOptions:
         remark: said to the LLM after all that is answered, as if by the caller, and not kept.
         tools: that may be called, instead of the session's.
         tool_choice: whether one may, or must, be called.
+        parallel_calls: whether more than one may be called.
         conversation: `none` is out of band: the reply leaves no trace in the history.
         input: what is answered instead of the history. An item of the history that is among it is shown as
             it is by then: perhaps its transcript is known only then.
@@ -133,6 +134,7 @@ class ResponseOptions:
     metadata: tuple[tuple[str, str], ...] = ()
     tools: tuple[Tool, ...] | None = None
     tool_choice: ToolChoice | None = None
+    parallel_calls: bool | None = None
     conversation: Literal["auto", "none"] = "auto"
     input: tuple[Item, ...] | None = None
     voice: str | None = None

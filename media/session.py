@@ -52,6 +52,7 @@ class SessionConfig:
         max_output_tokens: None takes the configuration's.
         tools: that the LLM may call and the client runs, besides those of the conversation's toolbox.
         tool_choice: whether one may, or must, be called.
+        parallel_calls: whether a response may call more than one.
         responds: whether anything is ever answered; without it the call is transcribed and no more.
     """
 
@@ -67,4 +68,5 @@ class SessionConfig:
     max_output_tokens: int | None = None
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = "auto"
+    parallel_calls: bool = True
     responds: bool = True

@@ -19,12 +19,14 @@ class ToolOffer:
         choice: whether it may, or must, call one. Without tools always `auto`: there is nothing to choose.
         client_names: the tools that the client runs.
         served: whether the server runs what the client does not; it answers for names that nobody knows, too.
+        parallel: whether more than one may be called. Engines are not told: what is too much is not taken.
     """
 
     tools: tuple[Tool, ...] = ()
     choice: ToolChoice = "auto"
     client_names: frozenset[str] = frozenset()
     served: bool = False
+    parallel: bool = True
 
     @property
     def open(self) -> bool:
@@ -56,7 +58,8 @@ def tool_offer(session: SessionConfig, options: ResponseOptions, in_server: tupl
     choice = options.tool_choice or session.tool_choice
     if not tools or _missing(choice, tools) is not None:
         choice = "auto"
-    return ToolOffer(tools, choice, names, served)
+    parallel = session.parallel_calls if options.parallel_calls is None else options.parallel_calls
+    return ToolOffer(tools, choice, names, served, parallel)
 
 
 def require_choice(choice: ToolChoice, tools: tuple[Tool, ...]) -> None:

@@ -15,7 +15,7 @@ class WrittenCalls:
     """The calls of one reply.
 
     Args:
-        offer: what it may call. Where it may call nothing, nothing becomes of what it calls nevertheless.
+        offer: what it may call. Of what it calls beyond that, nothing becomes.
     """
 
     def __init__(self, offer: ToolOffer) -> None:
@@ -44,6 +44,8 @@ class WrittenCalls:
         call = self._calls.get(piece.index)
         is_new = call is None
         if call is None:
+            if self._calls and not self._offer.parallel:
+                return None, False
             by_server = self._offer.is_by_server(piece.name)
             # An id of our own: some engines count from call_1 in every reply.
             call = FunctionCall(new_id("item"), new_id("call"), piece.name, "", "in_progress", by_server)

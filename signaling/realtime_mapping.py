@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import assert_never
 
 from media.audio import Audio
@@ -19,7 +20,7 @@ from media.items import (
     Usage,
     new_id,
 )
-from signaling.realtime_audio import audio_of
+from signaling.realtime_audio import audio_in_turns, audio_of
 from signaling.realtime_base import AudioFormat
 from signaling.realtime_items import (
     FunctionCallFromClient,
@@ -92,16 +93,35 @@ def recordings_from_client(wire: ItemFromClient, form: AudioFormat) -> dict[int,
         CallerError: one that is no audio of that format.
     """
     recordings: dict[int, Audio] = {}
-    if not isinstance(wire, MessageFromClient) or wire.role != "user":
-        return recordings
-    for index, part in enumerate(wire.content):
-        if part.type == "input_audio" and part.transcript is None and part.audio is not None:
-            try:
-                recordings[index] = audio_of(part.audio, form)
-            except CallerError as error:
-                param = f"item.content[{index}].audio"
-                raise CallerError(str(error), code=error.code, param=param) from None
+    for index, text in _recorded(wire):
+        with _told_of_part(index):
+            recordings[index] = audio_of(text, form)
     return recordings
+
+
+async def recordings_in_turns(wire: ItemFromClient, form: AudioFormat) -> dict[int, Audio]:
+    """`recordings_from_client`, which lets the other calls have their turns meanwhile."""
+    recordings: dict[int, Audio] = {}
+    for index, text in _recorded(wire):
+        with _told_of_part(index):
+            recordings[index] = await audio_in_turns(text, form)
+    return recordings
+
+
+def _recorded(wire: ItemFromClient) -> Iterator[tuple[int, str]]:
+    if isinstance(wire, MessageFromClient) and wire.role == "user":
+        for index, part in enumerate(wire.content):
+            if part.type == "input_audio" and part.transcript is None and part.audio is not None:
+                yield index, part.audio
+
+
+@contextmanager
+def _told_of_part(index: int) -> Iterator[None]:
+    try:
+        yield
+    except CallerError as error:
+        param = f"item.content[{index}].audio"
+        raise CallerError(str(error), code=error.code, param=param) from None
 
 
 def _part_from_client(role: str, param: str, part: PartFromClient) -> Part:
@@ -145,6 +165,7 @@ def response_options(request: ResponseRequest | None, find: Callable[[str], Item
         metadata=tuple((request.metadata or {}).items()),
         tools=None if request.tools is None else tools_from_client(request.tools),
         tool_choice=choice_from_client(request.tool_choice),
+        parallel_calls=request.parallel_tool_calls,
         conversation=request.conversation or "auto",
         input=_input(request.input, find),
         voice=output.voice if output is not None else None,

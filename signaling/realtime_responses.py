@@ -54,6 +54,7 @@ class ResponseRequest(FromClient):
     metadata: Metadata | None = None
     tools: FunctionTools | None = None
     tool_choice: ToolChoiceFromClient | None = None
+    parallel_tool_calls: bool | None = None
 
 
 # --- to the client ---------------------------------------------------------------------------------------

@@ -7,23 +7,24 @@ text. A data channel and a WebSocket use the same class.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol, assert_never
 
 from media import events as call
+from media.audio import Audio
 from media.errors import CallerError
 from media.items import Item, Message, new_id
 from media.session import SessionConfig
 from signaling import realtime_events as wire
 from signaling.call_host import CallConversation
 from signaling.realtime_audio import audio_in_turns, audio_of
-from signaling.realtime_items import ItemFromClient
 from signaling.realtime_mapping import (
     item_from_client,
     item_to_wire,
     recordings_from_client,
+    recordings_in_turns,
     response_options,
 )
 from signaling.realtime_session_mapping import WireState, changed_session, changed_wire, session_to_wire
@@ -134,7 +135,10 @@ class RealtimeSession:
                 self._act(event)
 
     async def receive_in_order(self, text: str, sender: Callable[[str], None] | None = None) -> None:
-        """`receive`, for a session that carries audio: what was sent before a commit is heard before it."""
+        """`receive`, for a client whose messages may be long: lets other calls have their turns meanwhile.
+
+        In a session that carries audio, what was sent before a commit is heard before it.
+        """
         asker = self._asker = sender or self._send_text
         event = self._read(text)
         if event is None:
@@ -146,6 +150,12 @@ class RealtimeSession:
                     return
                 case wire.InputAudioBufferCommit() if self.leg is not None:
                     await self.leg.heard_all()
+                case wire.ConversationItemCreate():
+                    item = item_from_client(event.item)
+                    recordings = await recordings_in_turns(event.item, self._wire.input_format)
+                    self._asker = asker
+                    self._enter(item, recordings, event.previous_item_id)
+                    return
             # Others may have asked for something meanwhile.
             self._asker = asker
             self._act(event)
@@ -207,7 +217,8 @@ class RealtimeSession:
             case wire.OutputAudioBufferClear():
                 conversation.clear_output()
             case wire.ConversationItemCreate():
-                self._enter(event.item, event.previous_item_id)
+                recordings = recordings_from_client(event.item, self._wire.input_format)
+                self._enter(item_from_client(event.item), recordings, event.previous_item_id)
             case wire.ConversationItemRetrieve():
                 self._answer(wire.ItemRetrievedEvent(item=item_to_wire(conversation.item(event.item_id))))
             case wire.ConversationItemDelete():
@@ -230,9 +241,7 @@ class RealtimeSession:
             case _:
                 assert_never(event)
 
-    def _enter(self, given: ItemFromClient, previous_item_id: str | None) -> None:
-        item = item_from_client(given)
-        recordings = recordings_from_client(given, self._wire.input_format)
+    def _enter(self, item: Item, recordings: Mapping[int, Audio], previous_item_id: str | None) -> None:
         if isinstance(item, Message) and recordings:
             self.conversation.add_recording(item, recordings, previous_item_id)
         else:

@@ -119,6 +119,8 @@ def changed_session(session: SessionConfig, update: SessionUpdate, voices: tuple
         changes["tools"] = tools_from_client(update.tools)
     if update.tool_choice is not None:
         changes["tool_choice"] = choice_from_client(update.tool_choice)
+    if _sent(update, "parallel_tool_calls"):
+        changes["parallel_calls"] = update.parallel_tool_calls is not False
     if update.audio is not None and update.audio.output is not None:
         output = update.audio.output
         if output.voice is not None:

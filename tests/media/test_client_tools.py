@@ -185,6 +185,26 @@ def test_several_calls_of_one_response() -> None:
     virtual_time.run(main())
 
 
+@pytest.mark.parametrize("by_response", [False, True])
+def test_one_call_a_response_where_they_may_not_be_parallel(by_response: bool) -> None:
+    async def main() -> None:
+        twice = Calls((("get_weather", BERLIN), ("get_weather", '{"city": "Rome"}')))
+        engines = engines_that_say(twice, "Sunny in Berlin.")
+        async with virtual_call(engines, tools=(WEATHER,), parallel_calls=by_response) as call:
+            ask(call, ResponseOptions(parallel_calls=False) if by_response else None)
+            done = await call.event(ResponseDone)
+            (output,) = done.response.output
+            assert isinstance(output, FunctionCall)
+            assert (output.arguments, output.status) == (BERLIN, "completed")
+            assert len(call.of(OutputItemAdded)) == 1
+            call.conversation.add_item(FunctionCallOutput("o1", output.call_id, "mild"))
+            call.conversation.create_response()
+            await call.event(OutputBufferStopped)
+            assert call.said()[-1] == ("assistant", "Sunny in Berlin.")
+
+    virtual_time.run(main())
+
+
 def test_without_tools_a_reply_is_what_it_always_was() -> None:
     async def main() -> None:
         engines = engines_that_say(calls("get_weather", BERLIN, says="I would call something."))

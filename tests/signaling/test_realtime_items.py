@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,36 @@ def text(words: str, **fields: Any) -> dict[str, Any]:
 
 def recorded(**fields: Any) -> dict[str, Any]:
     return message({"type": "input_audio", "audio": SECOND}, **fields)
+
+
+def test_a_long_recording_is_decoded_in_turns_with_whatever_else_goes_on() -> None:
+    async def main() -> None:
+        async with realtime_call(ScriptedEngines(stt=ScriptedStt(says=("much",)))) as call:
+            turns = 0
+
+            async def other_call() -> None:
+                nonlocal turns
+                while not call.of("conversation.item.added"):
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(other_call())
+                audio = base64.b64encode(bytes(1_500_000)).decode()
+                item = message({"type": "input_audio", "audio": audio}, id="item_1")
+                event = {"type": "conversation.item.create", "event_id": "e1", "item": item}
+                await call.session.receive_in_order(json.dumps(event))
+            assert turns >= 7
+            done = await call.event("conversation.item.done")
+            assert done["item"]["content"] == [{"type": "input_audio", "transcript": "much"}]
+
+            item["content"][0]["audio"] = f"{audio[:-400]}?{audio[-399:]}"
+            await call.session.receive_in_order(json.dumps(event))
+            (error,) = call.of("error")
+            assert error["error"]["param"] == "item.content[0].audio"
+            assert error["error"]["event_id"] == "e1"
+
+    virtual_time.run(main())
 
 
 def test_where_items_go() -> None:
