@@ -1,4 +1,8 @@
-"""One call's conversation: the caller's floor and the agent's, joined by a history."""
+"""One call's conversation: the caller's floor and the agent's, joined by a history.
+
+What concerns both is here, all of it, however long: who gives way, what is due an answer, when one is begun.
+What concerns one alone has a module of its own.
+"""
 
 from __future__ import annotations
 

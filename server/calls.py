@@ -188,9 +188,8 @@ class Calls:
             )
         limit = self.config.server.max_calls
         if len(self._slots) >= limit:
-            return ServerFull(
-                f"All {limit} lines are busy. Try again in a moment.", retry_after_s=_RETRY_WHEN_FULL_S
-            )
+            busy = "The only line is busy" if limit == 1 else f"All {limit} lines are busy"
+            return ServerFull(f"{busy}. Try again in a moment.", retry_after_s=_RETRY_WHEN_FULL_S)
         return None
 
     @property

@@ -21,7 +21,7 @@ MAX_PARAMETERS_CHARS = 20_000
 def _parameters(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if value.get("type", "object") != "object":
         raise ValueError('the arguments of a function are an object: give a schema of type "object"')
-    text = to_json(value)
+    text = to_json(value).decode()
     if len(text) > MAX_PARAMETERS_CHARS:
         raise ValueError(f"the schema has more than {MAX_PARAMETERS_CHARS} characters")
     # Infinite numbers, or what is none, would be written as no JSON has them.

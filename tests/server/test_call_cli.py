@@ -73,7 +73,7 @@ def test_a_reply_that_fails_is_told(question: Path) -> None:
 
 
 def test_a_server_that_is_full_says_so(question: Path) -> None:
-    with pytest.raises(CallRefused, match="All 1 lines are busy"):
+    with pytest.raises(CallRefused, match="The only line is busy"):
         call_to(ScriptedEngines(), question, full=True)
 
 

@@ -228,7 +228,7 @@ def test_changed_settings_hold_for_the_next_call() -> None:
         assert overlay["tts"] == {"voice": "bf_emma"}
         assert calls.page_config()["defaults"]["voice"] == "bf_emma"
         slot = calls.admit()
-        with pytest.raises(ServerFull, match="All 1 lines"):
+        with pytest.raises(ServerFull, match="The only line is busy"):
             calls.admit()
         slot.release()
 

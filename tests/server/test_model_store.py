@@ -1,7 +1,8 @@
 """The store and its fetching, with the real pip, npm and hub client on registries of this machine's own.
 
 The wheels are made here and found by pip in a folder; `npm pack` takes a folder as a package; the hub is a
-small HTTP server. Nothing leaves the machine.
+small HTTP server. Nothing leaves the machine. The store, its fetching and the command share these registries,
+and are one module, however long.
 """
 
 from __future__ import annotations
