@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from yarl import URL
@@ -19,6 +19,24 @@ Threads = int | None
 
 WhisperName = Literal["tiny.en", "base"]
 
+PrimaryTag = Annotated[str, Field(pattern="^[a-z]{2,3}$")]
+"""A language, as BCP-47 has it."""
+
+# fmt: off
+WHISPER_LANGUAGES = (
+    "af", "am", "ar", "as", "az", "ba", "be", "bg", "bn", "bo", "br", "bs", "ca", "cs", "cy", "da",
+    "de", "el", "en", "es", "et", "eu", "fa", "fi", "fo", "fr", "gl", "gu", "ha", "haw", "he", "hi",
+    "hr", "ht", "hu", "hy", "id", "is", "it", "ja", "jw", "ka", "kk", "km", "kn", "ko", "la", "lb",
+    "ln", "lo", "lt", "lv", "mg", "mi", "mk", "ml", "mn", "mr", "ms", "mt", "my", "ne", "nl", "nn",
+    "no", "oc", "pa", "pl", "ps", "pt", "ro", "ru", "sa", "sd", "si", "sk", "sl", "sn", "so", "sq",
+    "sr", "su", "sv", "sw", "ta", "te", "tg", "th", "tk", "tl", "tr", "tt", "uk", "ur", "uz", "vi",
+    "yi", "yo", "yue", "zh",
+)
+# fmt: on
+"""What most transcribers behind endpoints know: Whisper's languages."""
+
+EMBEDDED_TTS = "kokoro-82m-int8"
+
 EMBEDDED_LLM = "smollm2-135m-instruct"
 """The model that `voxtral-kokoro models fetch` fetches for llama.cpp."""
 
@@ -31,9 +49,10 @@ def _base_url(text: str) -> str:
     if url.user is not None or url.password is not None:
         raise ValueError("a key or a password belongs into api_key, not into the address")
     if url.query_string or url.fragment:
-        raise ValueError("an address without ? and # is expected: /chat/completions follows it")
-    if url.path.rstrip("/").endswith("/chat/completions"):
-        raise ValueError("leave out /chat/completions: it is added")
+        raise ValueError("an address without ? and # is expected: a path follows it")
+    for path in ("/chat/completions", "/audio/transcriptions", "/audio/speech"):
+        if url.path.rstrip("/").endswith(path):
+            raise ValueError(f"leave out {path}: it is added")
     return str(url).rstrip("/")
 
 
@@ -41,65 +60,20 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 """Of an OpenAI-compatible endpoint, without a slash at its end."""
 
 
-class SttSettings(Section):
-    """Section `model`: speech to text.
+class EndpointSettings(Section):
+    """What each section says of an OpenAI-compatible endpoint.
 
     Attributes:
-        engine: the backend.
-        name: the model that transcribes English.
-        multilingual: the model that transcribes every other language, resident too; `none` saves its memory.
-        language: what callers speak: a primary tag (`en`, `de`), or `auto` to detect it, turn by turn.
-        partial_interval_s: how often a transcript is made while the caller speaks.
-        threads: for one transcription; None takes `performance.threads` or, if that is 0, one for two cores.
+        base_url: its address: `/chat/completions` and the like follow it.
+        api_key: its bearer token.
+        connect_timeout_s: for a connection.
+        idle_timeout_s: for each piece of an answer after the first.
+        extra_body: further fields of each request; null takes one away.
     """
 
-    engine: Literal["whisper"] = "whisper"
-    name: WhisperName = "tiny.en"
-    multilingual: Literal["base", "none"] = "base"
-    language: str = Field(default="en", pattern="^([a-z]{2,3}|auto)$")
-    partial_interval_s: float = Field(default=0.5, ge=0.1, le=10)
-    threads: Threads = Field(default=None, ge=1, le=64)
-
-    @model_validator(mode="after")
-    def _speaks_its_language(self) -> Self:
-        if self.language != "en" and self.name == "tiny.en" and self.multilingual == "none":
-            raise ValueError(f"language {self.language} needs a multilingual model: set multilingual to base")
-        return self
-
-    @property
-    def language_hint(self) -> str | None:
-        """What a transcription is told: None detects."""
-        return None if self.language == "auto" else self.language
-
-
-class LlmSettings(WritingSettings):
-    """Section `llm`: what thinks of the reply. How each reply is asked for: `WritingSettings`.
-
-    Attributes:
-        engine: `llama.cpp` in this server, or `openai`: an endpoint that speaks OpenAI's chat completions.
-        name: its model.
-        context_tokens: of llama.cpp: conversation that one reply may look back on, for each of the parallel
-            ones.
-        parallel: of llama.cpp: replies under way at once; further ones wait.
-        threads: of llama.cpp: for all replies together; None takes `performance.threads` or, where that is 0,
-            one for each core, up to 4; where they spin without end (not on Linux) one less.
-        base_url: of an endpoint: `/chat/completions` follows it.
-        api_key: of an endpoint: its bearer token.
-        connect_timeout_s: of an endpoint: for a connection.
-        first_token_timeout_s: of an endpoint: for a reply's first word, all tries together.
-        idle_timeout_s: of an endpoint: for each piece of a reply after it.
-        extra_body: of an endpoint: further fields of each request; null takes one away.
-    """
-
-    engine: Literal["llama.cpp", "openai"] = "llama.cpp"
-    name: str = Field(default=EMBEDDED_LLM, min_length=1, max_length=200)
-    context_tokens: int = Field(default=2048, ge=256, le=131_072)
-    parallel: int = Field(default=4, ge=1, le=64)
-    threads: Threads = Field(default=None, ge=1, le=64)
     base_url: BaseUrl | None = None
     api_key: SecretStr | None = None
     connect_timeout_s: float = Field(default=3.0, gt=0, le=60)
-    first_token_timeout_s: float = Field(default=10.0, gt=0, le=600)
     idle_timeout_s: float = Field(default=10.0, gt=0, le=600)
     extra_body: dict[str, Any] | None = None
 
@@ -114,33 +88,135 @@ class LlmSettings(WritingSettings):
             raise ValueError("a key consists of printable ASCII characters without spaces")
         return SecretStr(text)
 
+    @property
+    def key_text(self) -> str:
+        """The key itself; empty for none."""
+        return self.api_key.get_secret_value() if self.api_key else ""
+
+    def _require_address(self) -> None:
+        """Raises: ValueError."""
+        if self.base_url is None:
+            raise ValueError("engine openai needs base_url, for example http://127.0.0.1:8080/v1")
+
+
+class SttSettings(EndpointSettings):
+    """Section `model`: speech to text.
+
+    Attributes:
+        engine: `whisper` in this server, or `openai`: OpenAI's transcriptions at an endpoint.
+        name: the model that transcribes English; of an endpoint: the one that transcribes.
+        multilingual: of whisper: the model that transcribes every other language, resident too; `none` saves
+            its memory.
+        language: what callers speak: a primary tag (`en`, `de`), or `auto` to detect it, turn by turn.
+        partial_interval_s: how often a transcript is made while the caller speaks.
+        threads: of whisper: for one transcription; None takes `performance.threads` or, if that is 0, one for
+            two cores.
+        languages: of an endpoint: the languages that it can be told; none stands for Whisper's.
+        transcript_timeout_s: of an endpoint: for a transcript, all tries together.
+    """
+
+    engine: Literal["whisper", "openai"] = "whisper"
+    name: str = Field(default="tiny.en", min_length=1, max_length=200)
+    multilingual: Literal["base", "none"] = "base"
+    language: str = Field(default="en", pattern="^([a-z]{2,3}|auto)$")
+    partial_interval_s: float = Field(default=0.5, ge=0.1, le=10)
+    threads: Threads = Field(default=None, ge=1, le=64)
+    languages: tuple[PrimaryTag, ...] = ()
+    transcript_timeout_s: float = Field(default=10.0, gt=0, le=600)
+
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        if self.engine == "llama.cpp" and self.name != EMBEDDED_LLM:
+        if self.engine == "openai":
+            self._require_address()
+            if self.language != "auto" and self.language not in self.endpoint_languages:
+                raise ValueError(f"language {self.language} is none of languages")
+            return self
+        if self.name not in get_args(WhisperName):
+            raise ValueError(
+                f"whisper's models are tiny.en and base, not {self.name}; "
+                "for an endpoint's, set engine to openai"
+            )
+        if self.language != "en" and self.name == "tiny.en" and self.multilingual == "none":
+            raise ValueError(f"language {self.language} needs a multilingual model: set multilingual to base")
+        return self
+
+    @property
+    def endpoint_languages(self) -> tuple[str, ...]:
+        """What the endpoint can be told."""
+        return self.languages or WHISPER_LANGUAGES
+
+    @property
+    def language_hint(self) -> str | None:
+        """What a transcription is told: None detects."""
+        return None if self.language == "auto" else self.language
+
+
+class LlmSettings(WritingSettings, EndpointSettings):
+    """Section `llm`: what thinks of the reply. How each reply is asked for: `WritingSettings`.
+
+    Attributes:
+        engine: `llama.cpp` in this server, or `openai`: an endpoint that speaks OpenAI's chat completions.
+        name: its model.
+        context_tokens: of llama.cpp: conversation that one reply may look back on, for each of the parallel
+            ones.
+        parallel: of llama.cpp: replies under way at once; further ones wait.
+        threads: of llama.cpp: for all replies together; None takes `performance.threads` or, where that is 0,
+            one for each core, up to 4; where they spin without end (not on Linux) one less.
+        first_token_timeout_s: of an endpoint: for a reply's first word, all tries together.
+    """
+
+    engine: Literal["llama.cpp", "openai"] = "llama.cpp"
+    name: str = Field(default=EMBEDDED_LLM, min_length=1, max_length=200)
+    context_tokens: int = Field(default=2048, ge=256, le=131_072)
+    parallel: int = Field(default=4, ge=1, le=64)
+    threads: Threads = Field(default=None, ge=1, le=64)
+    first_token_timeout_s: float = Field(default=10.0, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.engine == "openai":
+            self._require_address()
+        elif self.name != EMBEDDED_LLM:
             raise ValueError(f"llama.cpp's model is {EMBEDDED_LLM}; for an endpoint's, set engine to openai")
-        if self.engine == "openai" and self.base_url is None:
-            raise ValueError("engine openai needs base_url, for example http://127.0.0.1:8080/v1")
         return self
 
 
-class TtsSettings(Section):
+class TtsSettings(EndpointSettings):
     """Section `tts`: the voice.
 
     Attributes:
-        engine: the backend.
+        engine: `kokoro` in this server, or `openai`: an endpoint that speaks OpenAI's `/audio/speech`.
         name: its model.
         voice: which of its voices, where the caller does not choose.
         speed: 1 is the voice's own.
-        threads: for one clause.
-        parallel: clauses spoken at once, of all calls; further ones wait.
+        threads: of kokoro: for one clause.
+        parallel: of kokoro: clauses spoken at once, of all calls; further ones wait.
+        voices: of an endpoint: its voices; none asks it.
+        voice_language: of an endpoint: what they speak, as a BCP-47 tag, where it does not say so.
+        rate_hz: of an endpoint: of the samples that it sends, where it does not say so.
+        first_sound_timeout_s: of an endpoint: for a clause's first sound, all tries together.
     """
 
-    engine: Literal["kokoro"] = "kokoro"
-    name: Literal["kokoro-82m-int8"] = "kokoro-82m-int8"
+    engine: Literal["kokoro", "openai"] = "kokoro"
+    name: str = Field(default=EMBEDDED_TTS, min_length=1, max_length=200)
     voice: str = "af_heart"
     speed: float = Field(default=1.0, ge=0.5, le=2)
     threads: Threads = Field(default=None, ge=1, le=64)
     parallel: int = Field(default=1, ge=1, le=64)
+    voices: tuple[str, ...] = ()
+    voice_language: str = Field(default="en-us", pattern="^[a-z]{2,3}(-[a-z]{2,4})?$")
+    rate_hz: int = Field(default=24_000, ge=8000, le=96_000)
+    first_sound_timeout_s: float = Field(default=10.0, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.engine == "openai":
+            self._require_address()
+            if self.voices and self.voice not in self.voices:
+                raise ValueError(f"voice {self.voice} is none of voices")
+        elif self.name != EMBEDDED_TTS:
+            raise ValueError(f"kokoro's model is {EMBEDDED_TTS}; for an endpoint's, set engine to openai")
+        return self
 
 
 class TurnEndSettings(TurnTakingSettings):

@@ -27,7 +27,6 @@ from media.engines.protocols import (
 )
 from media.errors import EngineError, VoiceUnavailable
 from server.config import Config
-from server.engine_settings import WhisperName
 from server.model_store import ModelStore, default_root
 from server.warm_up import EngineRole, WarmUp
 
@@ -232,31 +231,50 @@ def _turn_end(config: Config, store: ModelStore) -> TurnEndEngine:
 
 
 def _stt(config: Config, store: ModelStore) -> SttEngine:
-    """English goes to the model of `model.name`, the rest to the multilingual one, if both are there."""
+    """Of Whisper, English goes to the model of `model.name`, the rest to the multilingual one, if both are
+    there."""
     settings = config.model
-    if settings.name == "base" or settings.multilingual == "none":
-        return _whisper(settings.name, config, store)
-    from media.engines.stt_by_language import SttByLanguage
-
-    return SttByLanguage(
-        english=_whisper(settings.name, config, store),
-        multilingual=_whisper(settings.multilingual, config, store),
-    )
-
-
-def _whisper(name: WhisperName, config: Config, store: ModelStore) -> SttEngine:
-    match config.model.engine:
+    match settings.engine:
         case "whisper":
-            from media.engines.whisper import Whisper
+            if settings.name == "base" or settings.multilingual == "none":
+                return _whisper(settings.name, config, store)
+            from media.engines.stt_by_language import SttByLanguage
 
-            return Whisper(
-                store.path(f"whisper-{name}"),
-                threads=_stt_threads_of(config.model.threads, config),
-                model_name=name,
-                partial_interval_s=config.model.partial_interval_s,
+            return SttByLanguage(
+                english=_whisper(settings.name, config, store),
+                multilingual=_whisper(settings.multilingual, config, store),
+            )
+        case "openai":
+            from media.engines.openai_endpoint import Patience
+            from media.engines.openai_transcription import OpenAiTranscription
+
+            assert settings.base_url is not None  # the settings see to it
+            return OpenAiTranscription(
+                settings.base_url,
+                settings.name,
+                languages=settings.endpoint_languages,
+                partial_interval_s=settings.partial_interval_s,
+                api_key=settings.key_text,
+                patience=Patience(
+                    connect_s=settings.connect_timeout_s,
+                    first_s=settings.transcript_timeout_s,
+                    idle_s=settings.idle_timeout_s,
+                ),
+                extra_body=settings.extra_body,
             )
         case _:
-            assert_never(config.model.engine)
+            assert_never(settings.engine)
+
+
+def _whisper(name: str, config: Config, store: ModelStore) -> SttEngine:
+    from media.engines.whisper import Whisper
+
+    return Whisper(
+        store.path(f"whisper-{name}"),
+        threads=_stt_threads_of(config.model.threads, config),
+        model_name=name,
+        partial_interval_s=config.model.partial_interval_s,
+    )
 
 
 def _llm(config: Config, store: ModelStore) -> LlmEngine:
@@ -271,17 +289,18 @@ def _llm(config: Config, store: ModelStore) -> LlmEngine:
                 parallel=config.llm.parallel,
             )
         case "openai":
-            from media.engines.openai_chat import OpenAiChat, Patience
+            from media.engines.openai_chat import OpenAiChat
+            from media.engines.openai_endpoint import Patience
 
             settings = config.llm
             assert settings.base_url is not None  # the settings see to it
             return OpenAiChat(
                 settings.base_url,
                 settings.name,
-                api_key=settings.api_key.get_secret_value() if settings.api_key else "",
+                api_key=settings.key_text,
                 patience=Patience(
                     connect_s=settings.connect_timeout_s,
-                    first_token_s=settings.first_token_timeout_s,
+                    first_s=settings.first_token_timeout_s,
                     idle_s=settings.idle_timeout_s,
                 ),
                 extra_body=settings.extra_body,
@@ -300,6 +319,27 @@ def _tts(config: Config, store: ModelStore) -> TtsEngine:
                 store.path("kokoro-voices"),
                 threads=threads_of(config.tts.threads, config),
                 parallel=config.tts.parallel,
+            )
+        case "openai":
+            from media.engines.openai_endpoint import Patience
+            from media.engines.openai_speech import OpenAiSpeech
+
+            settings = config.tts
+            assert settings.base_url is not None  # the settings see to it
+            return OpenAiSpeech(
+                settings.base_url,
+                settings.name,
+                voice=settings.voice,
+                voices=settings.voices,
+                language=settings.voice_language,
+                rate_hz=settings.rate_hz,
+                api_key=settings.key_text,
+                patience=Patience(
+                    connect_s=settings.connect_timeout_s,
+                    first_s=settings.first_sound_timeout_s,
+                    idle_s=settings.idle_timeout_s,
+                ),
+                extra_body=settings.extra_body,
             )
         case _:
             assert_never(config.tts.engine)

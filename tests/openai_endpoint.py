@@ -1,7 +1,8 @@
-"""An endpoint for chat completions on loopback that answers as its script says, byte by byte if need be.
+"""An endpoint of OpenAI's on loopback that answers as its script says, byte by byte if need be.
 
 Written from the wire's description: `POST /v1/chat/completions` with `stream`, answered by server-sent events
-of `chat.completion.chunk`s, the usage in a last one without choices, then `[DONE]`.
+of `chat.completion.chunk`s, the usage in a last one without choices, then `[DONE]`;
+`POST /v1/audio/transcriptions`, a form with a file; `POST /v1/audio/speech`, answered with sound.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 Answer: TypeAlias = Callable[["Exchange"], Awaitable[None]]
 """What is done with one request."""
@@ -26,11 +27,12 @@ class Exchange:
     request: web.Request
     body: dict[str, Any]
     response: web.StreamResponse | None = None
+    content_type: str = "text/event-stream"
 
     async def send(self, *pieces: bytes) -> None:
-        """Bytes of an event stream; each piece is a write of its own."""
+        """Bytes of a stream; each piece is a write of its own."""
         if self.response is None:
-            self.response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            self.response = web.StreamResponse(headers={"Content-Type": self.content_type})
             await self.response.prepare(self.request)
         for piece in pieces:
             await self.response.write(piece)
@@ -57,7 +59,9 @@ class Endpoint:
     Attributes:
         answers: one a request, the last for ever.
         models: what `GET /v1/models` lists; None: it does not know that.
-        bodies: of the requests.
+        voices: what `GET /v1/audio/voices` says; None: it does not know that.
+        owner: of its models.
+        bodies: of the requests; of a form, its fields, the file as bytes.
         keys: their `Authorization` headers.
         peers: the client's port of each request: the same for one connection.
         aborted: set when a client closes its connection before its answer is whole.
@@ -65,6 +69,8 @@ class Endpoint:
 
     answers: Sequence[Answer] = ()
     models: Sequence[str] | None = ("a-model",)
+    voices: Any = None
+    owner: str = "somebody"
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     peers: list[int] = field(default_factory=list)
@@ -75,7 +81,13 @@ class Endpoint:
     async def running(self) -> AsyncIterator[Endpoint]:
         app = web.Application()
         app.add_routes(
-            [web.post("/v1/chat/completions", self._complete), web.get("/v1/models", self._list_models)]
+            [
+                web.post("/v1/chat/completions", self._complete),
+                web.post("/v1/audio/transcriptions", self._complete),
+                web.post("/v1/audio/speech", self._complete),
+                web.get("/v1/audio/voices", self._list_voices),
+                web.get("/v1/models", self._list_models),
+            ]
         )
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.5)
         await runner.setup()
@@ -88,7 +100,7 @@ class Endpoint:
             await runner.cleanup()
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        exchange = Exchange(request, await request.json())
+        exchange = Exchange(request, await _body(request))
         self.bodies.append(exchange.body)
         self.keys.append(request.headers.get("Authorization"))
         assert request.transport is not None
@@ -106,8 +118,26 @@ class Endpoint:
         if self.models is None:
             return web.Response(status=404)
         return web.json_response(
-            {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+            {
+                "object": "list",
+                "data": [{"id": name, "object": "model", "owned_by": self.owner} for name in self.models],
+            }
         )
+
+    async def _list_voices(self, _request: web.Request) -> web.Response:
+        return web.Response(status=404) if self.voices is None else web.json_response(self.voices)
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    if request.content_type == "application/json":
+        body: dict[str, Any] = await request.json()
+        return body
+    fields: dict[str, Any] = {}
+    async for part in await request.multipart():
+        assert isinstance(part, BodyPartReader)
+        assert part.name is not None
+        fields[part.name] = bytes(await part.read()) if part.filename else await part.text()
+    return fields
 
 
 def event(data: object) -> bytes:
@@ -187,10 +217,11 @@ def calls(*named: tuple[str, str, str]) -> Answer:
     return answer
 
 
-def sends(*pieces: bytes) -> Answer:
+def sends(*pieces: bytes, content_type: str = "text/event-stream") -> Answer:
     """Answers with these bytes."""
 
     async def answer(exchange: Exchange) -> None:
+        exchange.content_type = content_type
         await exchange.send(*pieces)
 
     return answer
@@ -214,11 +245,17 @@ def sends_and_cuts(*pieces: bytes) -> Answer:
     return answer
 
 
-def sends_and_hangs(*pieces: bytes) -> Answer:
+def sends_and_hangs(*pieces: bytes, content_type: str = "text/event-stream") -> Answer:
     """Answers with these bytes, then with silence."""
 
     async def answer(exchange: Exchange) -> None:
+        exchange.content_type = content_type
         await exchange.send(*pieces)
         await asyncio.Event().wait()
 
     return answer
+
+
+def hears(text: str, **more: Any) -> Answer:
+    """Answers with a transcript."""
+    return sends(json.dumps({"text": text, **more}).encode(), content_type="application/json")

@@ -33,6 +33,10 @@ from media.engines.wire import (
 )
 from media.errors import EngineError, VoxtralKokoroError
 
+ENGINE_HOST = "voxtral-kokoro"
+"""Who owns the models that are served over HTTP. By it our own adapters know that more than OpenAI's fields
+is taken there."""
+
 log = logging.getLogger(__name__)
 
 

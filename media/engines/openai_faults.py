@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -33,6 +34,31 @@ _CONTEXT_WORDS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointUse:
+    """What an endpoint is for, as its errors have it.
+
+    Attributes:
+        noun: whose endpoint it is.
+        section: of the configuration.
+        code: what its errors' codes begin with.
+    """
+
+    noun: str
+    section: str
+    code: str
+
+    @property
+    def endpoint(self) -> str:
+        """What sentences about it begin with."""
+        return f"The {self.noun}'s endpoint"
+
+
+LLM = EndpointUse("language model", "llm", "llm")
+STT = EndpointUse("transcriber", "model", "stt")
+TTS = EndpointUse("voice", "tts", "tts")
+
+
 class EndpointFault(EngineError):
     """The endpoint refused a request, or broke it off.
 
@@ -55,10 +81,11 @@ class EndpointFault(EngineError):
         self.parameter = parameter
 
 
-def fault_of_response(status: int, headers: Mapping[str, str], body: str) -> EndpointFault:
+def fault_of_response(use: EndpointUse, status: int, headers: Mapping[str, str], body: str) -> EndpointFault:
     """The fault in an answer that is none.
 
     Args:
+        use: what the endpoint is for.
         status: of HTTP, 300 or more.
         headers: of the answer.
         body: whatever it says.
@@ -66,15 +93,15 @@ def fault_of_response(status: int, headers: Mapping[str, str], body: str) -> End
     error = _error_in(body)
     if 300 <= status < 400:
         where = headers.get("Location", "elsewhere")
-        return EndpointFault(f"The language model's endpoint redirects to {where}: set llm.base_url to that.")
-    return _fault(status, error, retry_after_s(headers.get("Retry-After")))
+        return EndpointFault(f"{use.endpoint} redirects to {where}: set {use.section}.base_url to that.")
+    return _fault(use, status, error, retry_after_s(headers.get("Retry-After")))
 
 
-def fault_of_event(error: Any) -> EndpointFault:
+def fault_of_event(use: EndpointUse, error: Any) -> EndpointFault:
     """The fault in an `error` that came amid a stream, whose status was 200."""
     described = error if isinstance(error, Mapping) else {"message": str(error)}
     code = described.get("code")
-    return _fault(code if isinstance(code, int) and code >= 400 else 500, described, None)
+    return _fault(use, code if isinstance(code, int) and code >= 400 else 500, described, None)
 
 
 def retry_after_s(header: str | None) -> float | None:
@@ -93,26 +120,27 @@ def retry_after_s(header: str | None) -> float | None:
     return max(0.0, until.timestamp() - datetime.fromtimestamp(wall_time_s(), UTC).timestamp())
 
 
-def _fault(status: int, error: Mapping[str, Any], wait_s: float | None) -> EndpointFault:
+def _fault(use: EndpointUse, status: int, error: Mapping[str, Any], wait_s: float | None) -> EndpointFault:
     message = _shortened(str(error.get("message") or f"HTTP status {status}"))
     words = f"{error.get('code')} {error.get('type')} {message}".lower()
-    if status != 429 and any(known in words for known in _CONTEXT_WORDS):
+    if use is LLM and status != 429 and any(known in words for known in _CONTEXT_WORDS):
         return EndpointFault(
             f"The conversation is too long for the language model: {message}", code="context_full"
         )
     if status in (401, 403):
         return EndpointFault(
-            f"The language model's endpoint does not accept llm.api_key: {message}", code="llm_unauthorized"
+            f"{use.endpoint} does not accept {use.section}.api_key: {message}",
+            code=f"{use.code}_unauthorized",
         )
     if status == 404:
         return EndpointFault(
-            f"The language model's endpoint has no such model (llm.name, llm.base_url): {message}",
-            code="llm_not_found",
+            f"{use.endpoint} has no such model ({use.section}.name, {use.section}.base_url): {message}",
+            code=f"{use.code}_not_found",
         )
     exhausted = {str(error.get("code")), str(error.get("type"))} & _NOTHING_LEFT
     parameter = error.get("param")
     return EndpointFault(
-        f"The language model's endpoint refuses (HTTP {status}): {message}",
+        f"{use.endpoint} refuses (HTTP {status}): {message}",
         retryable=not exhausted and (status >= 500 or status in _RETRYABLE_CLIENT_ERRORS),
         retry_after_s=wait_s,
         parameter=parameter if status in (400, 422) and isinstance(parameter, str) else None,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from media.engines.openai_faults import EndpointFault, fault_of_event
+from media.engines.openai_faults import LLM, EndpointFault, fault_of_event
 from media.engines.protocols import LlmDelta, ToolCallDelta
 
 DONE = "[DONE]"
@@ -62,11 +62,11 @@ class CompletionStream:
         try:
             chunk = json.loads(data)
         except ValueError:
-            raise EndpointFault("The language model's endpoint sent an event that is not JSON.") from None
+            raise EndpointFault(f"{LLM.endpoint} sent an event that is not JSON.") from None
         if not isinstance(chunk, Mapping):
-            raise EndpointFault("The language model's endpoint sent an event that is no chunk of a reply.")
+            raise EndpointFault(f"{LLM.endpoint} sent an event that is no chunk of a reply.")
         if error := chunk.get("error"):
-            raise fault_of_event(error)
+            raise fault_of_event(LLM, error)
         self._usage = _mapping(chunk.get("usage")) or self._usage
         for choice in _mappings(chunk.get("choices")):
             yield from self._receive_choice(choice)
@@ -78,9 +78,7 @@ class CompletionStream:
             EndpointFault: it ended before the reply did.
         """
         if self._finish is None and not (self._done and self.begun):
-            raise EndpointFault(
-                "The language model's endpoint ended the reply before its end.", retryable=True
-            )
+            raise EndpointFault(f"{LLM.endpoint} ended the reply before its end.", retryable=True)
         yield from self._tell_open_calls()
         finish = self._finish or "stop"
         if self._calls and finish == "stop":  # not every server says so

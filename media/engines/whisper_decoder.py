@@ -22,9 +22,10 @@ import numpy.typing as npt
 import tokenizers
 from faster_whisper.tokenizer import Tokenizer
 
-from media.audio import SPEECH_RATE_HZ, Audio
+from media.audio import SPEECH_RATE_HZ
 from media.engines.log_mel import FRAMES_PER_S, HOP_SAMPLES, log_mel
 from media.engines.model_files import damaged, require_files
+from media.engines.speech_pieces import loudest_dbfs
 
 FULL_WINDOW_S = 30.0
 """What the encoder was trained on, and the most it takes."""
@@ -59,7 +60,6 @@ _FALLBACK_TEMPERATURES = (0.4, 0.8)
 _LANGUAGE_TOKEN = re.compile(r"<\|([a-z]{2,3})\|>")
 
 _SILENT_DBFS = -60.0
-_LEVEL_SAMPLES = 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,15 +246,6 @@ class WhisperDecoder:
 def _check(wanted: Callable[[], bool]) -> None:
     if not wanted():
         raise Unwanted
-
-
-def loudest_dbfs(samples: npt.NDArray[np.float32]) -> float:
-    """The level of the loudest 20 ms, in dBFS."""
-    whole = samples[: len(samples) // _LEVEL_SAMPLES * _LEVEL_SAMPLES].reshape(-1, _LEVEL_SAMPLES)
-    if not len(whole):
-        return Audio(samples, SPEECH_RATE_HZ).level_dbfs()
-    loudest = whole[np.argmax(np.square(whole).sum(axis=1))]
-    return Audio(loudest, SPEECH_RATE_HZ).level_dbfs()
 
 
 def cut_repetition(text: str) -> str:

@@ -20,28 +20,21 @@ from media.audio import SPEECH_RATE_HZ, Audio
 from media.clock import thread_time_s
 from media.engines.inference import InferenceThreads, Urgency
 from media.engines.protocols import SttOptions, Transcript
-from media.engines.whisper_decoder import Unwanted, WhisperDecoder, loudest_dbfs
+from media.engines.speech_pieces import (
+    LONGEST_TAIL_S,
+    SILENT_DBFS,
+    joined,
+    loudest_dbfs,
+    quietest_cut,
+)
+from media.engines.whisper_decoder import Unwanted, WhisperDecoder
 from media.errors import EngineError
-
-_LONGEST_TAIL_S = 24.0
-"""Beyond it the older part is transcribed for good. Whisper's window less the silence that it needs."""
-
-_CUT_FROM_S = 14.0
-_CUT_TO_S = 23.0
-_CUT_STEP_SAMPLES = SPEECH_RATE_HZ // 50
-_CUT_PAUSE_STEPS = 15
-"""The quietest 0.3 s between these two is where the older part ends."""
 
 _PROMPT_LETTERS = 200
 """How much of what was said before the tail is told."""
 
-_SILENT_DBFS = -55.0
-"""Audio that is nowhere louder adds no word to a transcript."""
-
 _PARTIALS_SHARE = 3.0
 """Partials leave the engine free for so many times what each takes: busy machines make fewer."""
-
-_UNSPACED_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +136,7 @@ class WhisperSession:
 
     @property
     def _tail_is_long(self) -> bool:
-        return self._samples - self._committed_samples > _LONGEST_TAIL_S * SPEECH_RATE_HZ
+        return self._samples - self._committed_samples > LONGEST_TAIL_S * SPEECH_RATE_HZ
 
     @property
     def _partial_is_due(self) -> bool:
@@ -174,7 +167,7 @@ class WhisperSession:
         samples = self._committed_samples + len(tail)
         new = tail[max(0, self._last.samples - self._committed_samples) :]
         audio_s = samples / SPEECH_RATE_HZ
-        if loudest_dbfs(new) < _SILENT_DBFS:
+        if loudest_dbfs(new) < SILENT_DBFS:
             last = self._last.transcript
             self._last = _Done(Transcript(last.text, audio_s, last.language), samples)
             return self._last
@@ -184,14 +177,14 @@ class WhisperSession:
             )
         except Unwanted:
             return self._last
-        text = _join([*self._committed, decoded.text], decoded.language)
+        text = joined([*self._committed, decoded.text], decoded.language)
         self._last = _Done(Transcript(text, audio_s, decoded.language), samples)
         return self._last
 
     def _commit(self) -> None:
         """Transcribes the older part for good, if the tail is (still) long."""
         tail = self._tail()
-        if self._aborted or len(tail) <= _LONGEST_TAIL_S * SPEECH_RATE_HZ:
+        if self._aborted or len(tail) <= LONGEST_TAIL_S * SPEECH_RATE_HZ:
             return
         cut = quietest_cut(tail)
         decoded = self._decoder.transcribe(tail[:cut], language=self._language, prompt=self._prompt())
@@ -201,7 +194,7 @@ class WhisperSession:
         self._parts[:1] = [tail[cut:]]
         self._committed_samples += cut
         if self._last.samples < self._committed_samples:
-            text = _join(self._committed, decoded.language)
+            text = joined(self._committed, decoded.language)
             audio_s = self._committed_samples / SPEECH_RATE_HZ
             self._last = _Done(Transcript(text, audio_s, decoded.language), self._committed_samples)
 
@@ -217,16 +210,3 @@ class WhisperSession:
             return self._options.prompt
         said = self._committed[-1][-_PROMPT_LETTERS:]
         return f"{self._options.prompt} {said}".strip()
-
-
-def quietest_cut(samples: npt.NDArray[np.float32]) -> int:
-    """Where to cut speech of more than 23 s: the middle of the quietest 0.3 s between 14 s and 23 s."""
-    start, end = round(_CUT_FROM_S * SPEECH_RATE_HZ), round(_CUT_TO_S * SPEECH_RATE_HZ)
-    energy = np.square(samples[start:end]).reshape(-1, _CUT_STEP_SAMPLES).sum(axis=1)
-    pauses = np.convolve(energy, np.ones(_CUT_PAUSE_STEPS), mode="valid")
-    return start + round((int(np.argmin(pauses)) + _CUT_PAUSE_STEPS / 2) * _CUT_STEP_SAMPLES)
-
-
-def _join(pieces: list[str], language: str) -> str:
-    separator = "" if language in _UNSPACED_LANGUAGES else " "
-    return separator.join(piece for piece in pieces if piece)

@@ -151,8 +151,27 @@ def test_which_file_is_read(tmp_path: Path) -> None:
         ),
         (
             "model:\n  name: tiny\n",
-            "config.yaml, line 2: model.name cannot be 'tiny': it should be 'tiny.en' or 'base' "
-            "(did you mean 'tiny.en'?).",
+            "config.yaml, line 1: model: whisper's models are tiny.en and base, not tiny; ",
+        ),
+        (
+            "model: {engine: openai, name: voxtral}\n",
+            "config.yaml, line 1: model: engine openai needs base_url, for example http://127.0.0.1:8080/v1.",
+        ),
+        (
+            "model: {engine: openai, base_url: 'http://a/v1', languages: [de]}\n",
+            "config.yaml, line 1: model: language en is none of languages.",
+        ),
+        (
+            "tts: {name: tts-1}\n",
+            "config.yaml, line 1: tts: kokoro's model is kokoro-82m-int8; ",
+        ),
+        (
+            "tts: {engine: openai, base_url: 'http://a/v1', voices: [alloy]}\n",
+            "config.yaml, line 1: tts: voice af_heart is none of voices.",
+        ),
+        (
+            "tts: {base_url: 'http://a/v1/audio/speech'}\n",
+            "config.yaml, line 1: tts.base_url: leave out /audio/speech: it is added.",
         ),
         (
             "model: {language: de, multilingual: none}\n",
@@ -339,6 +358,10 @@ def test_a_key_for_the_llm_is_kept_to_itself(tmp_path: Path) -> None:
     assert config.llm.api_key.get_secret_value() == "sk-123"
     assert "sk-123" not in repr(config)
     assert load_config(path, {f"{ENVIRONMENT}LLM__API_KEY": ""}).llm.api_key is None
+    for section in ("MODEL", "TTS"):
+        config = load_config(path, {f"{ENVIRONMENT}{section}__API_KEY": "sk-456"})
+        assert getattr(config, section.lower()).key_text == "sk-456"
+        assert "sk-456" not in repr(config)
     extra = load_config(path, {f"{ENVIRONMENT}LLM__EXTRA_BODY": "{top_k: 20}"}).llm.extra_body
     assert extra == {"top_k": 20}
 

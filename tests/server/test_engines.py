@@ -127,11 +127,19 @@ def test_the_configured_engines_are_built_unstarted(
 
 
 @pytest.mark.models
-def test_an_endpoint_takes_the_place_of_the_embedded_llm(models_dir: Path) -> None:
-    llm = {"engine": "openai", "base_url": "http://127.0.0.1:1/v1", "name": "a-model", "api_key": "sk-123"}
-    config = Config.model_validate({"models": {"directory": models_dir}, "llm": llm})
+def test_endpoints_take_the_place_of_the_embedded_engines(models_dir: Path) -> None:
+    endpoint = {
+        "engine": "openai",
+        "base_url": "http://127.0.0.1:1/v1",
+        "name": "a-model",
+        "api_key": "sk-123",
+    }
+    sections = {"model": endpoint, "llm": endpoint, "tts": endpoint | {"voice": "alloy"}}
+    config = Config.model_validate({"models": {"directory": models_dir}} | sections)
     engines = build_engines(config)
-    assert engines.llm.name == "openai (a-model)"
+    assert {engines.stt.name, engines.llm.name, engines.tts.name} == {"openai (a-model)"}
+    assert "de" in engines.stt.languages
+    assert [voice.name for voice in engines.tts.voices] == ["alloy"]
     # The configuration goes to the engine process whole, its secrets too.
     there = pickle.loads(pickle.dumps(config))
     assert there.llm.api_key == config.llm.api_key

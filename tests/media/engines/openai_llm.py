@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from media.engines.openai_chat import OpenAiChat, Patience
+from media.engines.openai_chat import OpenAiChat
+from media.engines.openai_endpoint import Patience
 from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest
 from media.tools import Tool
 from tests.openai_endpoint import Answer, Endpoint
 
-QUICK = Patience(connect_s=1.0, first_token_s=2.0, idle_s=0.3, retries_s=(0.02, 0.05))
+QUICK = Patience(connect_s=1.0, first_s=2.0, idle_s=0.3, retries_s=(0.02, 0.05))
 SYSTEM = ChatMessage("system", "You are a helpful voice assistant. Answer in one or two short sentences.")
 WEATHER = Tool("weather", "The weather.", '{"type": "object", "properties": {"city": {"type": "string"}}}')
 

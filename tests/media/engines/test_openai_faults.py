@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from media.clock import loop_time_s
-from media.engines.openai_chat import Patience
+from media.engines.openai_endpoint import Patience
 from media.engines.openai_faults import retry_after_s
 from media.errors import EngineError
 from tests.media.engines.openai_llm import connected, request, text_of
@@ -141,7 +141,7 @@ def test_after_the_first_word_nothing_is_tried_again() -> None:
 
 def test_a_silent_endpoint_is_given_up() -> None:
     async def main() -> None:
-        patience = Patience(connect_s=1.0, first_token_s=0.4, idle_s=0.2)
+        patience = Patience(connect_s=1.0, first_s=0.4, idle_s=0.2)
         for silent in (sends_and_hangs(), sends_and_hangs(chunk({"content": "Well"}))):
             async with connected(silent, patience=patience) as (endpoint, llm):
                 began_s = loop_time_s()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from media.engines.openai_chat import OpenAiChat, Patience
+from media.engines.openai_chat import OpenAiChat
+from media.engines.openai_endpoint import Patience
 from media.engines.protocols import ChatMessage, LlmRequest, ToolCall
 from media.errors import EngineError
 from tests.free_ports import free_tcp_port
@@ -44,7 +45,7 @@ def llama_url(models_dir: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def llama(url: str) -> AsyncIterator[OpenAiChat]:
-    llm = OpenAiChat(url, "smollm2", patience=Patience(first_token_s=60.0, idle_s=30.0))
+    llm = OpenAiChat(url, "smollm2", patience=Patience(first_s=60.0, idle_s=30.0))
     await llm.start()
     try:
         yield llm

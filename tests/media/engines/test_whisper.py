@@ -13,9 +13,10 @@ import pytest
 
 from media.audio import Audio, concatenate, silence
 from media.engines.protocols import SttOptions, Transcript
+from media.engines.speech_pieces import quietest_cut
 from media.engines.whisper import Whisper
 from media.engines.whisper_decoder import Unwanted, cut_repetition, said_once
-from media.engines.whisper_session import WhisperSession, quietest_cut
+from media.engines.whisper_session import WhisperSession
 from media.errors import EngineError, ModelMissing
 from tests.media.engines.speech import QUESTION, STORY
 from tests.peers.voices import spoken, word_error_rate
