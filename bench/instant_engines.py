@@ -111,7 +111,7 @@ class _Stt(_Instant):
         return _Session()
 
 
-def instant_engines(_config: Config) -> HostedEngines:
+def instant_engines(_config: Config, _tell: object = None) -> HostedEngines:
     return HostedEngines(_TurnEnd(), _Stt(), _Llm(), _Tts())
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from media.engines.host import HostedEngines
     from media.engines.wire import FromEngines, ToEngines
     from server.config import Config
+    from server.engines import Tell
 
 _CLOSING_LIMIT_S = 2.0
 """Freeing the engines may take so long: nothing of theirs needs to be saved."""
@@ -33,11 +34,11 @@ _PR_SET_PDEATHSIG = 1
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({})))
 
 
-def main(build: Callable[[Config], HostedEngines]) -> None:
+def main(build: Callable[[Config, Tell], HostedEngines]) -> None:
     """Serves one media process, to its end.
 
     Args:
-        build: makes the engines, unstarted.
+        build: makes the engines, unstarted; given what to tell of those that others stand in for.
     """
     socket_number, parent = map(int, sys.argv[1:])
     # The terminal's Ctrl-C and a service manager's SIGTERM reach both processes. Calls are drained first;
@@ -57,7 +58,9 @@ def main(build: Callable[[Config], HostedEngines]) -> None:
     os._exit(0)
 
 
-async def _serve(connection: socket.socket, config: Config, build: Callable[[Config], HostedEngines]) -> None:
+async def _serve(
+    connection: socket.socket, config: Config, build: Callable[[Config, Tell], HostedEngines]
+) -> None:
     from media.engines.channel import Channel
     from media.engines.host import EngineHost
     from media.engines.wire import Failure, Hello, Refused
@@ -68,7 +71,7 @@ async def _serve(connection: socket.socket, config: Config, build: Callable[[Con
     await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=connection)
     _log_to(channel.send, config.logging.level.upper())
     try:
-        engines = build(config)
+        engines = build(config, channel.send)
     except VoxtralKokoroError as error:
         channel.send(Refused(Failure.of(error)))
         await inbox.get()  # the other side lets go when it has read it

@@ -25,8 +25,10 @@ from media.engines.link import Connection, EngineLink, EngineProcessDied
 from media.engines.protocols import Engines, VadEngine
 from media.engines.remote import RemoteLlm, RemoteStt, RemoteTts, RemoteTurnEnd
 from media.engines.wire import (
+    CameBack,
     Done,
     Failed,
+    FellBack,
     FromEngines,
     Hello,
     Item,
@@ -38,7 +40,8 @@ from media.engines.wire import (
 )
 from media.errors import EngineError, VoxtralKokoroError
 from server.config import Config
-from server.engines import EngineSet
+from server.engines import EngineSet, Tell
+from server.fallbacks import Fallbacks
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +95,8 @@ class EngineProcess:
     """
 
     def __init__(self, config: Config, module: str = "server.engine_host") -> None:
+        self.fallbacks = Fallbacks()
+        """What it tells of engines that others stand in for."""
         self._config = config
         self._module = module
         self._link = EngineLink(config.performance.engine_wait_s)
@@ -101,7 +106,7 @@ class EngineProcess:
 
     def __enter__(self) -> Self:
         """Starts it, and does not wait for it: this process has its own half to import meanwhile."""
-        self._present = _Incarnation(self._config, self._module)
+        self._present = self._incarnation()
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -158,13 +163,17 @@ class EngineProcess:
     async def _start_again(self, engine_set: EngineSet, restarted: Callable[[], None]) -> None:
         self._restarts += 1
         restarted()
-        self._present = _Incarnation(self._config, self._module)
+        self._present = self._incarnation()
         await self._meet()
         await engine_set.start(REMOTE_ROLES)
         _log.info("the engine process is back", extra={"pid": self._present.pid})
 
+    def _incarnation(self) -> _Incarnation:
+        return _Incarnation(self._config, self._module, self.fallbacks.take)
+
     async def _lose(self, engine_set: EngineSet) -> None:
         self._link.lost()
+        self.fallbacks.begin_anew()
         await self._part()
         reason = f"The engine process ended: {self._last_end}."
         engine_set.lost(REMOTE_ROLES, reason)
@@ -187,9 +196,11 @@ class _Incarnation:
     Args:
         config: what its engines are built from.
         module: what it runs.
+        tell: given what it tells of engines that others stand in for.
     """
 
-    def __init__(self, config: Config, module: str) -> None:
+    def __init__(self, config: Config, module: str, tell: Tell) -> None:
+        self._tell = tell
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         for end in (self._socket, theirs):
@@ -285,6 +296,8 @@ class _Incarnation:
                 self.connection.received(message)
             case Hello() | Refused():
                 self._said.put_nowait(message)
+            case FellBack() | CameBack():
+                self._tell(message)
             case Logged(record=attributes):
                 record = logging.makeLogRecord(attributes)
                 logger = logging.getLogger(record.name)

@@ -99,15 +99,14 @@ class EndpointSettings(Section):
             raise ValueError("engine openai needs base_url, for example http://127.0.0.1:8080/v1")
 
 
-class SttSettings(EndpointSettings):
-    """Section `model`: speech to text.
+class SttBackend(EndpointSettings):
+    """What transcribes.
 
     Attributes:
         engine: `whisper` in this server, or `openai`: OpenAI's transcriptions at an endpoint.
         name: the model that transcribes English; of an endpoint: the one that transcribes.
         multilingual: of whisper: the model that transcribes every other language, resident too; `none` saves
             its memory.
-        language: what callers speak: a primary tag (`en`, `de`), or `auto` to detect it, turn by turn.
         partial_interval_s: how often a transcript is made while the caller speaks.
         threads: of whisper: for one transcription; None takes `performance.threads` or, if that is 0, one for
             two cores.
@@ -118,7 +117,6 @@ class SttSettings(EndpointSettings):
     engine: Literal["whisper", "openai"] = "whisper"
     name: str = Field(default="tiny.en", min_length=1, max_length=200)
     multilingual: Literal["base", "none"] = "base"
-    language: str = Field(default="en", pattern="^([a-z]{2,3}|auto)$")
     partial_interval_s: float = Field(default=0.5, ge=0.1, le=10)
     threads: Threads = Field(default=None, ge=1, le=64)
     languages: tuple[PrimaryTag, ...] = ()
@@ -128,16 +126,11 @@ class SttSettings(EndpointSettings):
     def _is_complete(self) -> Self:
         if self.engine == "openai":
             self._require_address()
-            if self.language != "auto" and self.language not in self.endpoint_languages:
-                raise ValueError(f"language {self.language} is none of languages")
-            return self
-        if self.name not in get_args(WhisperName):
+        elif self.name not in get_args(WhisperName):
             raise ValueError(
                 f"whisper's models are tiny.en and base, not {self.name}; "
                 "for an endpoint's, set engine to openai"
             )
-        if self.language != "en" and self.name == "tiny.en" and self.multilingual == "none":
-            raise ValueError(f"language {self.language} needs a multilingual model: set multilingual to base")
         return self
 
     @property
@@ -145,14 +138,35 @@ class SttSettings(EndpointSettings):
         """What the endpoint can be told."""
         return self.languages or WHISPER_LANGUAGES
 
+
+class SttSettings(SttBackend):
+    """Section `model`: speech to text.
+
+    Attributes:
+        language: what callers speak: a primary tag (`en`, `de`), or `auto` to detect it, turn by turn.
+        fallbacks: what transcribes where that fails, one after the other.
+    """
+
+    language: str = Field(default="en", pattern="^([a-z]{2,3}|auto)$")
+    fallbacks: tuple[SttBackend, ...] = ()
+
+    @model_validator(mode="after")
+    def _speaks_its_language(self) -> Self:
+        if self.engine == "openai":
+            if self.language != "auto" and self.language not in self.endpoint_languages:
+                raise ValueError(f"language {self.language} is none of languages")
+        elif self.language != "en" and self.name == "tiny.en" and self.multilingual == "none":
+            raise ValueError(f"language {self.language} needs a multilingual model: set multilingual to base")
+        return self
+
     @property
     def language_hint(self) -> str | None:
         """What a transcription is told: None detects."""
         return None if self.language == "auto" else self.language
 
 
-class LlmSettings(WritingSettings, EndpointSettings):
-    """Section `llm`: what thinks of the reply. How each reply is asked for: `WritingSettings`.
+class LlmBackend(EndpointSettings):
+    """What thinks of the reply.
 
     Attributes:
         engine: `llama.cpp` in this server, or `openai`: an endpoint that speaks OpenAI's chat completions.
@@ -181,14 +195,24 @@ class LlmSettings(WritingSettings, EndpointSettings):
         return self
 
 
-class TtsSettings(EndpointSettings):
-    """Section `tts`: the voice.
+class LlmSettings(WritingSettings, LlmBackend):
+    """Section `llm`: what thinks of the reply. How each reply is asked for: `WritingSettings`.
+
+    Attributes:
+        fallbacks: what thinks of it where that fails, one after the other.
+    """
+
+    fallbacks: tuple[LlmBackend, ...] = ()
+
+
+class TtsBackend(EndpointSettings):
+    """What speaks.
 
     Attributes:
         engine: `kokoro` in this server, or `openai`: an endpoint that speaks OpenAI's `/audio/speech`.
         name: its model.
-        voice: which of its voices, where the caller does not choose.
-        speed: 1 is the voice's own.
+        voice: which of its voices, where the caller does not choose; of a fallback: where it has not that of
+            the call.
         threads: of kokoro: for one clause.
         parallel: of kokoro: clauses spoken at once, of all calls; further ones wait.
         voices: of an endpoint: its voices; none asks it.
@@ -200,7 +224,6 @@ class TtsSettings(EndpointSettings):
     engine: Literal["kokoro", "openai"] = "kokoro"
     name: str = Field(default=EMBEDDED_TTS, min_length=1, max_length=200)
     voice: str = "af_heart"
-    speed: float = Field(default=1.0, ge=0.5, le=2)
     threads: Threads = Field(default=None, ge=1, le=64)
     parallel: int = Field(default=1, ge=1, le=64)
     voices: tuple[str, ...] = ()
@@ -217,6 +240,18 @@ class TtsSettings(EndpointSettings):
         elif self.name != EMBEDDED_TTS:
             raise ValueError(f"kokoro's model is {EMBEDDED_TTS}; for an endpoint's, set engine to openai")
         return self
+
+
+class TtsSettings(TtsBackend):
+    """Section `tts`: the voice.
+
+    Attributes:
+        speed: 1 is the voice's own.
+        fallbacks: what speaks where that fails, one after the other.
+    """
+
+    speed: float = Field(default=1.0, ge=0.5, le=2)
+    fallbacks: tuple[TtsBackend, ...] = ()
 
 
 class TurnEndSettings(TurnTakingSettings):

@@ -9,10 +9,10 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import assert_never, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never, get_args
 
 from media.clock import thread_time_s
 from media.engines.host import HostedEngines
@@ -25,10 +25,15 @@ from media.engines.protocols import (
     TurnEndEngine,
     VadEngine,
 )
+from media.engines.wire import CameBack, FellBack
 from media.errors import EngineError, VoiceUnavailable
 from server.config import Config
+from server.engine_settings import EndpointSettings, LlmBackend, SttBackend, TtsBackend
 from server.model_store import ModelStore, default_root
 from server.warm_up import EngineRole, WarmUp
+
+if TYPE_CHECKING:
+    from media.engines.openai_endpoint import Patience
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +42,8 @@ _DEFAULT_THREADS_LIMIT = 4
 
 
 ENGINE_ROLES: tuple[EngineRole, ...] = get_args(EngineRole)
+
+Tell: TypeAlias = Callable[[FellBack | CameBack], None]
 
 
 class EngineState(StrEnum):
@@ -68,13 +75,17 @@ class EngineReport:
     started_after_s: float | None = None
 
 
-def build_engines(config: Config) -> Engines:
+def build_engines(config: Config, tell: Tell = lambda _event: None) -> Engines:
     """Makes the configured engines; starts none. Imports their libraries, which takes a second or two.
+
+    Args:
+        config: all settings.
+        tell: given what becomes of engines that others stand in for.
 
     Raises:
         ModelMissing: a model's files are absent or truncated.
     """
-    hosted = build_hosted_engines(config)
+    hosted = build_hosted_engines(config, tell)
     return Engines(build_vad(config), hosted.turn_end, hosted.stt, hosted.llm, hosted.tts)
 
 
@@ -87,15 +98,11 @@ def build_vad(config: Config) -> VadEngine:
     return _vad(config, _store(config))
 
 
-def build_hosted_engines(config: Config) -> HostedEngines:
+def build_hosted_engines(config: Config, tell: Tell = lambda _event: None) -> HostedEngines:
     """The engines that can have a process of their own. Arguments and errors: as `build_engines`."""
     store = _store(config)
-    return HostedEngines(
-        turn_end=_turn_end(config, store),
-        stt=_stt(config, store),
-        llm=_llm(config, store),
-        tts=_tts(config, store),
-    )
+    stt, llm, tts = _with_fallbacks(config, store, tell)
+    return HostedEngines(turn_end=_turn_end(config, store), stt=stt, llm=llm, tts=tts)
 
 
 class EngineSet:
@@ -230,22 +237,50 @@ def _turn_end(config: Config, store: ModelStore) -> TurnEndEngine:
             assert_never(config.turn_taking.engine)
 
 
-def _stt(config: Config, store: ModelStore) -> SttEngine:
-    """Of Whisper, English goes to the model of `model.name`, the rest to the multilingual one, if both are
-    there."""
-    settings = config.model
+def _with_fallbacks(config: Config, store: ModelStore, tell: Tell) -> tuple[SttEngine, LlmEngine, TtsEngine]:
+    """The three that may have others to stand in for them."""
+    stt = [_stt(settings, more, config, store) for settings, more in _in_order(config.model)]
+    llm = [_llm(settings, more, config, store) for settings, more in _in_order(config.llm)]
+    tts = [_tts(settings, more, config, store) for settings, more in _in_order(config.tts)]
+    from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
+
+    voices = [settings.voice for settings, _ in _in_order(config.tts)]
+    return (
+        FallbackStt(stt, tell) if len(stt) > 1 else stt[0],
+        FallbackLlm(llm, tell) if len(llm) > 1 else llm[0],
+        FallbackTts(tts, voices, tell) if len(tts) > 1 else tts[0],
+    )
+
+
+def _in_order(section: Any) -> Iterator[tuple[Any, bool]]:
+    """A section's own engine and its fallbacks, each with whether another one comes after it."""
+    wanted = (section, *section.fallbacks)
+    for at, settings in enumerate(wanted, 1):
+        yield settings, at < len(wanted)
+
+
+def _patience(settings: EndpointSettings, first_s: float, has_next: bool) -> Patience:
+    """How long an endpoint is waited for. Where another engine can be asked instead, that is done sooner than
+    to ask again; but once, at once, since a connection that was kept may have been closed over there."""
+    from media.engines.openai_endpoint import Patience
+
+    patience = Patience(settings.connect_timeout_s, first_s, settings.idle_timeout_s)
+    return replace(patience, retries_s=(0.02,), longest_retry_after_s=0.1) if has_next else patience
+
+
+def _stt(settings: SttBackend, has_next: bool, config: Config, store: ModelStore) -> SttEngine:
+    """Of Whisper, English goes to the model of `name`, the rest to the multilingual one, if there is one."""
     match settings.engine:
         case "whisper":
             if settings.name == "base" or settings.multilingual == "none":
-                return _whisper(settings.name, config, store)
+                return _whisper(settings.name, settings, config, store)
             from media.engines.stt_by_language import SttByLanguage
 
             return SttByLanguage(
-                english=_whisper(settings.name, config, store),
-                multilingual=_whisper(settings.multilingual, config, store),
+                english=_whisper(settings.name, settings, config, store),
+                multilingual=_whisper(settings.multilingual, settings, config, store),
             )
         case "openai":
-            from media.engines.openai_endpoint import Patience
             from media.engines.openai_transcription import OpenAiTranscription
 
             assert settings.base_url is not None  # the settings see to it
@@ -255,76 +290,64 @@ def _stt(config: Config, store: ModelStore) -> SttEngine:
                 languages=settings.endpoint_languages,
                 partial_interval_s=settings.partial_interval_s,
                 api_key=settings.key_text,
-                patience=Patience(
-                    connect_s=settings.connect_timeout_s,
-                    first_s=settings.transcript_timeout_s,
-                    idle_s=settings.idle_timeout_s,
-                ),
+                patience=_patience(settings, settings.transcript_timeout_s, has_next),
                 extra_body=settings.extra_body,
             )
         case _:
             assert_never(settings.engine)
 
 
-def _whisper(name: str, config: Config, store: ModelStore) -> SttEngine:
+def _whisper(name: str, settings: SttBackend, config: Config, store: ModelStore) -> SttEngine:
     from media.engines.whisper import Whisper
 
     return Whisper(
         store.path(f"whisper-{name}"),
-        threads=_stt_threads_of(config.model.threads, config),
+        threads=_stt_threads_of(settings.threads, config),
         model_name=name,
-        partial_interval_s=config.model.partial_interval_s,
+        partial_interval_s=settings.partial_interval_s,
     )
 
 
-def _llm(config: Config, store: ModelStore) -> LlmEngine:
-    match config.llm.engine:
+def _llm(settings: LlmBackend, has_next: bool, config: Config, store: ModelStore) -> LlmEngine:
+    match settings.engine:
         case "llama.cpp":
             from media.engines.llama_cpp import LlamaCpp
 
             return LlamaCpp(
-                store.path(config.llm.name) / "SmolLM2-135M-Instruct.Q4_1.gguf",
-                threads=_llm_threads_of(config.llm.threads, config),
-                context_tokens=config.llm.context_tokens,
-                parallel=config.llm.parallel,
+                store.path(settings.name) / "SmolLM2-135M-Instruct.Q4_1.gguf",
+                threads=_llm_threads_of(settings.threads, config),
+                context_tokens=settings.context_tokens,
+                parallel=settings.parallel,
             )
         case "openai":
             from media.engines.openai_chat import OpenAiChat
-            from media.engines.openai_endpoint import Patience
 
-            settings = config.llm
             assert settings.base_url is not None  # the settings see to it
             return OpenAiChat(
                 settings.base_url,
                 settings.name,
                 api_key=settings.key_text,
-                patience=Patience(
-                    connect_s=settings.connect_timeout_s,
-                    first_s=settings.first_token_timeout_s,
-                    idle_s=settings.idle_timeout_s,
-                ),
+                patience=_patience(settings, settings.first_token_timeout_s, has_next),
                 extra_body=settings.extra_body,
             )
         case _:
-            assert_never(config.llm.engine)
+            assert_never(settings.engine)
 
 
-def _tts(config: Config, store: ModelStore) -> TtsEngine:
-    match config.tts.engine:
+def _tts(settings: TtsBackend, has_next: bool, config: Config, store: ModelStore) -> TtsEngine:
+    match settings.engine:
         case "kokoro":
             from media.engines.kokoro_onnx import KokoroOnnx
 
             return KokoroOnnx(
-                store.path(config.tts.name) / "kokoro-v1.0.int8.onnx",
+                store.path(settings.name) / "kokoro-v1.0.int8.onnx",
                 store.path("kokoro-voices"),
-                threads=threads_of(config.tts.threads, config),
-                parallel=config.tts.parallel,
+                threads=threads_of(settings.threads, config),
+                parallel=settings.parallel,
             )
         case "openai":
-            from media.engines.openai_endpoint import Patience
             from media.engines.openai_speech import OpenAiSpeech
 
-            settings = config.tts
             assert settings.base_url is not None  # the settings see to it
             return OpenAiSpeech(
                 settings.base_url,
@@ -334,12 +357,8 @@ def _tts(config: Config, store: ModelStore) -> TtsEngine:
                 language=settings.voice_language,
                 rate_hz=settings.rate_hz,
                 api_key=settings.key_text,
-                patience=Patience(
-                    connect_s=settings.connect_timeout_s,
-                    first_s=settings.first_sound_timeout_s,
-                    idle_s=settings.idle_timeout_s,
-                ),
+                patience=_patience(settings, settings.first_sound_timeout_s, has_next),
                 extra_body=settings.extra_body,
             )
         case _:
-            assert_never(config.tts.engine)
+            assert_never(settings.engine)

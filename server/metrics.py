@@ -57,6 +57,7 @@ class Metrics:
         self._drafts = {"used": 0, "dropped": 0}
         self._draft_s = {"used": 0.0, "dropped": 0.0}
         self._engine_process_restarts = 0
+        self._engine_failures: dict[str, int] = {}
         self._recent_turns = RecentEvents()
         self._latency = {measure: LatencyWindow(latency_window_turns) for measure in MEASURES}
         self._prometheus = _PrometheusMetrics()
@@ -79,6 +80,11 @@ class Metrics:
     def engine_process_restarted(self) -> None:
         self._engine_process_restarts += 1
         self._prometheus.engine_process_restarts.inc()
+
+    def engine_failed(self, role: str, code: str) -> None:
+        """An engine that others stand in for failed."""
+        self._engine_failures[role] = self._engine_failures.get(role, 0) + 1
+        self._prometheus.engine_failures.labels(role, code).inc()
 
     def observe(self, event: CallEvent) -> None:
         """Takes note of what matters here. Quick: it is called for every event of every call."""
@@ -148,6 +154,7 @@ class Metrics:
                 "in_vain_s": round(self._draft_s["dropped"], 3),
             },
             "engine_process": {"restarts": self._engine_process_restarts},
+            "fallbacks": dict(sorted(self._engine_failures.items())),
             "errors": dict(sorted(self._errors.items())),
             "throughput": {
                 "turns_last_minute": self._recent_turns.per_minute(self._clock()),
@@ -207,6 +214,12 @@ class _PrometheusMetrics:
         self.engine_process_restarts = Counter(
             "voxtral_kokoro_engine_process_restarts",
             "Engine processes that were started because the one before had died.",
+            registry=self.registry,
+        )
+        self.engine_failures = Counter(
+            "voxtral_kokoro_engine_fallbacks",
+            "Failures of engines that others stand in for.",
+            ["engine", "code"],
             registry=self.registry,
         )
         self.errors = Counter("voxtral_kokoro_errors", "Errors by code.", ["code"], registry=self.registry)

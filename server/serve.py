@@ -21,6 +21,7 @@ from server.config import Config
 from server.engine_process import EngineProcess
 from server.engines import EngineSet, build_engines, build_vad
 from server.environment import set_thread_switch_interval
+from server.fallbacks import Fallbacks
 from server.health import VERSION, Health
 from server.logs import logging_to
 from server.machine_names import network_address, own_hosts
@@ -82,7 +83,10 @@ def serve(config: Config, process: EngineProcess | None) -> None:
 
 @asynccontextmanager
 async def running_server(
-    config: Config, engines: Engines, process: EngineProcess | None = None
+    config: Config,
+    engines: Engines,
+    process: EngineProcess | None = None,
+    fallbacks: Fallbacks | None = None,
 ) -> AsyncIterator[Server]:
     """A server around these engines: it answers as soon as the block begins, and is ready when they are.
 
@@ -92,10 +96,12 @@ async def running_server(
         config: all settings but those of logging, which is the process's affair.
         engines: none of them started; they are closed in the end.
         process: in which some of them are; it is kept alive.
+        fallbacks: what is known of engines that others stand in for.
 
     Raises:
         ConfigError, EngineError, VoiceUnavailable: as `serve`; the block is cancelled then.
     """
+    fallbacks = fallbacks or (process.fallbacks if process else Fallbacks())
     warm_up = WarmUp(
         engines,
         voice=config.tts.voice,
@@ -108,11 +114,11 @@ async def running_server(
         async with asyncio.TaskGroup() as tasks:
             async with (
                 toolbox.running(),
-                _listening_server(config, engine_set, process, toolbox, tasks) as server,
+                _listening_server(config, engine_set, process, fallbacks, toolbox, tasks) as server,
             ):
                 yield server
     except BaseExceptionGroup as failures:
-        raise _cause(failures) from failures
+        raise cause_of(failures) from failures
     finally:
         await engine_set.close()
 
@@ -122,6 +128,7 @@ async def _listening_server(
     config: Config,
     engine_set: EngineSet,
     process: EngineProcess | None,
+    fallbacks: Fallbacks,
     toolbox: ServerToolbox,
     tasks: asyncio.TaskGroup,
 ) -> AsyncIterator[Server]:
@@ -129,6 +136,7 @@ async def _listening_server(
     metrics = Metrics(
         clock=asyncio.get_running_loop().time, latency_window_turns=config.performance.latency_window_turns
     )
+    fallbacks.told = metrics.engine_failed
     calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics, OverlapClassifier(), toolbox)
     tls = tls_context(settings)
     async with (
@@ -137,7 +145,7 @@ async def _listening_server(
         ) as resources,
         gathering_for(config.ice) as gathering,
         listening(
-            Health(engine_set, calls, metrics, resources, process, toolbox).app(),
+            Health(engine_set, calls, metrics, resources, process, toolbox, fallbacks).app(),
             settings.health_host,
             settings.health_port,
             setting="server.health_port",
@@ -158,8 +166,8 @@ async def _listening_server(
             background.append(tasks.create_task(alive, name="engine process"))
         try:
             yield Server(
-                url=_url("https" if tls else "http", settings.host, port),
-                health_url=_url("http", settings.health_host, health_port),
+                url=url_of("https" if tls else "http", settings.host, port),
+                health_url=url_of("http", settings.health_host, health_port),
                 calls=calls,
                 engine_set=engine_set,
                 toolbox=toolbox,
@@ -172,20 +180,23 @@ async def _listening_server(
 
 
 @asynccontextmanager
-async def _engines(config: Config, process: EngineProcess | None) -> AsyncIterator[Engines]:
-    """The configured engines, unstarted: in their process, or in this one."""
+async def engines_of(
+    config: Config, process: EngineProcess | None, fallbacks: Fallbacks
+) -> AsyncIterator[Engines]:
+    """The configured engines, unstarted: in their process, or in this one, where they tell `fallbacks`."""
     if process is None:
-        yield build_engines(config)
+        yield build_engines(config, fallbacks.take)
     else:
         async with process.engines(build_vad(config)) as engines:
             yield engines
 
 
 async def _until_signalled(config: Config, process: EngineProcess | None, began_s: float) -> None:
-    with _signals() as stop:
+    fallbacks = process.fallbacks if process else Fallbacks()
+    with signals() as stop:
         async with (
-            _engines(config, process) as engines,
-            running_server(config, engines, process) as server,
+            engines_of(config, process, fallbacks) as engines,
+            running_server(config, engines, process, fallbacks) as server,
             asyncio.TaskGroup() as tasks,
         ):
             announcing = tasks.create_task(_announce(config, server, began_s), name="announce")
@@ -206,7 +217,7 @@ async def _announce(config: Config, server: Server, began_s: float) -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[asyncio.Event]:
+def signals() -> Iterator[asyncio.Event]:
     """Set by the first SIGINT or SIGTERM; a second one acts as if nobody caught it."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -226,7 +237,7 @@ def _signals() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def _cause(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+def cause_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     """Of what went wrong at once, the one thing to tell: ours before others; the rest stays its context."""
     cause: BaseException = failures.subgroup(VoxtralKokoroError) or failures
     while isinstance(cause, BaseExceptionGroup):
@@ -234,7 +245,7 @@ def _cause(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     return cause
 
 
-def _url(scheme: str, host: str, port: int) -> str:
+def url_of(scheme: str, host: str, port: int) -> str:
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
     return str(URL.build(scheme=scheme, host=reachable, port=port)).removesuffix("/")
 

@@ -10,6 +10,7 @@ from media.engines.host import HostedEngines
 from media.errors import EngineError, ModelMissing
 from server.config import Config
 from server.engine_host import main
+from server.engines import Tell
 from tests.scripted import ScriptedEngines, ScriptedLlm
 
 
@@ -28,7 +29,7 @@ class _ChattyLlm(ScriptedLlm):
             logging.getLogger("media.engines.chatty").exception("slow")
 
 
-def build(_config: Config) -> HostedEngines:
+def build(_config: Config, _tell: Tell) -> HostedEngines:
     behaviour = os.environ.get("SCRIPTED_ENGINES")
     if behaviour == "missing":
         raise ModelMissing("Fetch the model.")

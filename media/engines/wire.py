@@ -213,6 +213,31 @@ class Logged:
     record: dict[str, Any]
 
 
-FromEngines: TypeAlias = Hello | Refused | Item | Done | Failed | Logged
+@dataclass(frozen=True, slots=True)
+class FellBack:
+    """An engine failed, and another one of its role is asked, if there is one.
+
+    Attributes:
+        role: theirs.
+        engine: the name of the one that failed.
+        code: of its failure.
+        reason: in a sentence.
+    """
+
+    role: RemoteRole
+    engine: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CameBack:
+    """An engine that had failed works again."""
+
+    role: RemoteRole
+    engine: str
+
+
+FromEngines: TypeAlias = Hello | Refused | Item | Done | Failed | Logged | FellBack | CameBack
 
 Message: TypeAlias = ToEngines | FromEngines

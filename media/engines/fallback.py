@@ -1,0 +1,337 @@
+"""Several engines as one: where one fails, the next one goes on, and the call with it.
+
+Each satisfies its port. What has been heard or told is never taken back: a reply that broke off amid its
+words fails, a clause is gone on with from its next word, a turn is transcribed anew with all of its audio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from media.audio import Audio
+from media.engines.fallback_order import FallbackEvent, FallbackOrder, falls_back
+from media.engines.protocols import (
+    LlmDelta,
+    LlmEngine,
+    LlmRequest,
+    SpeechChunk,
+    SpokenWord,
+    SttEngine,
+    SttOptions,
+    SttSession,
+    Transcript,
+    TtsEngine,
+    TtsRequest,
+    Voice,
+)
+from media.errors import EngineError
+
+Tell = Callable[[FallbackEvent], None]
+
+
+class FallbackLlm:
+    """Satisfies `LlmEngine`."""
+
+    def __init__(self, engines: Sequence[LlmEngine], tell: Tell) -> None:
+        self._order = FallbackOrder("llm", engines, tell)
+
+    @property
+    def name(self) -> str:
+        return self._order.name
+
+    async def start(self) -> None:
+        await self._order.start()
+
+    async def close(self) -> None:
+        await self._order.close()
+
+    async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+        """Streams the reply of the first that gives one.
+
+        Raises:
+            EngineError: the last one's; or one's that had begun.
+        """
+        failure: EngineError | None = None
+        for at in self._order.tries():
+            begun = False
+            try:
+                await self._order.ready(at)
+                async with aclosing(self._order.engines[at].reply(request)) as deltas:
+                    async for delta in deltas:
+                        begun = True
+                        yield delta
+            except EngineError as error:
+                if not falls_back(error):
+                    raise
+                self._order.failed(at, error)
+                failure = error
+                if begun:
+                    raise
+                continue
+            self._order.worked(at)
+            return
+        assert failure is not None, "there is at least one"
+        raise failure
+
+
+@dataclass(slots=True)
+class _Spoken:
+    """What of a clause has been handed out.
+
+    Attributes:
+        sound_s: how much sound.
+        words: that began in it, in seconds from the clause's first sample.
+    """
+
+    sound_s: float = 0.0
+    words: list[SpokenWord] = field(default_factory=list)
+
+    def take(self, chunk: SpeechChunk, began_s: float) -> SpeechChunk:
+        """Notes a chunk of a request that began so late in its clause; gives it in the clause's time."""
+        words = tuple(
+            replace(word, start_s=word.start_s + began_s, end_s=word.end_s + began_s) for word in chunk.words
+        )
+        self.words.extend(words)
+        self.sound_s += chunk.audio.duration_s
+        return replace(chunk, words=words)
+
+    def rest_of(self, request: TtsRequest) -> TtsRequest | None:
+        """What is still to be said: from the first word on that did not sound to its end; None where it is
+        not known which that is.
+
+        Words are those of the text, one for one.
+        """
+        if not self.sound_s:
+            return request
+        if not self.words:
+            return None
+        said = sum(word.end_s <= self.sound_s for word in self.words)
+        words = request.text.split()
+        before = f"{request.before} {' '.join(words[:said])}".strip()
+        return replace(request, text=" ".join(words[said:]), before=before, lead_s=0.0)
+
+
+class FallbackTts:
+    """Satisfies `TtsEngine`.
+
+    Args:
+        engines: of one rate.
+        voices: of each engine, in their order: the voice that speaks where it has not the one that is wanted.
+        tell: given what happens.
+    """
+
+    def __init__(self, engines: Sequence[TtsEngine], voices: Sequence[str], tell: Tell) -> None:
+        if len({engine.rate_hz for engine in engines}) != 1:
+            raise ValueError("voices that stand in for each other speak at one rate")
+        self._order = FallbackOrder("tts", engines, tell)
+        self._stand_ins: Mapping[int, str] = dict(enumerate(voices))
+
+    @property
+    def name(self) -> str:
+        return self._order.name
+
+    @property
+    def rate_hz(self) -> int:
+        return self._order.first.rate_hz
+
+    @property
+    def voices(self) -> tuple[Voice, ...]:
+        return self._order.first.voices
+
+    async def start(self) -> None:
+        await self._order.start()
+
+    async def close(self) -> None:
+        await self._order.close()
+
+    async def speak(self, request: TtsRequest) -> AsyncGenerator[SpeechChunk, None]:
+        """Streams the clause, whoever speaks it.
+
+        Raises:
+            VoiceUnavailable: the voice is unknown or cannot speak here.
+            EngineError: the last one's; or one's that had begun without telling its words.
+        """
+        failure: EngineError | None = None
+        spoken = _Spoken()
+        for at in self._order.tries():
+            rest = spoken.rest_of(request)
+            if rest is None:
+                break
+            if not rest.text:
+                return
+            began_s = spoken.sound_s
+            try:
+                await self._order.ready(at)
+                engine = self._order.engines[at]
+                asked = replace(rest, voice=self._voice(at, request.voice))
+                async with aclosing(engine.speak(asked)) as chunks:
+                    async for chunk in chunks:
+                        yield spoken.take(chunk, began_s)
+            except EngineError as error:
+                if not falls_back(error):
+                    raise
+                self._order.failed(at, error)
+                failure = error
+                continue
+            self._order.worked(at)
+            return
+        assert failure is not None, "there is at least one"
+        raise failure
+
+    def _voice(self, at: int, wanted: str) -> str:
+        """The voice, where this engine can speak it; the first engine says itself what it cannot."""
+        has = any(
+            voice.name == wanted and voice.unavailable is None for voice in self._order.engines[at].voices
+        )
+        return wanted if has or at == 0 else self._stand_ins[at]
+
+
+class FallbackStt:
+    """Satisfies `SttEngine`."""
+
+    def __init__(self, engines: Sequence[SttEngine], tell: Tell) -> None:
+        self._order = FallbackOrder("stt", engines, tell)
+
+    @property
+    def name(self) -> str:
+        return self._order.name
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return self._order.first.languages
+
+    async def start(self) -> None:
+        await self._order.start()
+
+    async def close(self) -> None:
+        await self._order.close()
+
+    def open(self, options: SttOptions) -> FallbackSttSession:
+        """Starts a turn.
+
+        Raises:
+            EngineError: the language is none of `languages`.
+        """
+        if options.language is not None and options.language not in self.languages:
+            raise EngineError(
+                f"{self.name} does not transcribe the language {options.language}.",
+                code="language_unavailable",
+            )
+        return FallbackSttSession(self._order, options)
+
+
+class FallbackSttSession:
+    """Satisfies `SttSession`. Keeps the turn's audio until it is over: whoever goes on hears all of it."""
+
+    def __init__(self, order: FallbackOrder[SttEngine], options: SttOptions) -> None:
+        self._order = order
+        self._options = options
+        self._tries = list(order.tries())
+        self._pushed: list[Audio] = []
+        self._session: SttSession | None = None
+        self._aborted = False
+        self._open_if_started()
+
+    async def push(self, audio: Audio) -> None:
+        """More of the turn.
+
+        Raises:
+            ValueError: another rate than 16 kHz.
+        """
+        if self._session is not None:
+            await self._session.push(audio)
+        self._pushed.append(audio)
+
+    async def partials(self) -> AsyncGenerator[Transcript, None]:
+        """The transcript so far. After a failure they begin anew, with a transcript of all of the turn.
+
+        Raises:
+            EngineError: all of them failed.
+        """
+        while not self._aborted:
+            at = self._tries[0]
+            try:
+                session = await self._present()
+                async for transcript in session.partials():
+                    yield transcript
+            except EngineError as error:
+                if self._aborted:
+                    return
+                await self._failed(at, error)
+            else:
+                if session is self._session:
+                    return
+
+    async def flush(self) -> Transcript:
+        """The transcript of all that was pushed.
+
+        Raises:
+            EngineError: all of them failed, or the session was aborted.
+        """
+        while True:
+            if self._aborted:
+                raise EngineError("The transcription was aborted.", code="aborted")
+            at = self._tries[0]
+            try:
+                transcript = await (await self._present()).flush()
+            except EngineError as error:
+                await self._failed(at, error)
+                continue
+            self._order.worked(at)
+            return transcript
+
+    async def abort(self) -> None:
+        self._aborted = True
+        self._pushed.clear()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.abort()
+
+    def _open_if_started(self) -> None:
+        """Opens the session where that needs no waiting, so that it works from the first word on."""
+        at = self._tries[0]
+        if self._order.is_started(at):
+            self._session = self._order.engines[at].open(self._options)
+
+    async def _present(self) -> SttSession:
+        """The session of the engine whose turn it is, with all that was said.
+
+        Raises:
+            EngineError: it does not work, or the session was aborted.
+        """
+        at = self._tries[0]
+        await self._order.ready(at)
+        if self._session is None:
+            session = self._order.engines[at].open(self._options)
+            pushed = 0
+            while pushed < len(self._pushed):  # more may come meanwhile
+                await session.push(self._pushed[pushed])
+                pushed += 1
+            if self._session is None and at == self._tries[0] and not self._aborted:
+                self._session = session
+            else:
+                await session.abort()
+        if self._session is None:
+            raise EngineError("The transcription was aborted.", code="aborted")
+        return self._session
+
+    async def _failed(self, at: int, error: EngineError) -> None:
+        """Goes on to the next engine, unless that was done meanwhile.
+
+        Raises:
+            EngineError: this one, where there is no further one, or the session was aborted.
+        """
+        if self._aborted:
+            raise error
+        if at != self._tries[0]:
+            return
+        if falls_back(error):
+            self._order.failed(at, error)
+        if len(self._tries) == 1:
+            raise error
+        self._tries.pop(0)
+        session, self._session = self._session, None
+        if session is not None:
+            await session.abort()
