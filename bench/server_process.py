@@ -101,8 +101,32 @@ def server(environment: Mapping[str, str] | None = None) -> Iterator[RunningServ
         "VOXTRAL_KOKORO__SERVER__HEALTH_PORT": str(health_port),
         **(environment or {}),
     }
-    health_url = f"http://127.0.0.1:{health_port}"
-    command = [sys.executable, "-m", "server.cli", "serve"]
+    with _running(
+        "serve", settings, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}"
+    ) as running:
+        yield running
+
+
+@contextmanager
+def engine_host(environment: Mapping[str, str] | None = None) -> Iterator[RunningServer]:
+    """Starts an engine host on a free port, and ends it. `/v1` follows its `url`.
+
+    Args:
+        environment: settings on top, as `VOXTRAL_KOKORO__SECTION__KEY`; its port may be among them.
+
+    Raises:
+        ServerDied: it did not become ready.
+    """
+    settings = {"VOXTRAL_KOKORO__ENGINE_HOST__PORT": str(free_port()), **(environment or {})}
+    url = f"http://127.0.0.1:{settings['VOXTRAL_KOKORO__ENGINE_HOST__PORT']}"
+    with _running("engines", settings, url, url) as running:
+        yield running
+
+
+@contextmanager
+def _running(what: str, settings: Mapping[str, str], url: str, health_url: str) -> Iterator[RunningServer]:
+    """One of the commands, ready."""
+    command = [sys.executable, "-m", "server.cli", what]
     with tempfile.TemporaryFile() as output:
         started_s = time.monotonic()
         process = subprocess.Popen(
@@ -111,7 +135,7 @@ def server(environment: Mapping[str, str] | None = None) -> Iterator[RunningServ
         try:
             _wait_until_ready(process, health_url)
             ready_s = round(time.monotonic() - started_s, 2)
-            yield RunningServer(f"http://127.0.0.1:{port}", health_url, psutil.Process(process.pid), ready_s)
+            yield RunningServer(url, health_url, psutil.Process(process.pid), ready_s)
         except ServerDied as error:
             output.seek(0)
             raise ServerDied(f"{error}\n{output.read().decode(errors='replace')[-4000:]}") from None

@@ -59,7 +59,13 @@ def page_app(host: CallHost, gathering: Gathering, own_hosts: tuple[str, ...] = 
 
 @asynccontextmanager
 async def listening(
-    app: web.Application, host: str, port: int, *, setting: str, tls: ssl.SSLContext | None = None
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    setting: str,
+    tls: ssl.SSLContext | None = None,
+    cancelling: bool = False,
 ) -> AsyncIterator[int]:
     """Serves an application until the block ends. Gives its port: the system's choice where 0 was asked.
 
@@ -69,12 +75,17 @@ async def listening(
         port: to bind; 0 lets the system choose.
         setting: which setting the port comes from, for the error.
         tls: None for plain HTTP.
+        cancelling: a request whose client has gone is cancelled.
 
     Raises:
         ConfigError: the address cannot be bound.
     """
     runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S, lingering_time=_LINGERING_S
+        app,
+        access_log=None,
+        shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+        lingering_time=_LINGERING_S,
+        handler_cancellation=cancelling,
     )
     await runner.setup()
     try:

@@ -1,4 +1,4 @@
-"""`voxtral-kokoro`: serve, models, check-config, call."""
+"""`voxtral-kokoro`: serve, engines, models, check-config, call."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ _SERVE_OPTIONS: tuple[tuple[str, KeyPath, str], ...] = (
     ("--voice", ("tts", "voice"), "the voice that answers"),
     ("--log-level", ("logging", "level"), "debug, info, warning or error"),
     ("--models", ("models", "directory"), "directory of the models"),
+)
+_ENGINES_OPTIONS: tuple[tuple[str, KeyPath, str], ...] = (
+    ("--host", ("engine_host", "host"), "address to serve at"),
+    ("--port", ("engine_host", "port"), "port to serve at"),
+    *_SERVE_OPTIONS[-2:],
 )
 """Settings that have an option of their own. All others: `config.yaml` or the environment."""
 
@@ -69,6 +74,16 @@ def _parser() -> argparse.ArgumentParser:
         help="HTTPS with a certificate of the server's own making: phones need it for their microphone",
     )
     serve.set_defaults(command=_serve)
+
+    engines = commands.add_parser(
+        "engines",
+        help="serve the engines to other machines",
+        description="Serves the configured engines over OpenAI's HTTP API until Ctrl-C.",
+    )
+    _add_config_option(engines)
+    for option, (section, key), text in _ENGINES_OPTIONS:
+        engines.add_argument(option, dest=f"{section}.{key}", help=f"{text} ({section}.{key})")
+    engines.set_defaults(command=_engines)
 
     check = commands.add_parser(
         "check-config",
@@ -122,6 +137,25 @@ def _serve(arguments: argparse.Namespace) -> int:
         from server.serve import serve
 
         serve(config, process)
+    return 0
+
+
+def _engines(arguments: argparse.Namespace) -> int:
+    from server.config import load_config
+
+    config = load_config(arguments.config, os.environ, _settings_of(arguments))
+    if not config.performance.engine_process:
+        from server.serve_engines import serve_engines
+
+        serve_engines(config, None)
+        return 0
+
+    from server.engine_process import EngineProcess
+
+    with EngineProcess(config) as process:
+        from server.serve_engines import serve_engines
+
+        serve_engines(config, process)
     return 0
 
 

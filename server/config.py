@@ -22,6 +22,7 @@ from media.vad_gate import VadSettings
 from server.config_errors import explained
 from server.config_sources import Source, read_environment, read_file
 from server.engine_settings import LlmSettings, SttSettings, TtsSettings, TurnEndSettings
+from server.host_settings import EngineHostSettings
 from server.latency_targets import LatencyTargets
 from server.logs import LoggingSettings
 from server.settings import ModelsSettings, PerformanceSettings, ServerSettings, SpectrogramSettings
@@ -70,6 +71,7 @@ class Config(Section):
     streaming: StreamingSettings = StreamingSettings()
     speech_to_speech: SpeechToSpeechSettings = SpeechToSpeechSettings()
     tools: ToolsSettings = ToolsSettings()
+    engine_host: EngineHostSettings = EngineHostSettings()
     performance: PerformanceSettings = PerformanceSettings()
     ice: IceSettings = IceSettings()
     logging: LoggingSettings = LoggingSettings()

@@ -30,6 +30,7 @@ _STATUS_OF_CODE = {
     "upgrade_required": 426,
     "invalid_api_key": 401,
     "call_not_found": 404,
+    "model_not_found": 404,
     "forbidden_host": 403,
     "not_for_client_secrets": 403,
     "forbidden_origin": 403,

@@ -1,0 +1,188 @@
+"""`voxtral-kokoro engines`: the engines of this machine, served to others.
+
+The same two processes as of a media server: one that speaks to the network, and its engine process, which is
+watched, and started again when it dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from media.clock import thread_time_s
+from media.engines.protocols import Engines
+from media.errors import VoxtralKokoroError
+from server.app import listening
+from server.config import Config
+from server.engine_process import EngineProcess
+from server.engines import EngineSet
+from server.environment import set_thread_switch_interval
+from server.fallbacks import Fallbacks
+from server.health import VERSION
+from server.host_routes import OPEN_PATHS, EngineRoutes
+from server.host_slots import HostSlots
+from server.logs import logging_to
+from server.machine_names import own_hosts
+from server.serve import cause_of, engines_of, signals, url_of
+from server.tls import tls_context
+from server.warm_up import WarmUp
+from signaling.client_secrets import ClientSecrets
+from signaling.guard import guard, key_guard
+from signaling.problem import problem_middleware
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningHost:
+    """An engine host that runs.
+
+    Attributes:
+        url: `/v1` follows it.
+        engine_set: its engines.
+        slots: its requests.
+    """
+
+    url: str
+    engine_set: EngineSet
+    slots: HostSlots
+
+
+def serve_engines(config: Config, process: EngineProcess | None) -> None:
+    """Runs the engine host until SIGINT or SIGTERM.
+
+    Args:
+        config: all settings.
+        process: the engines', begun; None runs them in this one.
+
+    Raises:
+        ConfigError: the configuration cannot be followed.
+        EngineError: an engine does not start.
+        VoiceUnavailable: the configured voice cannot speak here.
+    """
+    began_s = thread_time_s()
+    with logging_to(config.logging):
+        try:
+            set_thread_switch_interval(config.performance.thread_switch_interval_ms)
+            print(f"Voxtral-Kokoro {VERSION}: loading the engines …", flush=True)
+            asyncio.run(_until_signalled(config, process, began_s))
+        except VoxtralKokoroError as error:
+            _log.error("the engine host cannot run", extra={"code": error.code, "reason": str(error)})
+            raise
+
+
+@asynccontextmanager
+async def running_host(
+    config: Config,
+    engines: Engines,
+    process: EngineProcess | None = None,
+    fallbacks: Fallbacks | None = None,
+) -> AsyncIterator[RunningHost]:
+    """A host around these engines: it answers as soon as the block begins, and is ready when they are.
+
+    When the block ends, requests under way are given `server.drain_timeout_s`; then everything stops.
+
+    Args:
+        config: all settings but those of logging.
+        engines: none of them started; they are closed in the end.
+        process: in which some of them are; it is kept alive.
+        fallbacks: what is known of engines that others stand in for.
+
+    Raises:
+        ConfigError, EngineError, VoiceUnavailable: as `serve_engines`; the block is cancelled then.
+    """
+    fallbacks = fallbacks or (process.fallbacks if process else Fallbacks())
+    warm_up = WarmUp(
+        engines,
+        voice=config.tts.voice,
+        instructions=config.speech_to_speech.instructions,
+        language=config.model.language_hint,
+    )
+    engine_set = EngineSet(engines, warm_up)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            async with _listening_host(config, engine_set, process, fallbacks, tasks) as host:
+                yield host
+    except BaseExceptionGroup as failures:
+        raise cause_of(failures) from failures
+    finally:
+        await engine_set.close()
+
+
+@asynccontextmanager
+async def _listening_host(
+    config: Config,
+    engine_set: EngineSet,
+    process: EngineProcess | None,
+    fallbacks: Fallbacks,
+    tasks: asyncio.TaskGroup,
+) -> AsyncIterator[RunningHost]:
+    settings = config.engine_host
+    slots = HostSlots(
+        engine_set,
+        {
+            "stt": settings.max_transcriptions,
+            "llm": settings.max_replies,
+            "tts": settings.max_clauses,
+        },
+    )
+    tls = tls_context(config.server)
+    with ThreadPoolExecutor(1, "recordings") as decoding:
+        app = _app(config, EngineRoutes(config, engine_set, slots, decoding, process, fallbacks))
+        async with listening(
+            app, settings.host, settings.port, setting="engine_host.port", tls=tls, cancelling=True
+        ) as port:
+            background = [tasks.create_task(engine_set.start(), name="start engines")]
+            if process is not None:
+                alive = process.keep_alive(engine_set, lambda: None)
+                background.append(tasks.create_task(alive, name="engine process"))
+            try:
+                yield RunningHost(url_of("https" if tls else "http", settings.host, port), engine_set, slots)
+                await slots.drain(config.server.drain_timeout_s)
+            finally:
+                for task in background:
+                    task.cancel()
+                await asyncio.wait(background)
+
+
+def _app(config: Config, routes: EngineRoutes) -> web.Application:
+    configured = config.server
+    hosts = (*configured.allowed_hosts, *own_hosts(config.engine_host.host))
+    access = configured.model_copy(update={"allowed_hosts": hosts})
+    app = web.Application(
+        middlewares=[problem_middleware, guard(access), key_guard(access, ClientSecrets(), OPEN_PATHS)],
+        client_max_size=config.engine_host.max_body_bytes,
+    )
+    app.add_routes(routes.routes())
+    return app
+
+
+async def _until_signalled(config: Config, process: EngineProcess | None, began_s: float) -> None:
+    fallbacks = process.fallbacks if process else Fallbacks()
+    with signals() as stop:
+        async with (
+            engines_of(config, process, fallbacks) as engines,
+            running_host(config, engines, process, fallbacks) as host,
+            asyncio.TaskGroup() as tasks,
+        ):
+            announcing = tasks.create_task(_announce(config, host, began_s), name="announce")
+            await stop.wait()
+            announcing.cancel()
+            print("Stopping: no new requests, running ones may end. Ctrl-C again stops at once.", flush=True)
+            _log.info("engine host stopping")
+    _log.info("engine host stopped")
+
+
+async def _announce(config: Config, host: RunningHost, began_s: float) -> None:
+    await host.engine_set.until_ready()
+    took_s = round(thread_time_s() - began_s, 1)
+    print(f"Ready after {took_s} s. Media servers find these engines at {host.url}/v1.", flush=True)
+    if not config.server.api_keys and own_hosts(config.engine_host.host):
+        _log.warning("anybody who reaches this engine host may use it: server.api_keys names no key")
+    _log.info("engine host ready", extra={"url": host.url, "took_s": took_s})
