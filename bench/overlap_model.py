@@ -37,9 +37,19 @@ from bench.overlap_sounds import KINDS, Sound, noises, recorded  # noqa: E402
 from media.audio import SPEECH_RATE_HZ, Audio  # noqa: E402
 from media.engines.onnx import inference_session  # noqa: E402
 from media.engines.protocols import VAD_WINDOW_SAMPLES  # noqa: E402
-from media.overlap import WEIGHTS_FILE, OverlapWeights  # noqa: E402
+from media.engines.whisper_decoder import WhisperDecoder  # noqa: E402
+from media.overlap import WEIGHTS_FILE, OverlapScores, OverlapWeights  # noqa: E402
 from media.overlap_features import LEAD_WINDOWS, Floats, describe  # noqa: E402
-from media.overlap_verdict import HINT_SHARE, InterruptionSettings, OverlapSound, Verdict, verdict  # noqa: E402
+from media.overlap_verdict import (  # noqa: E402
+    HINT_SHARE,
+    InterruptionSettings,
+    OverlapSound,
+    Verdict,
+    Words,
+    verdict,
+    verdict_of_words,
+)
+from media.overlap_words import words_in  # noqa: E402
 from server.model_store import ModelStore, default_root  # noqa: E402
 
 HEARD_WINDOWS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 17, 21, 26)
@@ -58,6 +68,8 @@ INTERRUPTION_WEIGHT = 0.45
 """Below 1, as to stop for a backchannel is worse than to stop late: what lasts stops the assistant anyhow."""
 NOISE_RECORDINGS = 300
 GENERATED_EACH = 25
+PADDING_WINDOWS = 10
+"""What of before the onset is transcribed, too."""
 BATCH = 256
 
 
@@ -70,6 +82,8 @@ class Example:
         numbers: what it was like after each of `HEARD_WINDOWS`, (15, n).
         speech: P(speech) of each window from the onset on.
         noticed_s: from the sound's beginning to the end of the onset's window.
+        sound: int16 at 16 kHz, from `PADDING_WINDOWS` before the onset on.
+        language: BCP-47, of what is said in it.
     """
 
     name: str
@@ -79,6 +93,8 @@ class Example:
     numbers: Floats
     speech: Floats
     noticed_s: float
+    sound: npt.NDArray[np.int16]
+    language: str
 
 
 class Vad:
@@ -144,6 +160,10 @@ def examples_of(sounds: Sequence[Sound], around: Surroundings, times: int, seed:
                     np.stack(numbers),
                     speech[onset:],
                     noticed_s,
+                    Audio(one.stream, SPEECH_RATE_HZ).as_int16()[
+                        max(0, onset - PADDING_WINDOWS) * VAD_WINDOW_SAMPLES :
+                    ],
+                    sound.language,
                 )
             )
     return examples
@@ -275,7 +295,22 @@ class Yielded:
     silent_s: float | None
 
 
-def yielded(example: Example, probabilities: Floats) -> Yielded:
+class Transcriber:
+    """The words of events, as the shipped Whisper hears them; of those in other languages, nobody knows."""
+
+    def __init__(self) -> None:
+        self._whisper = WhisperDecoder(ModelStore(default_root()).path("whisper-tiny.en"), threads=1)
+
+    def words(self, example: Example, windows: int) -> Words:
+        """What is said in an event up to so many windows after its onset."""
+        if not example.language.startswith("en"):
+            return Words.UNKNOWN
+        heard = example.sound[: (PADDING_WINDOWS + windows) * VAD_WINDOW_SAMPLES]
+        said = self._whisper.transcribe(Audio(heard, SPEECH_RATE_HZ).as_float32())
+        return words_in(said.text, "en")
+
+
+def yielded(example: Example, probabilities: Floats, transcriber: Transcriber) -> Yielded:
     """Plays an event against the verdict, window by window."""
     settings, sound = InterruptionSettings(), OverlapSound()
     tolerated, confirmed, run = False, False, 0
@@ -290,9 +325,15 @@ def yielded(example: Example, probabilities: Floats) -> Yielded:
         if tolerated and sound.faded:
             return Yielded(None, None)
         nearest = int(np.searchsorted(HEARD_WINDOWS, index + 1, side="right")) - 1
-        found = verdict(sound, float(probabilities[nearest, 0]), settings, tolerated=tolerated)
+        scores = OverlapScores(*map(float, probabilities[nearest]))
+        found = verdict(sound, scores, settings, tolerated=tolerated)
+        stopped_s = (index + 1) * WINDOW_S
+        if found is Verdict.QUESTIONABLE:
+            stopped_s += WORDS_TAKE_S
+            found = verdict_of_words(scores.interruption, transcriber.words(example, index + 1), settings)
+            if found is Verdict.HARMLESS:
+                return Yielded(None, None)
         if found is Verdict.INTERRUPTION:
-            stopped_s = (index + 1) * WINDOW_S
             return Yielded(stopped_s, stopped_s if tolerated else WINDOW_S)
         tolerated = tolerated or found is Verdict.HARMLESS
     return Yielded(None, None)
@@ -301,6 +342,7 @@ def yielded(example: Example, probabilities: Floats) -> Yielded:
 # Figures
 
 SOON_S = 0.4
+WORDS_TAKE_S = 0.15
 GROUPS = (
     ("interruption", True),
     ("interruption", False),
@@ -337,7 +379,10 @@ def verdicts_table(examples: Sequence[Example], probabilities: Floats) -> str:
     """What the shipped settings make of the events: how many stop the assistant, and how soon."""
     rows = ["| events | number | stop the assistant | decided within 400 ms | silent within 400 ms |"]
     rows.append("|---|---:|---:|---:|---:|")
-    outcomes = [yielded(example, found) for example, found in zip(examples, probabilities, strict=True)]
+    transcriber = Transcriber()
+    outcomes = [
+        yielded(example, found, transcriber) for example, found in zip(examples, probabilities, strict=True)
+    ]
     for kind, is_real in GROUPS:
         found = [
             outcome

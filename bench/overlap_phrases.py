@@ -155,7 +155,8 @@ class Voices:
             for kind in KINDS:
                 for phrase in chance.permutation(said[kind])[: A_VOICE_SAYS[kind]]:
                     speed = round(float(chance.uniform(0.85, 1.3)), 2)
-                    yield Sound(str(phrase), voice, kind, self.speak(voice, str(phrase), speed))
+                    said_so = self.speak(voice, str(phrase), speed)
+                    yield Sound(str(phrase), voice, kind, said_so, language=language)
 
     def speak(self, voice: str, phrase: str, speed: float) -> Floats:
         """A phrase from its first sound to its last, 16 kHz."""

@@ -35,6 +35,7 @@ class Sound:
         kind: what it ought to be taken for.
         samples: 16 kHz, from its onset.
         is_real: recorded, neither synthesised nor generated.
+        language: BCP-47, of what is said in it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Sound:
     kind: Kind
     samples: Floats
     is_real: bool = False
+    language: str = "en"
 
 
 _PAUSE_S = 0.2
@@ -66,7 +68,7 @@ def recorded(folder: Path) -> Iterator[Sound]:
         source = path.split("/")[0]
         uses = entry.get("use") or ()
         if entry.get("kind") == "backchannel":
-            yield Sound(path, source, "backchannel", samples, True)
+            yield Sound(path, source, "backchannel", samples, True, entry.get("language") or "en")
         elif path in _BREATHS_AND_LAUGHS:
             yield from ()
         elif "noise" in uses or "no-interrupt" in uses:
@@ -75,7 +77,8 @@ def recorded(folder: Path) -> Iterator[Sound]:
             onsets = speech_onsets(samples, entry["vad_speech_s"])
             for onset in onsets[:: max(1, -(-len(onsets) // _MOST_ONSETS))]:
                 event = samples[onset : onset + round(EVENT_S * SPEECH_RATE_HZ)]
-                yield Sound(f"{path} {onset / SPEECH_RATE_HZ:.2f}", source, "interruption", event, True)
+                name, language = f"{path} {onset / SPEECH_RATE_HZ:.2f}", entry.get("language") or "en"
+                yield Sound(name, source, "interruption", event, True, language)
 
 
 def noises(folder: Path, limit: int) -> Iterator[Sound]:

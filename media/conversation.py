@@ -331,7 +331,8 @@ class Conversation:
         return self._echo_guard.hear(window, loop_time_s(), loud=self._yielding.hints(probability))
 
     def window_heard(self, window: Audio, probability: float) -> None:
-        self._yielding.hear(window, probability, interrupts=self._interruptible)
+        may_be_own = self._echo_guard is not None and self._echo_guard.suspects
+        self._yielding.hear(window, probability, interrupts=self._interruptible, may_be_own=may_be_own)
 
     def audio_stalled(self) -> None:
         self._yielding.stall()

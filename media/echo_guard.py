@@ -49,8 +49,20 @@ _SURE_LIKENESS = 0.78
 _LASTING_LIKENESS = 0.42
 """And from how much on average, at one and the same delay."""
 _LASTING_STEP = 0.07
+_KEPT_STEP = 0.14
+"""Likewise for a leg that is known, which is looked at less often."""
 _LOST_LIKENESS = 0.2
 """What is still that much alike on average keeps the leg's delay."""
+
+_SUSPICIOUS_LIKENESS = 0.5
+"""From how much likeness, at any delay, what is heard may be an echo. Echoes reach it as soon as enough of
+them can be compared, and so do one in ten words of somebody else's."""
+_PROVEN_WINDOWS = 10
+"""A leg from which nothing came back in so many looks, while something could have, has no echo."""
+_NEW_WINDOWS = 25
+"""A sound that is in question when a leg's echo is found out began as an echo: 0.8 s."""
+_ANSWERED_SLOTS = slice(-100, -40)
+"""What was sent 0.4 to 1 s ago would be heard by now."""
 
 _LOOKS_AGAIN_WINDOWS = 3
 """A known delay is looked for again only so often."""
@@ -96,12 +108,29 @@ class EchoGuard:
     )
     """The likeness at each delay, on average of late."""
     _delay_slots: int | None = None
+    _found_window: int = 0
+    """The one with which the delay was found."""
+    _unanswered: int = 0
+    """How often of late nothing of the assistant's voice was heard, where it could have been."""
+    _alike: bool = True
+    """Whether the last look found a likeness, or there was too little for one."""
     _gain_db: Levels = field(default_factory=lambda: np.zeros(_BANDS, np.float32))
 
     @property
     def echoes(self) -> bool:
         """Whether the assistant's voice is known to come back."""
         return self._delay_slots is not None
+
+    @property
+    def suspects(self) -> bool:
+        """Whether what is heard may well be the assistant's voice, though nobody knows yet."""
+        is_new = self._windows < self._found_window + _NEW_WINDOWS
+        return not self._proven and self._alike and (is_new or not self.echoes)
+
+    @property
+    def _proven(self) -> bool:
+        """Whether the leg has shown that it does not echo."""
+        return self._unanswered >= _PROVEN_WINDOWS
 
     def send(self, frame: Audio, at_s: float) -> None:
         """A frame goes out at this time."""
@@ -115,19 +144,20 @@ class EchoGuard:
         Args:
             window: of the caller's audio, 16 kHz, one VAD window.
             at_s: when its last sample came.
-            loud: whether it matters: windows that are no speech anyway are only kept for comparison.
+            loud: whether it matters: windows that are no speech anyway are only compared, as long as nobody
+                knows whether the leg echoes.
         """
         self._heard.append(window)
         ends_s = self._on_a_steady_clock(at_s)
         self._forget(at_s)
-        if not loud or not self._sent:
+        if not self._sent or not (loud or not (self.echoes or self._proven)):
             return False
         samples = np.concatenate([part.as_float32() for part in self._heard])
         heard = _levels(_power(samples, window.rate_hz))
         sent = self._sent_levels(ends_s)
         if self._delay_slots is None or self._windows % _LOOKS_AGAIN_WINDOWS == 0:
             self._compare(heard, sent)
-        return self._delay_slots is not None and self._is_own(heard, sent, self._delay_slots)
+        return loud and self._delay_slots is not None and self._is_own(heard, sent, self._delay_slots)
 
     def _on_a_steady_clock(self, at_s: float) -> float:
         """When the window ended by the count of samples: packets are late, never early."""
@@ -142,23 +172,41 @@ class EchoGuard:
     def _compare(self, heard: Levels, sent: Levels) -> None:
         """Looks for a delay at which the caller's side is like ours."""
         likeness = _likeness(heard, sent)
-        if likeness is None:
+        self._suspect(likeness, sent)
+        if likeness is None or (self._delay_slots is not None and likeness[self._delay_slots] == 0.0):
+            # Nothing was sent that could have come back: a known leg is not to be forgotten for that.
             return
-        self._lasting += _LASTING_STEP * (likeness - self._lasting)
+        step = _LASTING_STEP if self._delay_slots is None else _KEPT_STEP
+        self._lasting += step * (likeness - self._lasting)
         around = np.convolve(np.pad(self._lasting, 1, mode="edge"), (1 / 3, 1 / 3, 1 / 3), mode="valid")
         best, lasting = int(np.argmax(likeness)), int(np.argmax(around))
         if around[lasting] >= _LASTING_LIKENESS:
             found = lasting
-        elif likeness[best] >= _SURE_LIKENESS:
+        elif likeness[best] >= _SURE_LIKENESS and not self._proven:
             found = best
+            around_it = slice(max(0, best - 1), best + 2)
+            self._lasting[around_it] = np.maximum(self._lasting[around_it], _LASTING_LIKENESS)
         elif self._delay_slots is not None and around[self._delay_slots] < _LOST_LIKENESS:
             self._delay_slots = None
+            self._unanswered = 0
             return
         else:
             return
         if self._delay_slots is None or abs(found - self._delay_slots) > _TOLERANCE_SLOTS:
+            if self._delay_slots is None:
+                self._found_window = self._windows
             self._delay_slots = found
             self._gain_db = _gains_db(heard, _delayed(sent, found, len(heard)))
+
+    def _suspect(self, likeness: npt.NDArray[np.float32] | None, sent: Levels) -> None:
+        """Follows whether the leg shows that it does not echo."""
+        self._alike = likeness is None or float(likeness.max()) >= _SUSPICIOUS_LIKENESS
+        if self._proven:
+            return
+        if likeness is not None and self._alike:
+            self._unanswered = 0
+        elif (sent[_ANSWERED_SLOTS].max(axis=1) > _FLOOR_DB + 20.0).mean() > 0.5:
+            self._unanswered += 1
 
     def _is_own(self, heard: Levels, sent: Levels, delay_slots: int) -> bool:
         """Whether what is heard now is the echo that the leg's gains predict, and no more."""

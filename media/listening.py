@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import assert_never
 
-from media.audio import SPEECH_RATE_HZ, Audio
+from media.audio import SPEECH_RATE_HZ, Audio, concatenate
 from media.caller_floor import (
     ArmTimer,
     CallerCommand,
@@ -34,7 +35,9 @@ from media.engines.protocols import VAD_WINDOW_SAMPLES, Engines, SttOptions, Tra
 from media.errors import CallerError, EngineError
 from media.inbox import STALL_S, AudioInbox
 from media.items import new_id
+from media.overlap_verdict import Words
 from media.session import SessionConfig
+from media.sound_words import SoundWords
 from media.turn import Turn, TurnListener
 from media.vad_gate import GatePaused, GateStarted, VadGate, VadSettings
 
@@ -80,6 +83,7 @@ class Listening:
         self._changes: deque[GateStarted | GatePaused] = deque()
         """What the caller's floor is still to be told."""
         self._held_back = False
+        self._sound_words = SoundWords(engines.stt)
         self._speech_start_sample = 0
         self._speech_end_sample: int | None = None
         """Of the last speech that ended by itself."""
@@ -109,6 +113,17 @@ class Listening:
     def noticed(self) -> bool:
         """Whether what is held back is speech long enough to count."""
         return bool(self._changes)
+
+    def ask_words(self, told: Callable[[Words], None]) -> None:
+        """Finds out what is said in what is held back, and noticed."""
+        change = self._changes[0]
+        start_sample = change.start_sample if isinstance(change, GateStarted) else change.end_sample
+        sound = concatenate(self._before_speech(start_sample), SPEECH_RATE_HZ)
+        self._sound_words.ask(self._group, sound, self._session.language, told)
+
+    def drop_words(self) -> None:
+        """Nobody wants to know any more."""
+        self._sound_words.drop()
 
     def admit(self) -> None:
         """It was a turn: opens it, from where it began."""
@@ -350,8 +365,7 @@ class Listening:
 
     def _open_turn(self) -> None:
         options = SttOptions(self._session.language, self._session.spelling, self._session.transcribe)
-        speech_windows = (self._gate.samples - self._speech_start_sample) // VAD_WINDOW_SAMPLES
-        before = list(self._before)[-(self._padding_windows + speech_windows) :]
+        before = self._before_speech(self._speech_start_sample)
         self._turn = turn = Turn(
             item_id=new_id("item"),
             session=self._engines.stt.open(options),
@@ -363,6 +377,11 @@ class Listening:
         self._before.clear()
         self._listener.turn_started(turn)
         self._group.create_task(self._follow_words(turn), name=f"words {turn.item_id}")
+
+    def _before_speech(self, start_sample: int) -> list[Audio]:
+        """What was heard since speech began at this sample, and a little before."""
+        windows = (self._gate.samples - start_sample) // VAD_WINDOW_SAMPLES
+        return list(self._before)[-(self._padding_windows + windows) :]
 
     def _weigh_pause(self) -> None:
         assert self._turn is not None

@@ -2,7 +2,8 @@
 
 At the first hint of a sound the assistant's voice is held, before anybody knows what it is. Then the sound is
 judged, window by window, until it is an interruption (the assistant stops for good, and the sound becomes the
-caller's turn) or harmless (the assistant goes on, and the sound is forgotten unless it lasts).
+caller's turn) or harmless (the assistant goes on, and the sound is forgotten unless it lasts). If it is over
+before that is sure, its words tell.
 """
 
 from __future__ import annotations
@@ -17,12 +18,20 @@ from media.floor_table import Table, follow
 class OverlapState(Enum):
     CLEAR = "no sound of the caller's is in question"
     SUSPECTED = "a sound, and the assistant's voice is held until it is known what it is"
+    QUESTIONED = "the sound is over, and the assistant's voice is held until its words are known"
     TOLERATED = "a harmless sound goes on, and so does the assistant"
 
 
 @dataclass(frozen=True, slots=True)
 class SoundHinted:
-    """A window that may be speech, while the assistant is audible."""
+    """A window that may be speech, while the assistant is audible, or just after a sound that is over."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SoundEnded:
+    """The sound is over, and may have been anything."""
 
     at_s: float
 
@@ -62,12 +71,24 @@ class Dismissed:
     at_s: float
 
 
-OverlapEvent: TypeAlias = SoundHinted | FoundInterruption | FoundHarmless | SoundFaded | Unopposed | Dismissed
+OverlapEvent: TypeAlias = (
+    SoundHinted | SoundEnded | FoundInterruption | FoundHarmless | SoundFaded | Unopposed | Dismissed
+)
 
 
 @dataclass(frozen=True, slots=True)
 class HoldVoice:
     """The assistant is silent for now, and what the caller says is kept from their floor."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskWords:
+    """What the sound says is to be found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropWords:
+    """Nobody wants to know any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +111,22 @@ class ForgetSound:
     """The sound never was."""
 
 
-OverlapCommand: TypeAlias = HoldVoice | ReleaseVoice | StopVoice | AdmitSound | ForgetSound
+OverlapCommand: TypeAlias = (
+    HoldVoice | AskWords | DropWords | ReleaseVoice | StopVoice | AdmitSound | ForgetSound
+)
 
 TABLE: Table[OverlapState] = {
     (OverlapState.CLEAR, SoundHinted): OverlapState.SUSPECTED,
+    (OverlapState.SUSPECTED, SoundEnded): OverlapState.QUESTIONED,
     (OverlapState.SUSPECTED, FoundInterruption): OverlapState.CLEAR,
     (OverlapState.SUSPECTED, FoundHarmless): OverlapState.TOLERATED,
     (OverlapState.SUSPECTED, Unopposed): OverlapState.CLEAR,
     (OverlapState.SUSPECTED, Dismissed): OverlapState.CLEAR,
+    (OverlapState.QUESTIONED, SoundHinted): OverlapState.SUSPECTED,
+    (OverlapState.QUESTIONED, FoundInterruption): OverlapState.CLEAR,
+    (OverlapState.QUESTIONED, FoundHarmless): OverlapState.CLEAR,
+    (OverlapState.QUESTIONED, Unopposed): OverlapState.CLEAR,
+    (OverlapState.QUESTIONED, Dismissed): OverlapState.CLEAR,
     (OverlapState.TOLERATED, FoundInterruption): OverlapState.CLEAR,
     (OverlapState.TOLERATED, SoundFaded): OverlapState.CLEAR,
     (OverlapState.TOLERATED, Unopposed): OverlapState.CLEAR,
@@ -119,20 +148,24 @@ class OverlapFloor:
         """
         before = self.state
         self.state = follow(TABLE, before, event)
-        released = (ReleaseVoice(),) if before is OverlapState.SUSPECTED else ()
+        asked = before is OverlapState.QUESTIONED
+        dropped = (DropWords(),) if asked else ()
+        released = (ReleaseVoice(),) if asked or before is OverlapState.SUSPECTED else ()
         match event:
             case SoundHinted():
-                return (HoldVoice(),)
+                return dropped if asked else (HoldVoice(),)
+            case SoundEnded():
+                return (AskWords(),)
             case FoundInterruption():
                 # The turn is told of before the response's end, as the Realtime API orders them.
-                return (AdmitSound(), StopVoice())
+                return (*dropped, AdmitSound(), StopVoice())
             case FoundHarmless():
-                return released
+                return (*dropped, ForgetSound(), *released) if asked else released
             case SoundFaded():
                 return (ForgetSound(),)
             case Unopposed():
-                return (AdmitSound(), *released)
+                return (*dropped, AdmitSound(), *released)
             case Dismissed():
-                return (ForgetSound(), *released)
+                return (*dropped, ForgetSound(), *released)
             case _:
                 assert_never(event)

@@ -227,6 +227,11 @@ class Speaking:
         """Whether a response is being heard, or is held."""
         return self._floor.state in (AgentState.SPEAKING, AgentState.FINISHING)
 
+    @property
+    def pausable(self) -> bool:
+        """Whether the caller hears nothing while it is held."""
+        return self.playout.pausable
+
     def hold(self) -> None:
         """Falls silent for now."""
         self._held_since_s = loop_time_s()

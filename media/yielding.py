@@ -15,7 +15,9 @@ from media.clock import loop_time_s
 from media.listening import WINDOW_S, Listening
 from media.overlap_floor import (
     AdmitSound,
+    AskWords,
     Dismissed,
+    DropWords,
     ForgetSound,
     FoundHarmless,
     FoundInterruption,
@@ -25,25 +27,29 @@ from media.overlap_floor import (
     OverlapFloor,
     OverlapState,
     ReleaseVoice,
+    SoundEnded,
     SoundFaded,
     SoundHinted,
     StopVoice,
     Unopposed,
 )
-from media.overlap_verdict import HINT_SHARE, InterruptionSettings, OverlapSound, Verdict, verdict
+from media.overlap_verdict import (
+    HINT_SHARE,
+    WORDS_WITHIN_S,
+    InterruptionSettings,
+    OverlapScores,
+    OverlapSound,
+    Verdict,
+    Words,
+    verdict,
+    verdict_of_words,
+)
 from media.speaking import Speaking
 
 BEFORE_WINDOWS = 5
 """The classifier hears 160 ms from before the onset."""
 KEPT_WINDOWS = 64
 """It never hears more than the last two seconds."""
-
-
-class OverlapScores(Protocol):
-    """What a sound is, in probabilities that sum to 1."""
-
-    @property
-    def interruption(self) -> float: ...
 
 
 class OverlapJudge(Protocol):
@@ -83,6 +89,8 @@ class Yielding:
         self._since_onset = 0
         """How many of them came since the sound in question was speech for the first time."""
         self._sound = OverlapSound()
+        self._interruption = 0.0
+        """P(the sound in question is an interruption), as it was judged last."""
         self._interrupts = True
 
     @property
@@ -93,7 +101,7 @@ class Yielding:
         """Whether a window of this P(speech) may be speech."""
         return probability >= HINT_SHARE * self._listening.threshold
 
-    def hear(self, window: Audio, probability: float, *, interrupts: bool) -> None:
+    def hear(self, window: Audio, probability: float, *, interrupts: bool, may_be_own: bool = False) -> None:
         """The next window of the caller's audio.
 
         Args:
@@ -101,9 +109,11 @@ class Yielding:
             probability: P(speech) of it.
             interrupts: whether the caller may interrupt. If not, the assistant is neither held nor stopped,
                 but what is harmless is still kept from the caller's floor.
+            may_be_own: whether it may be the assistant's own voice that comes back.
         """
         self._recent.append((window, probability))
         self._interrupts = interrupts
+        self._sound.may_be_own = may_be_own
         hint = self.hints(probability)
         if self.state is OverlapState.CLEAR:
             if hint and self._speaking.audible and not self._listening.speaking:
@@ -112,17 +122,24 @@ class Yielding:
         self._add(probability)
         if self.state is OverlapState.TOLERATED and self._sound.faded:
             self._feed(SoundFaded(loop_time_s()))
-        elif self.state is OverlapState.SUSPECTED and not self._speaking.audible:
+        elif self.state is not OverlapState.TOLERATED and not self._speaking.audible:
             self._feed(Unopposed(loop_time_s()))
-        else:
+        elif self.state is not OverlapState.QUESTIONED:
             self._decide()
+        elif hint:
+            self._feed(SoundHinted(loop_time_s()))
+        elif self._sound.quiet_s >= WORDS_WITHIN_S:
+            self._weigh_words(Words.UNKNOWN)
 
     def stall(self) -> None:
         """No audio comes any more: what there was of the sound must do."""
-        if self.state is OverlapState.SUSPECTED:
+        if self.state is OverlapState.QUESTIONED:
+            self._weigh_words(Words.UNKNOWN)
+        elif self.state is OverlapState.SUSPECTED:
             self._sound.quiet_s = max(self._sound.quiet_s, self._settings.decide_s)
             self._decide()
-        self.dismiss()
+        if self.state is not OverlapState.QUESTIONED:
+            self.dismiss()
 
     def concede(self) -> None:
         """The client says that what is in question is a turn."""
@@ -137,7 +154,7 @@ class Yielding:
     def _suspect(self) -> None:
         """It began where the run of windows did that the assistant's first sound may have come into."""
         run = takewhile(self.hints, (probability for _, probability in reversed(self._recent)))
-        self._sound, self._since_onset = OverlapSound(), 0
+        self._sound, self._since_onset = OverlapSound(may_be_own=self._sound.may_be_own), 0
         for probability in reversed(list(run)):
             self._add(probability)
         self._feed(SoundHinted(loop_time_s()))
@@ -151,25 +168,37 @@ class Yielding:
     def _decide(self) -> None:
         tolerated = self.state is OverlapState.TOLERATED
         self._sound.counts = self._listening.noticed
-        interruption = self._interruption() if self._sound.counts else None
-        found = verdict(self._sound, interruption, self._settings, tolerated=tolerated)
+        scores = self._scores() if self._sound.counts else None
+        if scores is not None:
+            self._interruption = scores.interruption
+        waits = self._interrupts and self._speaking.pausable
+        self._follow(verdict(self._sound, scores, self._settings, tolerated=tolerated, waits=waits))
+
+    def _weigh_words(self, words: Words) -> None:
+        """The words of a sound that is over are known, or are waited for no longer."""
+        self._follow(verdict_of_words(self._interruption, words, self._settings))
+
+    def _follow(self, found: Verdict) -> None:
+        now_s = loop_time_s()
         match found:
             case Verdict.UNDECIDED:
                 pass
             case Verdict.INTERRUPTION:
-                self._feed(FoundInterruption(loop_time_s()))
+                self._feed(FoundInterruption(now_s))
             case Verdict.HARMLESS:
-                if not tolerated:
-                    self._feed(FoundHarmless(loop_time_s()))
+                if self.state is not OverlapState.TOLERATED:
+                    self._feed(FoundHarmless(now_s))
+            case Verdict.QUESTIONABLE:
+                self._feed(SoundEnded(now_s))
             case _:
                 assert_never(found)
 
-    def _interruption(self) -> float | None:
+    def _scores(self) -> OverlapScores | None:
         if self._judge is None:
             return None
         heard = list(self._recent)[-(self._since_onset + BEFORE_WINDOWS) :]
         sound = concatenate([window for window, _ in heard], SPEECH_RATE_HZ)
-        return self._judge.judge(sound, [probability for _, probability in heard]).interruption
+        return self._judge.judge(sound, [probability for _, probability in heard])
 
     def _feed(self, event: OverlapEvent) -> None:
         for command in self._floor.feed(event):
@@ -181,6 +210,10 @@ class Yielding:
                 self._listening.hold_back()
                 if self._interrupts:
                     self._speaking.hold()
+            case AskWords():
+                self._listening.ask_words(self._weigh_words)
+            case DropWords():
+                self._listening.drop_words()
             case ReleaseVoice():
                 self._speaking.release()
             case StopVoice():

@@ -34,9 +34,17 @@ def echo_of(sound: Audio, delay_s: float, gain_db: float) -> npt.NDArray[np.floa
 
 def judged(guard: EchoGuard, sent: Audio | None, microphone: npt.NDArray[np.float32]) -> tuple[Flags, Flags]:
     """Plays a call: which windows are loud, and which of them are found to be the assistant's own voice."""
+    loud, own, _ = played(guard, sent, microphone)
+    return loud, own
+
+
+def played(
+    guard: EchoGuard, sent: Audio | None, microphone: npt.NDArray[np.float32]
+) -> tuple[Flags, Flags, Flags]:
+    """Likewise, and with which of them the assistant's own voice is suspected."""
     noise = np.random.default_rng(8).normal(size=len(microphone)).astype(np.float32) * np.float32(1e-3)
     microphone = microphone + noise
-    loud, own = [], []
+    loud, own, suspected = [], [], []
     sent_frames = 0
     for number in range(len(microphone) // VAD_WINDOW_SAMPLES):
         # Windows come in packets of 20 ms.
@@ -52,7 +60,8 @@ def judged(guard: EchoGuard, sent: Audio | None, microphone: npt.NDArray[np.floa
         )
         loud.append(window.level_dbfs() > -45)
         own.append(guard.hear(window, float(at_s), loud=loud[-1]))
-    return np.array(loud), np.array(own)
+        suspected.append(guard.suspects)
+    return np.array(loud), np.array(own), np.array(suspected)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +100,22 @@ def test_a_caller_who_speaks_over_the_echo_is_heard(seed: int, above_db: float) 
     loud, own = judged(EchoGuard(), sent, echo)
     heard = (loud & ~own)[round(5 / WINDOW_S) : round(5.6 / WINDOW_S)]
     assert (heard[2:] & heard[1:-1] & heard[:-2]).any(), "three windows in a row are speech"
+
+
+def test_an_echo_is_suspected_from_the_first_word_until_it_is_known() -> None:
+    sent = talk(1, LENGTH_S, PLAYOUT_RATE_HZ)
+    loud, own, suspected = played(EchoGuard(), sent, echo_of(sent, 0.2, -14))
+    known = int(np.argmax(own))
+    assert suspected[:known][loud[:known]].all()
+    assert not suspected[round((KNOWN_S + 1) / WINDOW_S) :].any()
+
+
+def test_a_leg_is_suspected_until_it_has_shown_that_nothing_comes_back() -> None:
+    sent = talk(1, LENGTH_S, PLAYOUT_RATE_HZ)
+    silent = np.zeros(round(LENGTH_S * SPEECH_RATE_HZ), np.float32)
+    _, _, suspected = played(EchoGuard(), sent, silent)
+    assert suspected[: round(0.5 / WINDOW_S)].all()
+    assert not suspected[round(1.5 / WINDOW_S) :].any()
 
 
 def test_where_nothing_was_sent_nothing_comes_back() -> None:

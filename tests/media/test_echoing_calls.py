@@ -11,7 +11,13 @@ import numpy as np
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.conversation_settings import ConversationSettings
 from media.engines.protocols import SpeechChunk, SpokenWord, TtsRequest
-from media.events import OutputBufferCleared, OutputBufferStarted, OutputBufferStopped, SpeechStarted
+from media.events import (
+    OutputBufferCleared,
+    OutputBufferHeld,
+    OutputBufferStarted,
+    OutputBufferStopped,
+    SpeechStarted,
+)
 from media.overlap_verdict import InterruptionSettings
 from tests import virtual_time
 from tests.scripted import LevelVad, ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTts
@@ -105,6 +111,22 @@ def test_an_echo_neither_interrupts_nor_becomes_a_turn() -> None:
         async with virtual_call(talkative(), settings("auto"), greeting=STORY) as call:
             await listen(call, 16.0)
             assert call.said() == [("assistant", STORY)]
+            assert not call.of(SpeechStarted)
+            assert call.of(OutputBufferStopped)
+
+    virtual_time.run(main())
+
+
+def test_before_it_is_known_the_echo_does_not_interrupt_either() -> None:
+    """Even if whatever is speech does at once."""
+
+    async def main() -> None:
+        eager = InterruptionSettings(classify=False, after_s=0.1)
+        async with virtual_call(
+            talkative(), ConversationSettings(interruption=eager), greeting=STORY
+        ) as call:
+            await listen(call, 14.0)
+            assert call.of(OutputBufferHeld), "it was not known from the first word on"
             assert not call.of(SpeechStarted)
             assert call.of(OutputBufferStopped)
 

@@ -11,7 +11,9 @@ from media import overlap_floor
 from media.floor_table import IllegalEvent, mermaid
 from media.overlap_floor import (
     AdmitSound,
+    AskWords,
     Dismissed,
+    DropWords,
     ForgetSound,
     FoundHarmless,
     FoundInterruption,
@@ -21,6 +23,7 @@ from media.overlap_floor import (
     OverlapFloor,
     OverlapState,
     ReleaseVoice,
+    SoundEnded,
     SoundFaded,
     SoundHinted,
     StopVoice,
@@ -28,24 +31,32 @@ from media.overlap_floor import (
 )
 
 HINTED = SoundHinted(10.0)
+ENDED = SoundEnded(10.1)
 INTERRUPTION = FoundInterruption(10.1)
 HARMLESS = FoundHarmless(10.1)
 FADED = SoundFaded(10.1)
 UNOPPOSED = Unopposed(10.1)
 DISMISSED = Dismissed(10.1)
-EVENTS: tuple[OverlapEvent, ...] = (HINTED, INTERRUPTION, HARMLESS, FADED, UNOPPOSED, DISMISSED)
+EVENTS: tuple[OverlapEvent, ...] = (HINTED, ENDED, INTERRUPTION, HARMLESS, FADED, UNOPPOSED, DISMISSED)
 
 PATHS: dict[OverlapState, tuple[OverlapEvent, ...]] = {
     OverlapState.CLEAR: (),
     OverlapState.SUSPECTED: (HINTED,),
+    OverlapState.QUESTIONED: (HINTED, ENDED),
     OverlapState.TOLERATED: (HINTED, HARMLESS),
 }
 CELLS: dict[tuple[OverlapState, OverlapEvent], tuple[OverlapState, tuple[OverlapCommand, ...]]] = {
     (OverlapState.CLEAR, HINTED): (OverlapState.SUSPECTED, (HoldVoice(),)),
+    (OverlapState.SUSPECTED, ENDED): (OverlapState.QUESTIONED, (AskWords(),)),
     (OverlapState.SUSPECTED, INTERRUPTION): (OverlapState.CLEAR, (AdmitSound(), StopVoice())),
     (OverlapState.SUSPECTED, HARMLESS): (OverlapState.TOLERATED, (ReleaseVoice(),)),
     (OverlapState.SUSPECTED, UNOPPOSED): (OverlapState.CLEAR, (AdmitSound(), ReleaseVoice())),
     (OverlapState.SUSPECTED, DISMISSED): (OverlapState.CLEAR, (ForgetSound(), ReleaseVoice())),
+    (OverlapState.QUESTIONED, HINTED): (OverlapState.SUSPECTED, (DropWords(),)),
+    (OverlapState.QUESTIONED, INTERRUPTION): (OverlapState.CLEAR, (DropWords(), AdmitSound(), StopVoice())),
+    (OverlapState.QUESTIONED, HARMLESS): (OverlapState.CLEAR, (DropWords(), ForgetSound(), ReleaseVoice())),
+    (OverlapState.QUESTIONED, UNOPPOSED): (OverlapState.CLEAR, (DropWords(), AdmitSound(), ReleaseVoice())),
+    (OverlapState.QUESTIONED, DISMISSED): (OverlapState.CLEAR, (DropWords(), ForgetSound(), ReleaseVoice())),
     (OverlapState.TOLERATED, INTERRUPTION): (OverlapState.CLEAR, (AdmitSound(), StopVoice())),
     (OverlapState.TOLERATED, FADED): (OverlapState.CLEAR, (ForgetSound(),)),
     (OverlapState.TOLERATED, UNOPPOSED): (OverlapState.CLEAR, (AdmitSound(),)),
@@ -77,9 +88,10 @@ def test_the_cells_tested_are_the_table() -> None:
 
 
 def test_who_is_held_is_released_or_stopped() -> None:
-    """No way out of SUSPECTED leaves the assistant silent and unstopped."""
+    """No way out of where it is held leaves the assistant silent and unstopped."""
+    held = (OverlapState.SUSPECTED, OverlapState.QUESTIONED)
     for (state, _), (target, commands) in CELLS.items():
-        if state is OverlapState.SUSPECTED and target is not OverlapState.SUSPECTED:
+        if state in held and target not in held:
             assert ReleaseVoice() in commands or StopVoice() in commands
 
 

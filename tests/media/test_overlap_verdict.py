@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
-from media.overlap_verdict import InterruptionSettings, OverlapSound, Verdict, verdict
+from media.overlap_verdict import (
+    InterruptionSettings,
+    OverlapSound,
+    Verdict,
+    Words,
+    verdict,
+    verdict_of_words,
+)
 
 WINDOW_S = 0.032
 
@@ -21,39 +30,99 @@ def sound(speech_windows: int, quiet_windows: int = 0, gaps: int = 0) -> Overlap
     return found
 
 
+@dataclass(frozen=True)
+class Scores:
+    interruption: float
+    noise: float
+
+
+def backchannel(interruption: float) -> Scores:
+    """What is no interruption is a backchannel."""
+    return Scores(interruption, 0.0)
+
+
+def noise(interruption: float) -> Scores:
+    """What is no interruption is a noise."""
+    return Scores(interruption, 1.0 - interruption)
+
+
 @pytest.mark.parametrize(
-    ("heard", "interruption", "expected"),
+    ("heard", "scores", "expected"),
     [
-        pytest.param(sound(3), 0.9, Verdict.INTERRUPTION, id="sure at once"),
-        pytest.param(sound(3), 0.7, Verdict.UNDECIDED, id="likely, and early"),
-        pytest.param(sound(11), 0.6, Verdict.INTERRUPTION, id="likely, and time to judge"),
-        pytest.param(sound(5, 3), 0.6, Verdict.INTERRUPTION, id="likely, and over"),
-        pytest.param(sound(5, 3), 0.4, Verdict.HARMLESS, id="unlikely, and over"),
-        pytest.param(sound(3), 0.02, Verdict.HARMLESS, id="surely harmless at once"),
-        pytest.param(sound(3), 0.1, Verdict.UNDECIDED, id="surely harmless only later"),
-        pytest.param(sound(11), 0.1, Verdict.HARMLESS, id="harmless, and time to judge"),
-        pytest.param(sound(11), 0.3, Verdict.UNDECIDED, id="in doubt, and it goes on"),
-        pytest.param(sound(27), 0.3, Verdict.UNDECIDED, id="in doubt for longer"),
-        pytest.param(sound(29), 0.3, Verdict.INTERRUPTION, id="in doubt for too long"),
+        pytest.param(sound(3), backchannel(0.9), Verdict.INTERRUPTION, id="sure at once"),
+        pytest.param(sound(3), backchannel(0.75), Verdict.UNDECIDED, id="likely, and early"),
+        pytest.param(sound(11), backchannel(0.75), Verdict.INTERRUPTION, id="likely, and time to judge"),
+        pytest.param(sound(11), backchannel(0.6), Verdict.UNDECIDED, id="rather likely, and time to judge"),
+        pytest.param(sound(22), backchannel(0.6), Verdict.INTERRUPTION, id="rather likely, and goes on"),
+        pytest.param(sound(5, 3), backchannel(0.6), Verdict.QUESTIONABLE, id="rather likely, and over"),
+        pytest.param(sound(5, 3), backchannel(0.02), Verdict.QUESTIONABLE, id="a backchannel, and over"),
+        pytest.param(sound(5, 3), noise(0.1), Verdict.HARMLESS, id="a noise, and over"),
+        pytest.param(sound(3), noise(0.01), Verdict.UNDECIDED, id="a breath, or a noise"),
+        pytest.param(sound(7), noise(0.01), Verdict.HARMLESS, id="surely a noise"),
+        pytest.param(sound(7), noise(0.08), Verdict.UNDECIDED, id="surely a noise only later"),
+        pytest.param(sound(11), noise(0.08), Verdict.HARMLESS, id="a noise, and time to judge"),
         pytest.param(
-            sound(15, gaps=14), 0.3, Verdict.HARMLESS, id="in doubt for too long, half of it speech"
+            sound(11), backchannel(0.01), Verdict.UNDECIDED, id="surely a backchannel, and it goes on"
+        ),
+        pytest.param(sound(30), backchannel(0.3), Verdict.UNDECIDED, id="in doubt for longer"),
+        pytest.param(sound(32), backchannel(0.3), Verdict.INTERRUPTION, id="in doubt for too long"),
+        pytest.param(
+            sound(16, gaps=16), noise(0.3), Verdict.HARMLESS, id="in doubt for too long, half of it speech"
         ),
     ],
 )
-def test_a_sound_while_the_voice_is_held(heard: OverlapSound, interruption: float, expected: Verdict) -> None:
-    assert verdict(heard, interruption, InterruptionSettings(), tolerated=False) is expected
+def test_a_sound_while_the_voice_is_held(heard: OverlapSound, scores: Scores, expected: Verdict) -> None:
+    assert verdict(heard, scores, InterruptionSettings(), tolerated=False) is expected
+
+
+def test_where_the_assistant_is_not_silent_meanwhile_it_is_judged_in_time() -> None:
+    settings = InterruptionSettings()
+    likely = backchannel(0.6)
+    assert verdict(sound(10), likely, settings, tolerated=False, waits=False) is Verdict.UNDECIDED
+    assert verdict(sound(11), likely, settings, tolerated=False, waits=False) is Verdict.INTERRUPTION
 
 
 @pytest.mark.parametrize(
-    ("heard", "interruption", "expected"),
+    ("heard", "scores", "expected"),
     [
-        (sound(12), 0.6, Verdict.HARMLESS),
-        (sound(12), 0.9, Verdict.INTERRUPTION),
-        (sound(29), 0.1, Verdict.INTERRUPTION),
+        (sound(12), noise(0.6), Verdict.HARMLESS),
+        (sound(12), noise(0.9), Verdict.INTERRUPTION),
+        (sound(32), backchannel(0.1), Verdict.INTERRUPTION),
+        (sound(49), noise(0.1), Verdict.HARMLESS),
+        (sound(51), noise(0.1), Verdict.INTERRUPTION),
     ],
 )
-def test_a_sound_that_was_found_harmless(heard: OverlapSound, interruption: float, expected: Verdict) -> None:
-    assert verdict(heard, interruption, InterruptionSettings(), tolerated=True) is expected
+def test_a_sound_that_was_found_harmless(heard: OverlapSound, scores: Scores, expected: Verdict) -> None:
+    assert verdict(heard, scores, InterruptionSettings(), tolerated=True) is expected
+
+
+@pytest.mark.parametrize(
+    ("words", "interruption", "expected"),
+    [
+        (Words.BACKCHANNEL, 0.8, Verdict.HARMLESS),
+        (Words.DEMAND, 0.01, Verdict.INTERRUPTION),
+        (Words.OTHERS, 0.2, Verdict.INTERRUPTION),
+        (Words.OTHERS, 0.1, Verdict.HARMLESS),
+        (Words.NONE, 0.4, Verdict.HARMLESS),
+        (Words.NONE, 0.6, Verdict.INTERRUPTION),
+        (Words.UNKNOWN, 0.4, Verdict.HARMLESS),
+        (Words.UNKNOWN, 0.6, Verdict.INTERRUPTION),
+    ],
+)
+def test_the_words_of_a_sound_that_is_over(words: Words, interruption: float, expected: Verdict) -> None:
+    assert verdict_of_words(interruption, words, InterruptionSettings()) is expected
+
+
+def test_what_may_be_the_assistants_own_voice_must_outlast_it() -> None:
+    settings = InterruptionSettings()
+    for windows, expected in ((12, Verdict.UNDECIDED), (24, Verdict.UNDECIDED), (26, Verdict.INTERRUPTION)):
+        heard = sound(windows)
+        heard.may_be_own = True
+        assert verdict(heard, backchannel(0.99), settings, tolerated=False) is expected
+    over = sound(12, 3)
+    over.may_be_own = True
+    assert verdict(over, backchannel(0.99), settings, tolerated=False) is Verdict.HARMLESS
+    assert verdict(over, None, settings, tolerated=False) is Verdict.HARMLESS
 
 
 @pytest.mark.parametrize("sensitivity", [0.0, 0.3, 0.5, 0.8, 1.0])
@@ -61,8 +130,9 @@ def test_who_is_more_sensitive_never_goes_on_where_others_stop(sensitivity: floa
     less, more = InterruptionSettings(sensitivity=sensitivity), InterruptionSettings(sensitivity=1.0)
     for tenths in range(11):
         for windows in (3, 8, 11, 20, 29):
-            if verdict(sound(windows), tenths / 10, less, tolerated=False) is Verdict.INTERRUPTION:
-                assert verdict(sound(windows), tenths / 10, more, tolerated=False) is Verdict.INTERRUPTION
+            scores = backchannel(tenths / 10)
+            if verdict(sound(windows), scores, less, tolerated=False) is Verdict.INTERRUPTION:
+                assert verdict(sound(windows), scores, more, tolerated=False) is Verdict.INTERRUPTION
 
 
 def test_what_is_too_short_to_count_is_harmless_once_it_is_over() -> None:
