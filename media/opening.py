@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from media.clauses import ClauseSplitter, StreamingSettings
 
 LOOKAHEAD_WORDS = 2
-"""With two words to come a voice says the present one as in the whole sentence, as good as always."""
+"""With two words to come a voice says the present one as in the whole sentence, as good as always. The second
+may have only begun: hardly any does, and its beginning tells the voice enough."""
 
 _PLAIN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*,?")
 """A word that is spoken as it is written, whatever stands around it; a comma ends no clause so short."""
@@ -76,9 +77,8 @@ class PieceSplitter:
         return pieces
 
     def _open(self) -> list[Piece]:
-        """The first words, once they are enough and two more are whole."""
-        whole = self._text if self._text[-1:].isspace() else self._text.rpartition(" ")[0]
-        words = whole.split()
+        """The first words, once they are enough and two more are there."""
+        words = self._text.split()
         if not all(_PLAIN.fullmatch(word) and (len(word) == 1 or not word.isupper()) for word in words):
             self._may_open = False
             return []
