@@ -63,6 +63,7 @@ class _Network:
 
     stack: AsyncExitStack
     impairment: Impairment
+    first_seed: int
     relays: list[Relay] = field(default_factory=list)
 
     @web.middleware
@@ -72,7 +73,9 @@ class _Network:
             return response
         answer = response.text or ""
         target, template = _loopback_candidate(answer)
-        relay = await self.stack.enter_async_context(Relay((LOOPBACK, target), seed=len(self.relays)))
+        relay = await self.stack.enter_async_context(
+            Relay((LOOPBACK, target), self.first_seed + len(self.relays))
+        )
         relay.impair(self.impairment)
         self.relays.append(relay)
         lines = [line for line in answer.splitlines() if not line.startswith("a=candidate:")]
@@ -83,15 +86,18 @@ class _Network:
 
 
 @asynccontextmanager
-async def impaired_calls(count: int, impairment: Impairment = NONE) -> AsyncIterator[list[ImpairedCall]]:
+async def impaired_calls(
+    count: int, impairment: Impairment = NONE, first_seed: int = 0
+) -> AsyncIterator[list[ImpairedCall]]:
     """So many calls to one server, set up one after the other.
 
     Args:
         count: of calls.
         impairment: of each network from its first packet on.
+        first_seed: of the first call's chances; each further call has the next one.
     """
     async with AsyncExitStack() as stack:
-        network = _Network(stack, impairment)
+        network = _Network(stack, impairment, first_seed)
         server = await stack.enter_async_context(serving(network.middleware, slots=count, converse=_ear))
         options = CallerOptions(names_candidates=False, ice_servers=(), connect_timeout_s=CONNECT_TIMEOUT_S)
         calls = []

@@ -9,6 +9,8 @@ that beyond the same call's before, less that of a second call over a sound netw
 
 Words: recorded English is said over the impaired network and over a sound one, and Whisper (tiny.en)
 transcribes what the server's receive path made of it. Without recordings, synthesised callers speak.
+
+Connecting (`--measure connecting [--calls 100]`): how long calls take to stand, their data channel included.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from server.environment import prepare_environment  # noqa: E402
 prepare_environment()
 
 from bench.calibration import Machine, calibrate  # noqa: E402
+from bench.impairment_connecting import connected_after_s, connecting_table  # noqa: E402
 from bench.impairment_delay import BadSpell, delay_under  # noqa: E402
 from bench.impairment_figures import BAR_MS, DelayFigures  # noqa: E402
 from bench.impairment_words import BadNetwork, Words, words_under  # noqa: E402
@@ -134,10 +137,13 @@ def run(arguments: argparse.Namespace) -> int:
     cases = [case for case in CASES if case.name in wanted]
     delays: dict[str, DelayFigures] = {}
     words: dict[str, Words] = {}
-    for case in cases if arguments.measure != "words" else ():
+    connecting: dict[str, list[float | None]] = {}
+    for case in cases if arguments.measure == "connecting" else ():
+        connecting[case.name] = connected_after_s(case.impairment, arguments.calls)
+    for case in cases if arguments.measure in ("both", "delay") else ():
         delays[case.name] = figures = asyncio.run(delay_under(case.bad_spells))
         print(f"  {case.name}: added delay gone after {figures.gone_after_ms} ms", flush=True)
-    clips = said_clips(arguments.speech, arguments.clips) if arguments.measure != "delay" else []
+    clips = said_clips(arguments.speech, arguments.clips) if arguments.measure in ("both", "words") else []
     if clips:
         whisper = WhisperDecoder(ModelStore(default_root()).path("whisper-tiny.en"), threads=2)
         for case in (LOSSLESS, *cases):
@@ -145,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"  {case.name}: WER {heard.errors.percent:.1f} %", flush=True)
         whisper.close()
     reached = bars(delays, words)
-    print(table(delays, words, machine, len(clips)))
+    print(connecting_table(connecting) or table(delays, words, machine, len(clips)))
     for label, met in reached:
         print(f"{'met' if met else 'NOT MET'}: {label}")
     if arguments.json:
@@ -153,6 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
             "machine": machine.as_dict(),
             "delays": {name: asdict(figures) for name, figures in delays.items()},
             "words": {name: asdict(heard) for name, heard in words.items()},
+            "connecting": connecting,
             "bars": dict(reached),
         }
         arguments.json.write_text(json.dumps(document, indent=1))
@@ -180,7 +187,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cases", help=f"which of {', '.join(case.name for case in CASES)} (all)")
-    parser.add_argument("--measure", choices=("both", "delay", "words"), default="both")
+    parser.add_argument("--measure", choices=("both", "delay", "words", "connecting"), default="both")
+    parser.add_argument("--calls", type=int, default=100, help="how many are connected of each case (100)")
     parser.add_argument("--clips", type=int, default=60, help="how many clips are said at most (60)")
     parser.add_argument(
         "--speech",

@@ -32,6 +32,7 @@ from media.audio import Audio
 from media.clock import loop_time_s
 from media.errors import CallerError, VoxtralKokoroError
 from media.opus import RTP_RATE_HZ
+from signaling.data_channel_loss import make_up_for_loss
 from signaling.event_channel import LABEL
 from signaling.heard import recording
 from signaling.hearing import CallFailed, Event, Hearing, ReceivedEvent
@@ -282,6 +283,7 @@ class Caller:
             take_packets(transceiver.receiver, self._ear)
         if self._options.data_channel:
             self._channel = peer.createDataChannel(LABEL)
+            make_up_for_loss(self._channel.transport)
             self._channel.on("open", self._channel_open.set)
             self._channel.on("message", self._event_came)
 

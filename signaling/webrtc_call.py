@@ -20,6 +20,7 @@ from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateErr
 from media.errors import CallerError
 from media.opus import OpusSettings, opus_encoder
 from signaling.caller_voice import CallerVoice
+from signaling.data_channel_loss import make_up_for_loss
 from signaling.data_channel_text import take_any_text
 from signaling.event_channel import EventChannel
 from signaling.ice import CHECK_INTERVAL_S, Gathering, free_sockets, gathered_as
@@ -192,6 +193,7 @@ class WebrtcCall:
             self._signals.watch(transport)
         if peer.sctp is not None:
             take_any_text(peer.sctp)
+            make_up_for_loss(peer.sctp)
         await peer.setLocalDescription()
         return finish_answer(peer.localDescription.sdp)
 
