@@ -14,6 +14,7 @@ from functools import partial
 
 from media.acknowledgement import is_acknowledgement
 from media.agent_floor import MAKING, AgentState
+from media.apology import Apology
 from media.audio import Audio
 from media.clock import loop_time_s
 from media.conversation_settings import ConversationSettings
@@ -115,6 +116,9 @@ class Conversation:
             quiet=self._is_audibly_quiet,
             say=self._say,
             ended=self._answer_what_is_due,
+        )
+        self._apology = Apology(
+            settings.apology, lambda: self._answers_by_itself and self._is_audibly_quiet(), self._say
         )
         self._turn_items = TurnItems(self._history, self._notify)
         self._recordings = Recordings(engines.stt, self._history, self._notify, self._reply_made)
@@ -373,7 +377,9 @@ class Conversation:
 
     def turn_failed(self, turn: Turn, error: EngineError) -> None:
         self._turn_items.failed(self._session, turn.item_id, error)
+        self._apology.owe()
         self._answer_what_is_due()
+        self._apology.look()
 
     def turn_dropped(self, turn: Turn) -> None:
         log.debug("a turn was cleared", extra={"item_id": turn.item_id})
@@ -401,6 +407,7 @@ class Conversation:
 
     def _reply_made(self) -> None:
         self._answer_what_is_due()
+        self._apology.look()
         self._read_ahead()
         self._silence.look()
         self._tools.look()
@@ -467,6 +474,7 @@ class Conversation:
         self._told(event)
         self._news.set()
         self._silence.note(event)
+        self._apology.note(event)
         self._tools.look()
         if isinstance(event, OutputBufferStopped):
             self._listening.answered()

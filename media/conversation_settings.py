@@ -14,7 +14,11 @@ from media.vad_gate import VadSettings
 
 
 class ConversationSettings(Section):
-    """All that the configuration says of a conversation, beyond what a session can change."""
+    """All that the configuration says of a conversation, beyond what a session can change.
+
+    Attributes:
+        apology: said where an answer failed; empty for nothing.
+    """
 
     audio: AudioSettings = AudioSettings()
     vad: VadSettings = VadSettings()
@@ -24,3 +28,4 @@ class ConversationSettings(Section):
     streaming: StreamingSettings = StreamingSettings()
     writing: WritingSettings = WritingSettings()
     tools: ToolSettings = ToolSettings()
+    apology: str = ""

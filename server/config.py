@@ -47,11 +47,13 @@ class SpeechToSpeechSettings(Section):
     Attributes:
         instructions: the persona, the LLM's system message.
         greeting: said when a call begins; empty for none.
+        apology: said where an engine failed and no answer comes; empty for none.
         targets: what the performance report compares with.
     """
 
     instructions: str = Field(default=DEFAULT_INSTRUCTIONS, max_length=20_000)
     greeting: str = Field(default="Hello! How can I help you?", max_length=1000)
+    apology: str = Field(default="I'm sorry, something went wrong. Please say that again.", max_length=1000)
     targets: LatencyTargets = LatencyTargets()
 
 
@@ -88,6 +90,7 @@ class Config(Section):
             streaming=self.streaming,
             writing=self.llm,
             tools=self.tools,
+            apology=self.speech_to_speech.apology,
         )
 
     def session_defaults(self) -> SessionConfig:

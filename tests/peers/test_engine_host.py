@@ -117,11 +117,15 @@ def test_a_spoken_question_is_answered_by_engines_elsewhere_and_their_death_is_s
                 await asyncio.to_thread(kill, host)
                 killed_s = loop_time_s()
                 done = await caller.next_event("response.done")
+                if done.event["response"]["status"] == "failed":
+                    # What was written of the reply is said; then comes the apology, in the other voice.
+                    sorry = await caller.next_event("response.done")
+                    assert sorry.event["response"]["status"] == "completed"
                 await caller.next_event(STOPPED)
             gap_s = longest_gap_s(caller.heard, killed_s)
             print(
-                f"killed amid a sentence: the voice was away for {gap_s:.2f} s, and the response "
-                f"{done.event['response']['status']} {loop_time_s() - killed_s:.2f} s later"
+                f"killed amid a sentence: until the voice was at its end it was away for {gap_s:.2f} s; "
+                f"the response {done.event['response']['status']}"
             )
             assert gap_s < GAP_LIMIT_S
 

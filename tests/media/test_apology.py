@@ -1,0 +1,81 @@
+"""An engine fails: the caller hears that, and the call goes on."""
+
+from __future__ import annotations
+
+from media.conversation_settings import ConversationSettings
+from media.errors import EngineError
+from media.events import OutputBufferStopped, ResponseDone, TranscriptFailed
+from tests import virtual_time
+from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTts, quiet, speech
+from tests.virtual_call import virtual_call
+
+SORRY = "Sorry, please say that again."
+SETTINGS = ConversationSettings(apology=SORRY)
+GONE = EngineError("It is gone.")
+
+
+def test_an_answer_that_fails_is_apologised_for() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines(llm=ScriptedLlm(replies=(GONE, "Better now.")))
+        async with virtual_call(engines, SETTINGS) as call:
+            await call.say(speech(0.8), quiet(1.0))
+            await call.event(OutputBufferStopped)
+            assert [done.response.status for done in call.of(ResponseDone)] == ["failed", "completed"]
+            assert call.said()[-1] == ("assistant", SORRY)
+            await call.say(speech(0.8), quiet(1.0))
+            await call.event(OutputBufferStopped, 2)
+            assert call.said()[-1] == ("assistant", "Better now.")
+            await call.say(quiet(3.0))
+            assert len(call.of(ResponseDone)) == 3
+
+    virtual_time.run(main())
+
+
+def test_a_turn_that_is_not_understood_is_apologised_for() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines(stt=ScriptedStt(says=(GONE, "hello")))
+        async with virtual_call(engines, SETTINGS) as call:
+            await call.say(speech(0.8), quiet(1.0))
+            await call.event(TranscriptFailed)
+            await call.event(OutputBufferStopped)
+            assert call.said()[-1] == ("assistant", SORRY)
+            await call.say(speech(0.8), quiet(1.0))
+            await call.event(OutputBufferStopped, 2)
+            assert len(call.of(ResponseDone)) == 2
+
+    virtual_time.run(main())
+
+
+def test_nothing_is_said_over_a_caller_who_goes_on_and_is_answered() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines(stt=ScriptedStt(says=(GONE, "hello"), takes_s=0.4))
+        async with virtual_call(engines, SETTINGS) as call:
+            await call.say(speech(0.8), quiet(0.45), speech(0.8), quiet(1.5))
+            await call.event(OutputBufferStopped)
+            assert SORRY not in [text for _, text in call.said()]
+
+    virtual_time.run(main())
+
+
+def test_without_a_voice_nothing_is_tried_again_and_again() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines(tts=ScriptedTts(fails=GONE))
+        async with virtual_call(engines, SETTINGS) as call:
+            await call.say(speech(0.8), quiet(5.0))
+            assert [done.response.status for done in call.of(ResponseDone)] == ["failed", "failed"]
+
+    virtual_time.run(main())
+
+
+def test_where_clients_ask_for_responses_they_are_told_and_nothing_is_said() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines(llm=ScriptedLlm(replies=(GONE,)))
+        async with virtual_call(engines, SETTINGS, turn_detection=None) as call:
+            call.conversation.create_response()
+            await call.say(quiet(2.0))
+            assert [done.response.status for done in call.of(ResponseDone)] == ["failed"]
+        async with virtual_call(ScriptedEngines(llm=ScriptedLlm(replies=(GONE,)))) as call:  # none configured
+            await call.say(speech(0.8), quiet(2.0))
+            assert [done.response.status for done in call.of(ResponseDone)] == ["failed"]
+
+    virtual_time.run(main())
