@@ -201,6 +201,8 @@ async def _beside_a_call(asked: list[Request], act: Act) -> None:
 async def _server() -> AsyncIterator[_Server]:
     async with serving() as running, aiohttp.ClientSession(running.url) as http:
         yield _Server(running, http)
+    # aiohttp remembers the handlers of a thousand applications, and with them this one's calls.
+    running.host.conversations.clear()
 
 
 async def _require_going_on(call: Caller) -> None:
