@@ -38,7 +38,7 @@ def main(build: Callable[[Config, Tell], HostedEngines]) -> None:
     """Serves one media process, to its end.
 
     Args:
-        build: makes the engines, unstarted; given what to tell of those that others stand in for.
+        build: makes the engines, unstarted; given what to tell of those that fail.
     """
     socket_number, parent = map(int, sys.argv[1:])
     # The terminal's Ctrl-C and a service manager's SIGTERM reach both processes. Calls are drained first;

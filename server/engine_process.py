@@ -40,8 +40,8 @@ from media.engines.wire import (
 )
 from media.errors import EngineError, VoxtralKokoroError
 from server.config import Config
+from server.engine_failures import EngineFailures
 from server.engines import EngineSet, Tell
-from server.fallbacks import Fallbacks
 
 _log = logging.getLogger(__name__)
 
@@ -95,8 +95,8 @@ class EngineProcess:
     """
 
     def __init__(self, config: Config, module: str = "server.engine_host") -> None:
-        self.fallbacks = Fallbacks()
-        """What it tells of engines that others stand in for."""
+        self.failures = EngineFailures()
+        """What it tells of engines that fail."""
         self._config = config
         self._module = module
         self._link = EngineLink(config.performance.engine_wait_s)
@@ -169,11 +169,11 @@ class EngineProcess:
         _log.info("the engine process is back", extra={"pid": self._present.pid})
 
     def _incarnation(self) -> _Incarnation:
-        return _Incarnation(self._config, self._module, self.fallbacks.take)
+        return _Incarnation(self._config, self._module, self.failures.take)
 
     async def _lose(self, engine_set: EngineSet) -> None:
         self._link.lost()
-        self.fallbacks.begin_anew()
+        self.failures.begin_anew()
         await self._part()
         reason = f"The engine process ended: {self._last_end}."
         engine_set.lost(REMOTE_ROLES, reason)
@@ -196,7 +196,7 @@ class _Incarnation:
     Args:
         config: what its engines are built from.
         module: what it runs.
-        tell: given what it tells of engines that others stand in for.
+        tell: given what it tells of engines that fail.
     """
 
     def __init__(self, config: Config, module: str, tell: Tell) -> None:

@@ -80,7 +80,7 @@ def build_engines(config: Config, tell: Tell = lambda _event: None) -> Engines:
 
     Args:
         config: all settings.
-        tell: given what becomes of engines that others stand in for.
+        tell: given what becomes of engines that fail.
 
     Raises:
         ModelMissing: a model's files are absent or truncated.
@@ -101,7 +101,7 @@ def build_vad(config: Config) -> VadEngine:
 def build_hosted_engines(config: Config, tell: Tell = lambda _event: None) -> HostedEngines:
     """The engines that can have a process of their own. Arguments and errors: as `build_engines`."""
     store = _store(config)
-    stt, llm, tts = _with_fallbacks(config, store, tell)
+    stt, llm, tts = _watched(config, store, tell)
     return HostedEngines(turn_end=_turn_end(config, store), stt=stt, llm=llm, tts=tts)
 
 
@@ -237,8 +237,8 @@ def _turn_end(config: Config, store: ModelStore) -> TurnEndEngine:
             assert_never(config.turn_taking.engine)
 
 
-def _with_fallbacks(config: Config, store: ModelStore, tell: Tell) -> tuple[SttEngine, LlmEngine, TtsEngine]:
-    """The three that may have others to stand in for them."""
+def _watched(config: Config, store: ModelStore, tell: Tell) -> tuple[SttEngine, LlmEngine, TtsEngine]:
+    """The three that may be elsewhere, or have others to stand in for them: then their failures are told."""
     stt = [_stt(settings, more, config, store) for settings, more in _in_order(config.model)]
     llm = [_llm(settings, more, config, store) for settings, more in _in_order(config.llm)]
     tts = [_tts(settings, more, config, store) for settings, more in _in_order(config.tts)]
@@ -246,10 +246,14 @@ def _with_fallbacks(config: Config, store: ModelStore, tell: Tell) -> tuple[SttE
 
     voices = [settings.voice for settings, _ in _in_order(config.tts)]
     return (
-        FallbackStt(stt, tell) if len(stt) > 1 else stt[0],
-        FallbackLlm(llm, tell) if len(llm) > 1 else llm[0],
-        FallbackTts(tts, voices, tell) if len(tts) > 1 else tts[0],
+        FallbackStt(stt, tell) if _may_fail(config.model) else stt[0],
+        FallbackLlm(llm, tell) if _may_fail(config.llm) else llm[0],
+        FallbackTts(tts, voices, tell) if _may_fail(config.tts) else tts[0],
     )
+
+
+def _may_fail(section: Any) -> bool:
+    return section.engine == "openai" or bool(section.fallbacks)
 
 
 def _in_order(section: Any) -> Iterator[tuple[Any, bool]]:

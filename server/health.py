@@ -13,9 +13,9 @@ from aiohttp import web
 
 from media.clock import loop_time_s
 from server.calls import Calls
+from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
 from server.engines import EngineSet
-from server.fallbacks import Fallbacks
 from server.metrics import Metrics
 from server.performance import analysed
 from server.resources import ResourceSampler
@@ -36,7 +36,7 @@ class Health:
         resources: the machine, as last looked at.
         process: the engines'; None where they are in this one.
         toolbox: what LLMs may call in this server.
-        fallbacks: the engines that others stand in for.
+        failures: the engines that failed.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Health:
         resources: ResourceSampler,
         process: EngineProcess | None = None,
         toolbox: ServerToolbox | None = None,
-        fallbacks: Fallbacks | None = None,
+        failures: EngineFailures | None = None,
     ) -> None:
         self._engine_set = engine_set
         self._calls = calls
@@ -55,7 +55,7 @@ class Health:
         self._resources = resources
         self._process = process
         self._toolbox = toolbox
-        self._fallbacks = fallbacks or Fallbacks()
+        self._failures = failures or EngineFailures()
         self._began_s = loop_time_s()
 
     def app(self) -> web.Application:
@@ -95,7 +95,7 @@ class Health:
                 "draining": self._calls.draining,
                 "calls": {"active": self._calls.active, "limit": self._calls.config.server.max_calls},
                 "engines": {report.role: asdict(report) for report in self._engine_set.reports},
-                "fallbacks": self._fallbacks.report,
+                "engine_failures": self._failures.report,
                 "engine_process": None if self._process is None else asdict(self._process.report),
                 "tools": None if self._toolbox is None else self._toolbox.report,
                 "resources": None if sample is None else asdict(sample),

@@ -27,10 +27,10 @@ from media.wav import endless_wav_header
 from server.audio_wire import SpeechRequest, TranscriptionForm, decoded, read_form, speech_event
 from server.chat_wire import ChatRequest, Completion
 from server.config import Config
+from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
 from server.engines import EngineSet
 from server.event_stream import DONE, event, json_response, send_streamed
-from server.fallbacks import Fallbacks
 from server.health import VERSION
 from server.host_slots import HostRole, HostSlots
 from signaling.request_body import checked_body, read_body
@@ -51,7 +51,7 @@ class EngineRoutes:
         slots: how many requests each of them takes.
         decoding: reads compressed recordings; a thread of its own.
         process: the engines'; None where they are in this one.
-        fallbacks: the engines that others stand in for.
+        failures: the engines that failed.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class EngineRoutes:
         slots: HostSlots,
         decoding: ThreadPoolExecutor,
         process: EngineProcess | None = None,
-        fallbacks: Fallbacks | None = None,
+        failures: EngineFailures | None = None,
     ) -> None:
         self._config = config
         self._engine_set = engine_set
         self._slots = slots
         self._decoding = decoding
         self._process = process
-        self._fallbacks = fallbacks or Fallbacks()
+        self._failures = failures or EngineFailures()
         self._began_s = loop_time_s()
         self._created = int(wall_time_s())
 
@@ -112,7 +112,7 @@ class EngineRoutes:
                     for role in slots.limits
                 },
                 "engines": {report.role: asdict(report) for report in self._engine_set.reports},
-                "fallbacks": self._fallbacks.report,
+                "engine_failures": self._failures.report,
                 "engine_process": None if self._process is None else asdict(self._process.report),
             }
         )

@@ -82,7 +82,7 @@ class Metrics:
         self._prometheus.engine_process_restarts.inc()
 
     def engine_failed(self, role: str, code: str) -> None:
-        """An engine that others stand in for failed."""
+        """An engine at an endpoint, or one that others stand in for, failed."""
         self._engine_failures[role] = self._engine_failures.get(role, 0) + 1
         self._prometheus.engine_failures.labels(role, code).inc()
 
@@ -154,7 +154,7 @@ class Metrics:
                 "in_vain_s": round(self._draft_s["dropped"], 3),
             },
             "engine_process": {"restarts": self._engine_process_restarts},
-            "fallbacks": dict(sorted(self._engine_failures.items())),
+            "engine_failures": dict(sorted(self._engine_failures.items())),
             "errors": dict(sorted(self._errors.items())),
             "throughput": {
                 "turns_last_minute": self._recent_turns.per_minute(self._clock()),
@@ -217,8 +217,8 @@ class _PrometheusMetrics:
             registry=self.registry,
         )
         self.engine_failures = Counter(
-            "voxtral_kokoro_engine_fallbacks",
-            "Failures of engines that others stand in for.",
+            "voxtral_kokoro_engine_failures",
+            "Failures of engines at endpoints, and of those that others stand in for.",
             ["engine", "code"],
             registry=self.registry,
         )

@@ -18,10 +18,10 @@ from media.overlap import OverlapClassifier
 from server.app import listening, page_app
 from server.calls import Calls
 from server.config import Config
+from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
 from server.engines import EngineSet, build_engines, build_vad
 from server.environment import set_thread_switch_interval
-from server.fallbacks import Fallbacks
 from server.health import VERSION, Health
 from server.logs import logging_to
 from server.machine_names import network_address, own_hosts
@@ -86,7 +86,7 @@ async def running_server(
     config: Config,
     engines: Engines,
     process: EngineProcess | None = None,
-    fallbacks: Fallbacks | None = None,
+    engine_failures: EngineFailures | None = None,
 ) -> AsyncIterator[Server]:
     """A server around these engines: it answers as soon as the block begins, and is ready when they are.
 
@@ -96,12 +96,12 @@ async def running_server(
         config: all settings but those of logging, which is the process's affair.
         engines: none of them started; they are closed in the end.
         process: in which some of them are; it is kept alive.
-        fallbacks: what is known of engines that others stand in for.
+        engine_failures: what is known of engines that failed.
 
     Raises:
         ConfigError, EngineError, VoiceUnavailable: as `serve`; the block is cancelled then.
     """
-    fallbacks = fallbacks or (process.fallbacks if process else Fallbacks())
+    engine_failures = engine_failures or (process.failures if process else EngineFailures())
     warm_up = WarmUp(
         engines,
         voice=config.tts.voice,
@@ -114,7 +114,7 @@ async def running_server(
         async with asyncio.TaskGroup() as tasks:
             async with (
                 toolbox.running(),
-                _listening_server(config, engine_set, process, fallbacks, toolbox, tasks) as server,
+                _listening_server(config, engine_set, process, engine_failures, toolbox, tasks) as server,
             ):
                 yield server
     except BaseExceptionGroup as failures:
@@ -128,7 +128,7 @@ async def _listening_server(
     config: Config,
     engine_set: EngineSet,
     process: EngineProcess | None,
-    fallbacks: Fallbacks,
+    engine_failures: EngineFailures,
     toolbox: ServerToolbox,
     tasks: asyncio.TaskGroup,
 ) -> AsyncIterator[Server]:
@@ -136,7 +136,7 @@ async def _listening_server(
     metrics = Metrics(
         clock=asyncio.get_running_loop().time, latency_window_turns=config.performance.latency_window_turns
     )
-    fallbacks.told = metrics.engine_failed
+    engine_failures.told = metrics.engine_failed
     calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics, OverlapClassifier(), toolbox)
     tls = tls_context(settings)
     async with (
@@ -145,7 +145,7 @@ async def _listening_server(
         ) as resources,
         gathering_for(config.ice) as gathering,
         listening(
-            Health(engine_set, calls, metrics, resources, process, toolbox, fallbacks).app(),
+            Health(engine_set, calls, metrics, resources, process, toolbox, engine_failures).app(),
             settings.health_host,
             settings.health_port,
             setting="server.health_port",
@@ -181,22 +181,22 @@ async def _listening_server(
 
 @asynccontextmanager
 async def engines_of(
-    config: Config, process: EngineProcess | None, fallbacks: Fallbacks
+    config: Config, process: EngineProcess | None, engine_failures: EngineFailures
 ) -> AsyncIterator[Engines]:
-    """The configured engines, unstarted: in their process, or in this one, where they tell `fallbacks`."""
+    """The configured engines, unstarted: in their process, or in this one, which then tells what fails."""
     if process is None:
-        yield build_engines(config, fallbacks.take)
+        yield build_engines(config, engine_failures.take)
     else:
         async with process.engines(build_vad(config)) as engines:
             yield engines
 
 
 async def _until_signalled(config: Config, process: EngineProcess | None, began_s: float) -> None:
-    fallbacks = process.fallbacks if process else Fallbacks()
+    engine_failures = process.failures if process else EngineFailures()
     with signals() as stop:
         async with (
-            engines_of(config, process, fallbacks) as engines,
-            running_server(config, engines, process, fallbacks) as server,
+            engines_of(config, process, engine_failures) as engines,
+            running_server(config, engines, process, engine_failures) as server,
             asyncio.TaskGroup() as tasks,
         ):
             announcing = tasks.create_task(_announce(config, server, began_s), name="announce")

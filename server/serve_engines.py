@@ -20,10 +20,10 @@ from media.engines.protocols import Engines
 from media.errors import VoxtralKokoroError
 from server.app import listening
 from server.config import Config
+from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
 from server.engines import EngineSet
 from server.environment import set_thread_switch_interval
-from server.fallbacks import Fallbacks
 from server.health import VERSION
 from server.host_routes import OPEN_PATHS, EngineRoutes
 from server.host_slots import HostSlots
@@ -82,7 +82,7 @@ async def running_host(
     config: Config,
     engines: Engines,
     process: EngineProcess | None = None,
-    fallbacks: Fallbacks | None = None,
+    engine_failures: EngineFailures | None = None,
 ) -> AsyncIterator[RunningHost]:
     """A host around these engines: it answers as soon as the block begins, and is ready when they are.
 
@@ -92,12 +92,12 @@ async def running_host(
         config: all settings but those of logging.
         engines: none of them started; they are closed in the end.
         process: in which some of them are; it is kept alive.
-        fallbacks: what is known of engines that others stand in for.
+        engine_failures: what is known of engines that failed.
 
     Raises:
         ConfigError, EngineError, VoiceUnavailable: as `serve_engines`; the block is cancelled then.
     """
-    fallbacks = fallbacks or (process.fallbacks if process else Fallbacks())
+    engine_failures = engine_failures or (process.failures if process else EngineFailures())
     warm_up = WarmUp(
         engines,
         voice=config.tts.voice,
@@ -107,7 +107,7 @@ async def running_host(
     engine_set = EngineSet(engines, warm_up)
     try:
         async with asyncio.TaskGroup() as tasks:
-            async with _listening_host(config, engine_set, process, fallbacks, tasks) as host:
+            async with _listening_host(config, engine_set, process, engine_failures, tasks) as host:
                 yield host
     except BaseExceptionGroup as failures:
         raise cause_of(failures) from failures
@@ -120,7 +120,7 @@ async def _listening_host(
     config: Config,
     engine_set: EngineSet,
     process: EngineProcess | None,
-    fallbacks: Fallbacks,
+    engine_failures: EngineFailures,
     tasks: asyncio.TaskGroup,
 ) -> AsyncIterator[RunningHost]:
     settings = config.engine_host
@@ -134,7 +134,7 @@ async def _listening_host(
     )
     tls = tls_context(config.server)
     with ThreadPoolExecutor(1, "recordings") as decoding:
-        app = _app(config, EngineRoutes(config, engine_set, slots, decoding, process, fallbacks))
+        app = _app(config, EngineRoutes(config, engine_set, slots, decoding, process, engine_failures))
         async with listening(
             app, settings.host, settings.port, setting="engine_host.port", tls=tls, cancelling=True
         ) as port:
@@ -164,11 +164,11 @@ def _app(config: Config, routes: EngineRoutes) -> web.Application:
 
 
 async def _until_signalled(config: Config, process: EngineProcess | None, began_s: float) -> None:
-    fallbacks = process.fallbacks if process else Fallbacks()
+    engine_failures = process.failures if process else EngineFailures()
     with signals() as stop:
         async with (
-            engines_of(config, process, fallbacks) as engines,
-            running_host(config, engines, process, fallbacks) as host,
+            engines_of(config, process, engine_failures) as engines,
+            running_host(config, engines, process, engine_failures) as host,
             asyncio.TaskGroup() as tasks,
         ):
             announcing = tasks.create_task(_announce(config, host, began_s), name="announce")

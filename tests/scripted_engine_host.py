@@ -7,6 +7,7 @@ import os
 import signal
 
 from media.engines.host import HostedEngines
+from media.engines.wire import CameBack, FellBack
 from media.errors import EngineError, ModelMissing
 from server.config import Config
 from server.engine_host import main
@@ -29,12 +30,16 @@ class _ChattyLlm(ScriptedLlm):
             logging.getLogger("media.engines.chatty").exception("slow")
 
 
-def build(_config: Config, _tell: Tell) -> HostedEngines:
+def build(_config: Config, tell: Tell) -> HostedEngines:
     behaviour = os.environ.get("SCRIPTED_ENGINES")
     if behaviour == "missing":
         raise ModelMissing("Fetch the model.")
     if behaviour == "crash":
         os.abort()
+    if behaviour == "failing":
+        tell(FellBack("stt", "far away", "stt_timeout", "It says nothing."))
+        tell(CameBack("stt", "far away"))
+        tell(FellBack("llm", "far away", "llm_unreachable", "It is not there."))
     llm = {"deadly": _DeadlyLlm, "chatty": _ChattyLlm}.get(behaviour or "", ScriptedLlm)
     scripted = ScriptedEngines(llm=llm(name=f"scripted, process {os.getpid()}"))
     return HostedEngines(scripted.turn_end, scripted.stt, scripted.llm, scripted.tts)

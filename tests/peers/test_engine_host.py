@@ -108,7 +108,7 @@ def test_a_spoken_question_is_answered_by_engines_elsewhere_and_their_death_is_s
     async def main(running: RunningServer) -> None:
         async with Caller(running.url, WITHOUT_GREETING) as caller:
             assert "capital of france" in await asked_and_answered(caller, question)
-            assert (await asyncio.to_thread(running.status))["fallbacks"] == {}
+            assert (await asyncio.to_thread(running.status))["engine_failures"] == {}
 
             async with asyncio.timeout(ANSWER_LIMIT_S), asyncio.TaskGroup() as tasks:
                 tasks.create_task(caller.say(wish))
@@ -132,12 +132,12 @@ def test_a_spoken_question_is_answered_by_engines_elsewhere_and_their_death_is_s
             began_s = loop_time_s()
             assert "capital of france" in await asked_and_answered(caller, question)
             print(f"the next question was answered, to its end, within {loop_time_s() - began_s:.2f} s")
-            failing = (await asyncio.to_thread(running.status))["fallbacks"]
+            failing = (await asyncio.to_thread(running.status))["engine_failures"]
             print(json.dumps(failing))
             assert {"stt", "llm"} <= failing.keys()
             assert all(not engine["works"] for engines in failing.values() for engine in engines)
             metrics = await asyncio.to_thread(running.metrics)
-            assert metrics["fallbacks"]["llm"] >= 1
+            assert metrics["engine_failures"]["llm"] >= 1
 
     with server(using(host.url, fallbacks=True)) as running:
         asyncio.run(main(running))

@@ -233,3 +233,41 @@ def test_nothing_is_left_when_the_server_fails() -> None:
     with EngineProcess(config(), HOST) as process:
         child = psutil.Process(pid_of(process))
     assert not child.is_running()
+
+
+def test_engines_that_fail_in_it_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_ENGINES", "failing")
+
+    async def document(url: str) -> Any:
+        async with aiohttp.ClientSession() as client, client.get(url) as response:
+            return await response.json(content_type=None)
+
+    async def test(server: Server, process: EngineProcess, engines: Engines) -> None:
+        status = await document(f"{server.health_url}/status")
+        assert status["engine_failures"] == {
+            "stt": [
+                {
+                    "engine": "far away",
+                    "works": True,
+                    "failures": 1,
+                    "last_code": "stt_timeout",
+                    "last_reason": "It says nothing.",
+                }
+            ],
+            "llm": [
+                {
+                    "engine": "far away",
+                    "works": False,
+                    "failures": 1,
+                    "last_code": "llm_unreachable",
+                    "last_reason": "It is not there.",
+                }
+            ],
+        }
+        os.kill(pid_of(process), signal.SIGKILL)
+        await until(lambda: not server.engine_set.ready)
+        await server.engine_set.until_ready()
+        metrics = await document(f"{server.health_url}/speech-to-speech/metrics")
+        assert metrics["engine_failures"]["llm"] >= 1
+
+    run(test)

@@ -1,4 +1,4 @@
-"""Engines that others stand in for: what is known of them in the media process."""
+"""Engines that failed, elsewhere or with others to stand in: what is known of them in the media process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Failing:
     last_reason: str = ""
 
 
-class Fallbacks:
+class EngineFailures:
     """Takes note of what becomes of them. `told` is called for each failure, with the role and its code."""
 
     def __init__(self) -> None:
