@@ -306,6 +306,8 @@ def run(arguments: argparse.Namespace) -> int:
     machine = calibrate()
     kinds: Sequence[str] = ("interruption", "none") if arguments.echo else arguments.kinds.split(",")
     events = [one for one in events_for(arguments.speech, arguments.events) if one.kind in kinds]
+    part, parts = map(int, arguments.part.split("/"))
+    events = events[part - 1 :: parts]
     history = HistoryCheck() if arguments.history else None
     with ExitStack() as stack:
         running = None if arguments.url else stack.enter_context(server())
@@ -338,6 +340,7 @@ def main() -> int:
         help="folder of recordings with a manifest.jsonl; without one, all is synthesised or generated",
     )
     parser.add_argument("--kinds", default=",".join(KINDS), help="only these, between commas (all)")
+    parser.add_argument("--part", default="1/1", help="2/3: of every three events the second (all)")
     parser.add_argument("--echo", action="store_true", help="callers without echo cancellation")
     parser.add_argument("--url", help="a server that runs already; by default one is started")
     parser.add_argument(

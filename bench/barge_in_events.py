@@ -33,7 +33,17 @@ PEAK = 0.5
 _FRAME_SAMPLES = SPEECH_RATE_HZ // 100
 _ONSET_DBFS = -45.0
 
-VOICES = ("am_michael", "bf_emma", "am_puck", "af_bella", "bm_george", "af_nicole")
+VOICES = (
+    "am_michael",
+    "bf_emma",
+    "am_puck",
+    "af_bella",
+    "bm_george",
+    "af_nicole",
+    "am_fenrir",
+    "bf_isabella",
+)
+VOICES += ("am_onyx", "af_sarah", "bm_fable", "af_aoede")
 SAID: dict[EventKind, tuple[str, ...]] = {
     "interruption": (
         "Wait, stop for a moment.",
@@ -42,8 +52,17 @@ SAID: dict[EventKind, tuple[str, ...]] = {
         "Stop.",
         "Hold on, I have a question.",
         "What about the weather tomorrow?",
+        "Never mind.",
+        "Wait.",
+        "Two tickets, please.",
+        "No.",
+        "How much is it?",
+        "Skip this.",
     ),
-    "backchannel": ("Yeah.", "Right.", "Okay.", "Uh-huh.", "Yeah, yeah.", "I see."),
+    "backchannel": (
+        *("Yeah.", "Right.", "Okay.", "Uh-huh.", "Yeah, yeah.", "I see."),
+        *("Mm-hm.", "Sure.", "Oh, wow.", "Got it.", "Hmm.", "Oh, okay."),
+    ),
 }
 
 
@@ -93,7 +112,7 @@ def events_for(folder: Path, limit: int) -> list[Event]:
     found: list[Event] = recorded_events(folder) if (folder / "manifest.jsonl").exists() else []
     found += asyncio.run(_said({kind: texts for kind, texts in SAID.items() if _count(found, kind) < limit}))
     for kind, sounds in _by_kind(generated(limit)).items():
-        if not _count(found, kind):
+        if _count(found, kind) < limit:
             found += [event_of(kind, sound.name, Audio(sound.samples, SPEECH_RATE_HZ)) for sound in sounds]
     found += [Event("none", f"nothing {number}", None) for number in range(limit)]
     return [event for kind in KINDS for event in _spread([one for one in found if one.kind == kind], limit)]

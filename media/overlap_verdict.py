@@ -85,6 +85,11 @@ class Words(Enum):
     NONE = "there are none"
     UNKNOWN = "nobody can tell"
 
+    @property
+    def said(self) -> bool:
+        """Whether anything was said, for all that is known."""
+        return self not in (Words.NONE, Words.UNKNOWN)
+
 
 class OverlapScores(Protocol):
     """What a sound is, in probabilities that sum to 1, with that of a backchannel."""

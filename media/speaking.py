@@ -232,6 +232,10 @@ class Speaking:
         """Whether the caller hears nothing while it is held."""
         return self.playout.pausable
 
+    def ends_within(self, length_s: float) -> bool:
+        """Whether all is made, and no more than this is still to be heard of it."""
+        return self._floor.state is AgentState.FINISHING and self.playout.lead_s <= length_s
+
     def hold(self) -> None:
         """Falls silent for now."""
         self._held_since_s = loop_time_s()

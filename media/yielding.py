@@ -48,6 +48,8 @@ from media.speaking import Speaking
 
 BEFORE_WINDOWS = 5
 """The classifier hears 160 ms from before the onset."""
+ENDING_S = 0.6
+"""With no more than this still to be heard, the assistant is as good as silent: "yes" answers it."""
 KEPT_WINDOWS = 64
 """It never hears more than the last two seconds."""
 
@@ -176,6 +178,9 @@ class Yielding:
 
     def _weigh_words(self, words: Words) -> None:
         """The words of a sound that is over are known, or are waited for no longer."""
+        if words.said and self._speaking.ends_within(ENDING_S):
+            self._feed(Unopposed(loop_time_s()))
+            return
         self._follow(verdict_of_words(self._interruption, words, self._settings))
 
     def _follow(self, found: Verdict) -> None:

@@ -310,6 +310,21 @@ def test_without_words_the_sound_alone_tells(
     virtual_time.run(main())
 
 
+def test_a_yes_over_the_assistants_last_word_is_an_answer() -> None:
+    async def main() -> None:
+        async with virtual_call(murmured("Yes.", "Yes."), judge=LevelJudge(noisy=False)) as call:
+            await told_a_story(call, REPLY_S - 0.4)
+            await call.say(murmur(0.3), quiet(3.0))
+            assert call.said()[1:] == [
+                ("assistant", LONG_REPLY),
+                ("user", "Yes."),
+                ("assistant", "All right."),
+            ]
+            assert not call.of(OutputBufferCleared), "the last word was still said"
+
+    virtual_time.run(main())
+
+
 def test_muting_after_a_command_does_not_lose_it() -> None:
     async def main() -> None:
         async with virtual_call(murmured("Stop.", "Stop."), judge=LevelJudge(noisy=False)) as call:
