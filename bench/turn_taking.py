@@ -1,12 +1,14 @@
 """Does the server let people finish, and how long does it wait when they have? On recordings of real speech.
 
-    python bench/turn_taking.py [--speech FOLDER] [--languages all] [--json FILE] [--svg docs/turn_taking.svg]
+    python bench/turn_taking.py [--speech FOLDER] [--languages all] [--as-called] [--json FILE]
+                                [--svg docs/turn_taking.svg]
 
 Each recording is said to the server's own `Listening`, with the real VAD, turn-end engine and transcriber, in
 virtual time: verdicts and transcripts come when `--judge-ms` and `--transcribe-ms` say. Counted is in which
 pauses inside a turn (0.3 s and longer) the turn would have been ended, and how long after the last sound it
 was ended. The same for other policies on the same recordings: a fixed silence, and Smart Turn as Pipecat has
-it. `patience_s` is swept to draw the curve; the default's figures are those that count.
+it. `patience_s` is swept to draw the curve; the default's figures are those that count. With `--as-called`,
+every recording comes from farther away and through Opus: what is fitted to the recordings as they are shows.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from bench.report import machine_line, markdown, whole, write_json  # noqa: E402
 from bench.turn_taking_curve import Curve, Point, write_curve  # noqa: E402
 from bench.turn_taking_figures import CutIns, Figures, Outcome, figures, outcome  # noqa: E402
 from bench.turn_taking_peers import smart_turn, timer  # noqa: E402
-from bench.turn_taking_recordings import Recording, recordings  # noqa: E402
+from bench.turn_taking_recordings import Recording, as_called, recordings  # noqa: E402
 from bench.turn_taking_replay import Delays, Models, Replay, Replayer  # noqa: E402
 from media.caller_floor import TurnTakingSettings  # noqa: E402
 from server.config import load_config  # noqa: E402
@@ -176,6 +178,7 @@ def main() -> int:
     parser.add_argument(
         "--digital-silence", action="store_true", help="after a recording, instead of its room"
     )
+    parser.add_argument("--as-called", action="store_true", help="every recording as a call brings it")
     parser.add_argument("--json", type=Path, help="write every outcome here too")
     parser.add_argument("--svg", type=Path, help="draw the curve here")
     arguments = parser.parse_args()
@@ -187,6 +190,8 @@ def main() -> int:
     clips = recordings(arguments.speech, room=not arguments.digital_silence)
     if arguments.languages != "all":
         clips = [clip for clip in clips if (clip.language or "en") in arguments.languages.split(",")]
+    if arguments.as_called:
+        clips = [as_called(clip) for clip in clips]
     delays = Delays(arguments.judge_ms / 1000, arguments.transcribe_ms / 1000)
     config = load_config(None, {})
     default_s = config.turn_taking.patience_s

@@ -6,7 +6,7 @@ import itertools
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from bench.clips import PAUSE_S, read_clip
 from media.audio import SPEECH_RATE_HZ, Audio
+from media.opus import RTP_RATE_HZ, OpusSettings, opus_decoder, opus_encoder
+from media.resampler import resample
 
 PauseClass: TypeAlias = Literal["hold", "read-aloud"]
 
@@ -29,6 +31,12 @@ _ROOM_S = 0.064
 _ROOM_AT_MOST_DBFS = -50.0
 """Where speech fills all of a recording, its quietest moment still is speech."""
 _FULL_SCALE = 32768.0
+
+_PACKET_SAMPLES = RTP_RATE_HZ // 50
+_ENCODER_DELAY_SAMPLES = round(0.0065 * SPEECH_RATE_HZ)
+"""libopus looks 6.5 ms ahead."""
+_FARTHER = 0.5
+"""A microphone at twice the distance."""
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -91,6 +99,20 @@ def recordings(folder: Path, *, room: bool = True) -> list[Recording]:
             )
         )
     return found
+
+
+def as_called(recording: Recording) -> Recording:
+    """The same words as a call brings them: from farther away, and through Opus.
+
+    Nothing in it is new to an ear, but every verdict of an engine moves by 1 in log-odds.
+    """
+    samples = (recording.audio.as_int16() * _FARTHER).astype(np.int16)
+    sent = resample(Audio(samples, SPEECH_RATE_HZ), RTP_RATE_HZ).as_int16()
+    sent = np.pad(sent, (0, -len(sent) % _PACKET_SAMPLES + _PACKET_SAMPLES))
+    encoder, decoder = opus_encoder(OpusSettings()), opus_decoder(SPEECH_RATE_HZ)
+    packets = [encoder.encode(frame) for frame in sent.reshape(-1, _PACKET_SAMPLES)]
+    came = np.concatenate([decoder.decode(packet) for packet in packets])[_ENCODER_DELAY_SAMPLES:]
+    return replace(recording, audio=Audio(came[: len(samples)], SPEECH_RATE_HZ))
 
 
 def _pauses_s(spans_s: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from media.unfinished import finished_log_odds
+from media.unfinished import finished_log_odds, is_lone_digit
 
 JUDGE_AGAIN_S = (0.25, 0.4, 0.6, 0.9, 1.3)
 """When the turn-end engine is asked again, from the last speech. Its verdicts on one pause scatter by 1 in
@@ -43,9 +43,10 @@ class Weighing:
     habit_margin: float
 
 
-FITTED = Weighing(waits=((-3.2, LONGEST), (-2.8, 2.2), (2.5, 1.0)), habit_margin=2.0)
-"""Ends of requests that people make lie above -2.8, nearly all of them, and so do pauses that are soon over.
-Below lie the pauses in which somebody looks for words: there is little to lose there, and much to spoil."""
+FITTED = Weighing(waits=((-4.2, LONGEST), (-3.5, 2.5), (3.5, 1.0)), habit_margin=2.0)
+"""Ends of requests that people make lie above -3.5, nearly all of them, however a call's codec and level move
+the engine's verdicts, and so do pauses that are soon over. Below lie the pauses in which somebody looks for
+words: there is little to lose there, and much to spoil."""
 
 _CERTAIN = 0.995
 """The engine's verdicts count up to here: beyond it they differ by nothing that was ever measured."""
@@ -53,7 +54,11 @@ _CERTAIN = 0.995
 _SURE = 3.0
 """Log-odds from which the engine need not be asked again: P = 0.95."""
 
-_SHORTEST_LEARNT_S = 0.25
+_AFTER_A_DIGIT = 2.7
+"""The wait after a lone digit, in patiences, at least: however complete it sounds, the next one may follow
+after 0.6 s. An answer like "two" waits as well, so it is no longer than that."""
+
+_SHORTEST_LEARNT_S = 0.27
 """A shorter silence is articulation."""
 
 _HABIT_LIMIT = 6.0
@@ -82,6 +87,7 @@ class Endpointer:
         self._weighing = weighing
         self._verdicts: list[float] = []
         self._words: float | None = None
+        self._lone_digit = False
         self._habit_s = 0.0
         self._answered = False
 
@@ -114,9 +120,10 @@ class Endpointer:
         bounded = min(_CERTAIN, max(1 - _CERTAIN, probability))
         self._verdicts.append(math.log(bounded / (1 - bounded)))
 
-    def said(self, text: str, language: str | None) -> None:
-        """The turn's words up to the pause; an empty text: none could be made out."""
-        self._words = finished_log_odds(text, language)
+    def said(self, text: str, language: str | None, spoken_s: float = 0.0) -> None:
+        """The turn's words up to the pause, and how long they took; an empty text: none could be made out."""
+        self._words = finished_log_odds(text, language, spoken_s)
+        self._lone_digit = is_lone_digit(text)
 
     def answered(self) -> None:
         """A reply was heard to its end: whatever the caller says next is another turn."""
@@ -145,6 +152,11 @@ class Endpointer:
     @property
     def _patiences(self) -> float:
         """The wait that the witnesses call for, in patiences."""
+        return max(self._weighed, _AFTER_A_DIGIT) if self._lone_digit else self._weighed
+
+    @property
+    def _weighed(self) -> float:
+        """The wait by the log-odds that the turn is over, in patiences."""
         assert self._words is not None
         log_odds = self._sound + self._words
         (low, wait), *others = self._weighing.waits

@@ -259,7 +259,7 @@ class Listening:
                 self._deferrals = 0
                 self._endpointer.paused()
                 if self._turn is not None and self._turn.guess is not None:
-                    self._said(self._turn.guess)
+                    self._said(self._turn, self._turn.guess)
                 self._feed(VoicePaused(now_s, speech_end_s, self._wait_s()))
             case _:
                 assert_never(change)
@@ -453,7 +453,7 @@ class Listening:
         """The turn's words are there, before or after a pause is suspected."""
         turn.guess = transcript
         if self._weighs(turn):
-            self._said(transcript)
+            self._said(turn, transcript)
             self._feed(PauseWeighed(loop_time_s(), self._wait_s()))
 
     async def _judge(self, turn: Turn) -> None:
@@ -471,8 +471,9 @@ class Listening:
                 self._endpointer.sounded(probability)
                 self._feed(PauseWeighed(loop_time_s(), self._wait_s()))
 
-    def _said(self, transcript: Transcript) -> None:
-        self._endpointer.said(transcript.text, transcript.language or self._session.language)
+    def _said(self, turn: Turn, transcript: Transcript) -> None:
+        spoken_s = (turn.end_ms - turn.start_ms) / 1000
+        self._endpointer.said(transcript.text, transcript.language or self._session.language, spoken_s)
 
     def _weighs(self, turn: Turn) -> bool:
         """Whether a pause of this turn still lasts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import wave
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +15,7 @@ from bench.turn_taking_curve import Curve, Point, svg
 from bench.turn_taking_figures import figures, outcome
 from bench.turn_taking_fit import heard, lasting, waits
 from bench.turn_taking_peers import smart_turn, timer
-from bench.turn_taking_recordings import AFTER_S, LEAD_S, Recording, recordings
+from bench.turn_taking_recordings import AFTER_S, LEAD_S, Recording, as_called, recordings
 from bench.turn_taking_replay import Delays, Replay, Replayer
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate
 from media.caller_floor import TurnTakingSettings
@@ -142,6 +143,19 @@ def test_recordings_come_with_their_room(tmp_path: Path) -> None:
     assert room.level_dbfs() == pytest.approx(pause.level_dbfs(), abs=3)
     (silent,) = recordings(tmp_path, room=False)
     assert not silent.audio.slice_s(silent.end_s).samples.any()
+
+
+def test_a_call_brings_the_same_words_from_farther_away() -> None:
+    silent = paused(0.8)
+    hum = 8000 * np.sin(np.arange(len(silent.audio)) * 0.1) * (silent.audio.as_int16() != 0)
+    recording = replace(silent, audio=Audio(hum.astype(np.int16), SPEECH_RATE_HZ))
+    called = as_called(recording)
+    assert len(called.audio) == len(recording.audio)
+    assert called.pauses_s == recording.pauses_s
+    near, far = (each.audio.slice_s(0.6, 1.2).level_dbfs() for each in (recording, called))
+    assert far == pytest.approx(near - 6, abs=1)
+    before, after = called.audio.slice_s(0.46, 0.49), called.audio.slice_s(0.51, 0.54)
+    assert before.level_dbfs() < after.level_dbfs() - 20, "nothing comes sooner or later"
 
 
 @pytest.mark.parametrize(("verdict", "wait_s"), [(0.99, 0.3), (0.01, 2.25)])

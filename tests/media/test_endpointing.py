@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from media.endpointing import LONGEST, Endpointer
-from media.unfinished import finished_log_odds
+from media.unfinished import finished_log_odds, is_lone_digit
 
 PATIENCE_S = 0.33
 LONGEST_S = LONGEST * PATIENCE_S
@@ -35,11 +35,11 @@ def judge(
     [
         (1.0, 0.33, 0.33),
         (0.98, 0.33, 0.33),
-        (0.9, 0.33, 0.36),
+        (0.9, 0.33, 0.4),
         (0.5, 0.42, 0.55),  # a verdict that says nothing: a request may end like that
-        (0.1, 0.6, 0.7),  # where most short requests end that do not sound complete
-        (0.055, 0.7, 2.0),
-        (0.02, LONGEST_S, LONGEST_S),
+        (0.1, 0.6, 0.72),  # where most short requests end that do not sound complete
+        (0.03, 0.75, 0.85),
+        (0.02, 1.0, LONGEST_S),
         (0.0, LONGEST_S, LONGEST_S),
     ],
 )
@@ -107,6 +107,12 @@ def test_one_setting_scales_every_wait(patience_s: float) -> None:
         "1 0001",
         "0171",
         "My number is 5550123",
+        "1,0001",
+        "B, O, X",
+        "It is V-O-X",
+        "Let me think about",
+        "What I want is",
+        "I was",
     ],
 )
 def test_words_that_are_open_are_waited_for(text: str) -> None:
@@ -128,10 +134,49 @@ def test_words_that_are_open_are_waited_for(text: str) -> None:
         "10 30",
         "Five five",
         "Today",
+        "Turn the lights on.",
+        "Log in",
+        "Who are you talking to?",
+        "What is it for?",
+        "Tell me where it is.",
+        "He is older than she was.",
+        "Yes, I do.",
+        "No, it isn't",
+        "Ask Mr. Smith for 2. 30.",
     ],
 )
 def test_words_that_may_be_all_say_nothing(text: str) -> None:
     assert finished_log_odds(text, "en") == 0
+
+
+@pytest.mark.parametrize("text", ["No.", "I think so", "Not really", "I want some of that"])
+def test_words_that_may_stand_alone_say_less(text: str) -> None:
+    assert finished_log_odds("Take the", "en") < finished_log_odds(text, "en") < 0
+
+
+def test_who_has_said_several_sentences_may_say_another() -> None:
+    one, two, three, four = (
+        finished_log_odds(" ".join(["Here is the news."] * sentences), "en") for sentences in (1, 2, 3, 4)
+    )
+    assert 0 == one > two > three == four
+    assert finished_log_odds("你好。我想订房。", "zh") == two
+    assert finished_log_odds("Here is the news. That is all, thanks.", "en") > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken_s", "log_odds"),
+    [
+        ("Book a room for two people please and tell nobody", 3.0, 0.0),
+        ("Montreal", 0.9, 0.0),  # one long word
+        ("This one Montreal", 2.0, -2.1),
+        ("Well this", 4.0, -6.0),
+        ("1455", 1.6, 0.0),  # four words, about
+        ("", 3.0, 0.0),
+    ],
+)
+def test_few_words_for_their_time_are_waited_for(text: str, spoken_s: float, log_odds: float) -> None:
+    assert finished_log_odds(text, "en", spoken_s) == pytest.approx(log_odds)
+    assert finished_log_odds(text, "de", spoken_s) == 0, "how fast other languages are is not known"
 
 
 @pytest.mark.parametrize("text", ["That is all, thanks.", "Goodbye!", "One more, please"])
@@ -142,6 +187,12 @@ def test_words_that_close_a_conversation_are_for_the_end(text: str) -> None:
 def test_a_dictated_number_is_waited_for_however_complete_it_sounds() -> None:
     assert weighed(0.99, text="1 0 0 1") == LONGEST_S
     assert weighed(0.99, text="10 of clubs") == PATIENCE_S
+
+
+def test_after_a_lone_digit_another_may_follow() -> None:
+    assert weighed(0.99) < weighed(0.99, text="1.") == weighed(0.5, text="One") < LONGEST_S / 2
+    assert weighed(0.0, text="One") == LONGEST_S
+    assert not any(map(is_lone_digit, ("", "12", "One way", "5 5", "1st")))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +217,7 @@ def test_in_other_languages_punctuation_and_numbers_count(
 
 def test_who_paused_within_a_turn_is_given_longer() -> None:
     endpointer = Endpointer(PATIENCE_S)
-    judge(endpointer, 0.02)
+    judge(endpointer, 0.0)
     endpointer.resumed(0.6)
     assert endpointer.habit_s == pytest.approx(0.6)
     judge(endpointer, 0.99)
@@ -216,7 +267,7 @@ def test_who_heard_the_reply_to_its_end_did_not_pause_however_soon_they_answer()
 
 def test_a_habit_that_is_not_shown_again_fades_within_a_few_turns() -> None:
     endpointer = Endpointer(PATIENCE_S)
-    judge(endpointer, 0.02)
+    judge(endpointer, 0.0)
     endpointer.resumed(2.0)
     waits = []
     for _ in range(5):
