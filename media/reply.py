@@ -48,7 +48,7 @@ CLAUSES_AHEAD = 32
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """What the LLM is asked, and how its words are cut."""
+    """What the LLM is asked, and how its words are cut. `whole`: of the conversation nothing is left out."""
 
     messages: tuple[ChatMessage, ...]
     max_output_tokens: int
@@ -56,6 +56,7 @@ class Writing:
     streaming: StreamingSettings
     conversation: str = ""
     offer: ToolOffer = NO_TOOLS
+    whole: bool = False
 
     @property
     def request(self) -> LlmRequest:
@@ -70,7 +71,9 @@ class Writing:
 
     def shorter(self) -> Writing | None:
         """The same without the older half of the conversation; None where only its last message is left, or
-        its last calls of tools with their outputs."""
+        its last calls of tools with their outputs, or where nothing of it is to be left out."""
+        if self.whole:
+            return None
         system, *said = self.messages
         at = (len(said) + 1) // 2
         while at < len(said) and said[at].role == "tool":

@@ -36,6 +36,23 @@ class TurnDetection:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How much of a conversation the LLM is shown.
+
+    Attributes:
+        share: what is kept, of all that may be shown, when something is left out. None: nothing is left out,
+            and a response to more than the LLM takes fails.
+        max_chars: all that may be shown, where that is less than the configuration's; None takes that one.
+    """
+
+    share: float | None = 0.5
+    max_chars: int | None = None
+
+
+HALF = Retention()
+
+
+@dataclass(frozen=True, slots=True)
 class SessionConfig:
     """A call's settings. Replaced whole by `Conversation.update`; a change holds from the next turn on.
 
@@ -53,6 +70,7 @@ class SessionConfig:
         tools: that the LLM may call and the client runs, besides those of the conversation's toolbox.
         tool_choice: whether one may, or must, be called.
         parallel_calls: whether a response may call more than one.
+        retention: how much of the conversation the LLM is shown.
         responds: whether anything is ever answered; without it the call is transcribed and no more.
     """
 
@@ -69,4 +87,5 @@ class SessionConfig:
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = "auto"
     parallel_calls: bool = True
+    retention: Retention = HALF
     responds: bool = True

@@ -138,7 +138,7 @@ class Speaking:
         if self._floor.state in MAKING:
             return
         if not guess:
-            self._shown.compact(self._history.items)
+            self._shown.compact(self._history.items, session.retention)
         items = (*self._history.items, *guess)
         self._read_ahead.begin(tasks, self._writing_for(session, ResponseOptions(), items).request)
 
@@ -308,13 +308,14 @@ class Speaking:
     ) -> Writing:
         instructions = session.instructions if options.instructions is None else options.instructions
         return Writing(
-            self._shown.messages(instructions, items),
+            self._shown.messages(instructions, items, session.retention),
             self._most_tokens(session, options),
             self._writing.temperature,
             self._streaming,
             # What an engine keeps of the conversation is not to be spoilt by what is none of it.
             self._conversation if options.input is None and options.conversation == "auto" else "",
             self._offer(session, options),
+            session.retention.share is None,
         )
 
     def _offer(self, session: SessionConfig, options: ResponseOptions) -> ToolOffer:

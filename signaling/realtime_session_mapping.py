@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, assert_never
 
 from pydantic import BaseModel
 
 from media.errors import CallerError
-from media.session import SessionConfig, TurnDetection
+from media.session import HALF, Retention, SessionConfig, TurnDetection
 from signaling.realtime_base import PCM, AudioFormat, token_limit
 from signaling.realtime_session_objects import (
     MAX_THRESHOLD,
     MIN_SPEED,
     MIN_THRESHOLD,
     NoiseReduction,
+    RetentionRatio,
     SessionUpdate,
     Tracing,
     Truncation,
@@ -31,6 +32,9 @@ from signaling.realtime_session_objects import (
 )
 from signaling.realtime_tools import choice_from_client, choice_to_wire, tools_from_client, tools_to_wire
 from signaling.realtime_voices import voice_here
+
+CHARS_A_TOKEN = 4
+"""More or less, in most languages that are written in Latin letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,8 @@ def changed_session(session: SessionConfig, update: SessionUpdate, voices: tuple
         changes["tool_choice"] = choice_from_client(update.tool_choice)
     if _sent(update, "parallel_tool_calls"):
         changes["parallel_calls"] = update.parallel_tool_calls is not False
+    if update.truncation is not None:
+        changes["retention"] = _retention(update.truncation)
     if update.audio is not None and update.audio.output is not None:
         output = update.audio.output
         if output.voice is not None:
@@ -139,6 +145,19 @@ def changed_session(session: SessionConfig, update: SessionUpdate, voices: tuple
         if _sent(listening, "turn_detection"):
             changes["turn_detection"] = _turn_detection(session.turn_detection, listening.turn_detection)
     return replace(session, **changes)
+
+
+def _retention(truncation: Truncation) -> Retention:
+    match truncation:
+        case "auto":
+            return HALF
+        case "disabled":
+            return Retention(share=None)
+        case RetentionRatio():
+            tokens = truncation.token_limits.post_instructions if truncation.token_limits else None
+            return Retention(truncation.retention_ratio, None if tokens is None else tokens * CHARS_A_TOKEN)
+        case _:
+            assert_never(truncation)
 
 
 def _turn_detection(

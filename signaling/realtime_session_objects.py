@@ -142,8 +142,7 @@ class SessionUpdate(FromClient):
 
     `type` cannot be changed once anything was said. `model` counts where a call begins.
 
-    These are taken and given back, and change nothing here: `tracing`, `truncation` (how much the LLM is
-    shown is the configuration's), `audio.input.noise_reduction`.
+    These are taken and given back, and change nothing here: `tracing`, `audio.input.noise_reduction`.
 
     `greeting` (ours): what is said when the call begins; only of use in the offer that begins it.
     `include` replaces the list of extras that the session wants; see `realtime_translation.INCLUDABLE`.

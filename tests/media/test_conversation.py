@@ -35,6 +35,7 @@ from media.events import (
     TurnMeasured,
 )
 from media.items import Message, Part, ResponseOptions
+from media.session import Retention
 from tests import virtual_time
 from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTts, quiet, speech
 from tests.virtual_call import virtual_call
@@ -401,6 +402,22 @@ def test_a_conversation_that_is_too_long_for_the_llm_is_told_shorter() -> None:
             assert lengths == [10, 5, 3]
             assert {request.messages[0].text for request in engines.llm.requests} == {"Be brief."}
             assert engines.llm.requests[-1].messages[-1].text == "Are you there?"
+
+    virtual_time.run(main())
+
+
+def test_a_conversation_of_which_nothing_may_be_left_out_may_be_too_long() -> None:
+    async def main() -> None:
+        full = EngineError("too long", code="context_full")
+        engines = ScriptedEngines(llm=ScriptedLlm(replies=(full,)))
+        async with virtual_call(engines, retention=Retention(share=None)) as call:
+            for number in range(20):
+                call.conversation.add_item(typed("x" * 1000, f"item_{number}"))
+            call.conversation.create_response()
+            done = await call.event(ResponseDone)
+            assert (done.response.status, done.response.error_code) == ("failed", "context_full")
+            (request,) = engines.llm.requests
+            assert sum(len(message.text) for message in request.messages) > 20_000
 
     virtual_time.run(main())
 

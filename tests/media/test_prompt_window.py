@@ -7,6 +7,7 @@ import itertools
 from media.engines.protocols import ChatMessage
 from media.items import Message, Part, Role
 from media.prompt_window import PromptWindow
+from media.session import HALF, Retention
 
 
 def item(item_id: str, text: str, role: Role = "user") -> Message:
@@ -76,6 +77,31 @@ def test_a_turn_beyond_the_room_for_it_is_shown_whole_for_once() -> None:
     assert texts(window.messages("", tuple(said))) == ["", "z" * 700]
     said[-1] = item("u1", "z" * 100)
     assert len(window.messages("", tuple(said))) == 4
+
+
+def test_a_session_may_keep_another_share() -> None:
+    said = tuple(item(f"{n}", f"{n}" * 100, "assistant" if n % 2 else "user") for n in range(8))
+    asked = (*said, item("8", "8" * 300))
+    for retention, kept_when_asked, kept in (
+        (HALF, 500, 400),
+        (Retention(0.9), 900, 800),
+        (Retention(0.0), 300, 200),
+        (Retention(0.5, max_chars=400), 300, 200),
+        (Retention(0.5, max_chars=5000), 500, 400),
+    ):
+        window = PromptWindow(1000)
+        assert sum(map(len, texts(window.messages("", asked, retention)))) == kept_when_asked
+        window.compact(said, retention)
+        assert sum(map(len, texts(window.messages("", said, retention)))) == kept
+
+
+def test_nothing_is_left_out_where_nothing_may_be() -> None:
+    whole = Retention(share=None)
+    window = PromptWindow(1000)
+    said = tuple(item(f"{n}", f"{n}" * 800, "assistant" if n % 2 else "user") for n in range(8))
+    window.compact(said, whole)
+    assert sum(map(len, texts(window.messages("", said, whole)))) == 6400
+    assert sum(map(len, texts(window.messages("", said)))) == 800, "and elsewhere it is"
 
 
 def test_the_last_message_is_cut_at_its_beginning_and_does_not_stay() -> None:

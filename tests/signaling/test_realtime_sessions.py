@@ -10,7 +10,10 @@ import pytest
 
 from media.conversation_settings import ConversationSettings
 from media.errors import EngineError
+from media.session import Retention
 from media.silence import SilenceSettings
+from signaling.realtime_session_mapping import changed_session
+from signaling.realtime_session_objects import SessionUpdate
 from tests import virtual_time
 from tests.realtime_call import RealtimeCall, realtime_call
 from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, speech
@@ -75,6 +78,30 @@ def test_a_session_says_all_that_is_in_effect() -> None:
         "create_response": True,
         "interrupt_response": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("truncation", "retention"),
+    [
+        ("auto", Retention(0.5)),
+        (None, Retention(0.5)),
+        ("disabled", Retention(None)),
+        ({"type": "retention_ratio", "retention_ratio": 0.8}, Retention(0.8)),
+        (
+            {
+                "type": "retention_ratio",
+                "retention_ratio": 0.8,
+                "token_limits": {"post_instructions": 500},
+            },
+            Retention(0.8, 2000),
+        ),
+    ],
+)
+def test_how_much_of_the_conversation_is_kept(truncation: object, retention: Retention) -> None:
+    update = SessionUpdate.model_validate({"truncation": truncation, "parallel_tool_calls": False})
+    changed = changed_session(replace(SESSION, retention=Retention(0.1)), update, ())
+    assert changed.retention == retention
+    assert not changed.parallel_calls
 
 
 def test_what_changes_nothing_here_comes_back() -> None:
