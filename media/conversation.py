@@ -379,7 +379,6 @@ class Conversation:
         self._turn_items.failed(self._session, turn.item_id, error)
         self._apology.owe()
         self._answer_what_is_due()
-        self._apology.look()
 
     def turn_dropped(self, turn: Turn) -> None:
         log.debug("a turn was cleared", extra={"item_id": turn.item_id})
@@ -407,7 +406,6 @@ class Conversation:
 
     def _reply_made(self) -> None:
         self._answer_what_is_due()
-        self._apology.look()
         self._read_ahead()
         self._silence.look()
         self._tools.look()
@@ -434,6 +432,8 @@ class Conversation:
             self._respond(ResponseOptions(), list(self._due.values())[-1])
         elif self._session.responds and (follow_up := self._tools.follow_up):
             self._respond(follow_up.options, follow_up.turn, follow_up.rounds)
+        else:
+            self._apology.look()
 
     def _is_quiet(self) -> bool:
         """Nobody speaks and nothing is to be answered, in a call whose turns we take care of."""
@@ -478,6 +478,7 @@ class Conversation:
         self._tools.look()
         if isinstance(event, OutputBufferStopped):
             self._listening.answered()
+            self._apology.look()
 
     def _drop_draft(self) -> None:
         draft, self._draft = self._draft, None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+
 from media.conversation_settings import ConversationSettings
+from media.engines.protocols import LlmDelta, LlmRequest
 from media.errors import EngineError
 from media.events import OutputBufferStopped, ResponseDone, TranscriptFailed
 from tests import virtual_time
@@ -27,6 +31,37 @@ def test_an_answer_that_fails_is_apologised_for() -> None:
             assert call.said()[-1] == ("assistant", "Better now.")
             await call.say(quiet(3.0))
             assert len(call.of(ResponseDone)) == 3
+
+    virtual_time.run(main())
+
+
+def test_one_that_breaks_off_is_said_as_far_as_it_came_and_apologised_for() -> None:
+    class Breaking(ScriptedLlm):
+        async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+            async for delta in super().reply(request):
+                if delta.finish is not None:
+                    await asyncio.sleep(2.0)  # it is being said
+                    raise GONE
+                yield delta
+
+    async def main() -> None:
+        llm = Breaking(replies=("It opens at nine in the morning. And it closes at twelve",))
+        async with virtual_call(ScriptedEngines(llm=llm), SETTINGS) as call:
+            await call.say(speech(0.8), quiet(8.0))
+            assert [done.response.status for done in call.of(ResponseDone)] == ["failed", "completed"]
+            assert len(call.of(OutputBufferStopped)) == 2
+            assert call.at_s(OutputBufferStopped) > call.at_s(ResponseDone)  # said to its end
+            assert call.said()[-1] == ("assistant", SORRY)
+
+    virtual_time.run(main())
+
+
+def test_a_cough_after_it_does_not_silence_it() -> None:
+    async def main() -> None:
+        engines = ScriptedEngines(stt=ScriptedStt(says=(GONE, ""), takes_s=0.8))
+        async with virtual_call(engines, SETTINGS) as call:
+            await call.say(speech(0.8), quiet(0.45), speech(0.3), quiet(3.0))
+            assert call.said()[-1] == ("assistant", SORRY)
 
     virtual_time.run(main())
 
