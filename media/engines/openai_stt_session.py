@@ -3,13 +3,16 @@
 The speech so far is sent as it stands: when a partial transcript is due, and when the turn seems to be over.
 One request of a session is under way at a time. A partial is asked for only after so much new speech, and
 after three times as long as the last one took: a slow endpoint is asked less often. It gives way to a flush:
-its connection is closed, at which endpoints stop. What is silent is never sent. Before the buffer outgrows
-24 s, its older part is transcribed for good, up to the quietest point: requests stay small in long turns.
+its connection is closed, at which endpoints stop. One that fails, since the endpoint is full perhaps, is left
+out, and for a while no other is asked for: only a flush has to succeed. What is silent is never sent. Before
+the buffer outgrows 24 s, its older part is transcribed for good, up to the quietest point: requests stay
+small in long turns.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -28,6 +31,11 @@ _PROMPT_LETTERS = 200
 
 _PARTIALS_SHARE = 3.0
 """Partials leave the endpoint alone for so many times what each takes."""
+
+_REST_S = 3.0
+"""So much speech after one that failed, the next is asked for."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,8 @@ class OpenAiSttSession:
         self._partial_cost_s = 0.0
         self._partial: asyncio.Timeout | None = None
         """By which a request in the background is broken off."""
+        self._rests_until_samples = 0
+        """The endpoint is left alone in the background until so much of the turn was said."""
         self._flushes = 0
         self._aborted = False
         self._changed = asyncio.Event()
@@ -86,15 +96,12 @@ class OpenAiSttSession:
         """The transcript so far, whenever it has changed.
 
         The older part of a long speech is transcribed here, in the background of the speech, also for a
-        session that asked for no partials.
-
-        Raises:
-            EngineError: the endpoint failed. A flush asks it anew.
+        session that asked for no partials. What fails is left out.
         """
         text = ""
         while not self._aborted:
             self._changed.clear()
-            if self._flushes or not (self._tail_is_long or self._partial_is_due):
+            if self._flushes or not self._background_is_due:
                 await self._changed.wait()
                 continue
             began_s = loop_time_s()
@@ -103,6 +110,10 @@ class OpenAiSttSession:
                     await (self._commit() if self._tail_is_long else self._transcribe())
             except TimeoutError:
                 continue  # it gave way
+            except EngineError as error:
+                log.info("an interim transcript is left out", extra={"reason": str(error)})
+                self._rests_until_samples = self._samples + round(_REST_S * SPEECH_RATE_HZ)
+                continue
             finally:
                 self._partial = None
             self._partial_cost_s = loop_time_s() - began_s
@@ -143,6 +154,11 @@ class OpenAiSttSession:
     @property
     def _tail_is_long(self) -> bool:
         return self._samples - self._committed_samples > LONGEST_TAIL_S * SPEECH_RATE_HZ
+
+    @property
+    def _background_is_due(self) -> bool:
+        is_wanted = self._tail_is_long or self._partial_is_due
+        return is_wanted and self._samples >= self._rests_until_samples
 
     @property
     def _partial_is_due(self) -> bool:

@@ -160,6 +160,26 @@ def test_partials_come_one_at_a_time_and_only_with_new_speech() -> None:
     asyncio.run(main())
 
 
+def test_a_partial_that_fails_is_left_out_and_not_asked_for_again_at_once() -> None:
+    async def main() -> None:
+        full = refuses(503, {"error": {"message": "full"}}, {"Retry-After": "30"})
+        async with connected(full, hears("what time"), hears("What time?")) as (endpoint, stt):
+            async with turn(stt) as session:
+                await session.push(speech(1.0))
+                async with asyncio.TaskGroup() as tasks:
+                    waiting = tasks.create_task(first(session.partials()))
+                    while len(endpoint.bodies) < 2:  # noqa: ASYNC110 - nobody tells
+                        await asyncio.sleep(0.005)
+                    await session.push(speech(1.0))
+                    await asyncio.sleep(0.05)
+                    assert len(endpoint.bodies) == 2
+                    await session.push(speech(2.5))
+                assert waiting.result().text == "what time"
+                assert (await session.flush()).audio_s == 4.5
+
+    asyncio.run(main())
+
+
 def test_a_partial_gives_way_to_the_end_of_the_turn() -> None:
     async def main() -> None:
         asked = asyncio.Event()
