@@ -107,6 +107,7 @@ def finished_log_odds(text: str, language: str | None, spoken_s: float = 0.0) ->
     log_odds = _AGAINST if text.endswith(_OPEN_MARKS) else 0.0
     if language == "en" and _CLOSING.search(text):
         return log_odds + _FOR
+    text = _without_echo(text)
     log_odds += _ANOTHER_SENTENCE * min(_SENTENCES_COUNTED, len(_SENTENCE_BEFORE.findall(text)))
     if language != "en":
         return log_odds
@@ -132,6 +133,16 @@ def _hanging(text: str) -> float:
     adverb = _ADVERB.fullmatch(last) and _WITH_ADVERB.search(up_to_it)
     elliptic = last in _AUXILIARY and _ELLIPTIC.search(up_to_it)
     return 0.0 if asked or adverb or elliptic else _AGAINST
+
+
+def _without_echo(text: str) -> str:
+    """The text without an end that only begins it again: Whisper makes "Book a room. Book a" of silence."""
+    words = text.split()
+    bare = [word.strip(".,?!").lower() for word in words]
+    for again in range(len(words) // 2, 0, -1):
+        if bare[-again:] == bare[:again] and (again > 1 or words[-again - 1].endswith((".", "?", "!"))):
+            return " ".join(words[:-again])
+    return text
 
 
 def _halting(text: str, spoken_s: float) -> float:

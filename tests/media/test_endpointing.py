@@ -113,6 +113,7 @@ def test_one_setting_scales_every_wait(patience_s: float) -> None:
         "Let me think about",
         "What I want is",
         "I was",
+        "I want to I want to",
     ],
 )
 def test_words_that_are_open_are_waited_for(text: str) -> None:
@@ -143,6 +144,7 @@ def test_words_that_are_open_are_waited_for(text: str) -> None:
         "Yes, I do.",
         "No, it isn't",
         "Ask Mr. Smith for 2. 30.",
+        "Half an hour half an",  # what a transcriber makes of the silence behind it
     ],
 )
 def test_words_that_may_be_all_say_nothing(text: str) -> None:
@@ -154,10 +156,14 @@ def test_words_that_may_stand_alone_say_less(text: str) -> None:
     assert finished_log_odds("Take the", "en") < finished_log_odds(text, "en") < 0
 
 
+def test_an_end_that_begins_the_turn_again_was_not_said() -> None:
+    assert finished_log_odds("Book a room. Book a", "en") == 0
+    assert finished_log_odds("Book a room. And a", "en") < finished_log_odds("Book a room. Book a", "en")
+
+
 def test_who_has_said_several_sentences_may_say_another() -> None:
-    one, two, three, four = (
-        finished_log_odds(" ".join(["Here is the news."] * sentences), "en") for sentences in (1, 2, 3, 4)
-    )
+    news = ("Here is the news.", "Trains come late.", "Rain comes soon.", "Nobody minds.")
+    one, two, three, four = (finished_log_odds(" ".join(news[:said]), "en") for said in (1, 2, 3, 4))
     assert 0 == one > two > three == four
     assert finished_log_odds("你好。我想订房。", "zh") == two
     assert finished_log_odds("Here is the news. That is all, thanks.", "en") > 0
