@@ -42,6 +42,7 @@ from media.audio import SPEECH_RATE_HZ, Audio, concatenate  # noqa: E402
 from media.audio_file import write_wav  # noqa: E402
 from media.engines.kokoro_clause import RATE_HZ  # noqa: E402
 from media.engines.kokoro_norms import KokoroNorms  # noqa: E402
+from media.engines.kokoro_pauses import final_mark  # noqa: E402
 from media.engines.kokoro_voices import VOICE_NAMES, language_of  # noqa: E402
 from media.engines.protocols import SpokenWord  # noqa: E402
 from media.resampler import resample  # noqa: E402
@@ -98,6 +99,7 @@ class Pause:
 
     voice: str
     text: str
+    mark: str
     by_clause_s: float
     whole_s: float
 
@@ -174,8 +176,8 @@ def _begun(words: Sequence[SpokenWord], moment_s: float) -> int:
 
 
 def pauses(mouth: Mouth) -> Iterator[Pause]:
-    """Between the two clauses of each text, by three voices."""
-    for voice in VOICES[:3]:
+    """Between the two clauses of each text, by five voices."""
+    for voice in VOICES:
         for first, second in TWO_CLAUSES:
             clauses = [mouth.in_windows(voice, text) for text in (first, second)]
             apart = concatenate([clause.audio for clause in clauses], RATE_HZ).as_float32()
@@ -189,6 +191,7 @@ def pauses(mouth: Mouth) -> Iterator[Pause]:
             yield Pause(
                 voice,
                 f"{first} {second}",
+                final_mark(first),
                 longest_quiet_s(apart, [*clauses[0].words, *later], before_word),
                 longest_quiet_s(whole.audio.as_float32(), whole.words, before_word),
             )
@@ -265,19 +268,34 @@ def words_table(compared: Sequence[Compared]) -> str:
 
 
 def pauses_table(measured: Sequence[Pause]) -> str:
+    groups = [("all", measured)]
+    for mark in dict.fromkeys(pause.mark for pause in measured):
+        groups.append((mark, [pause for pause in measured if pause.mark == mark]))
+    for voice in VOICES:
+        groups.append((voice, [pause for pause in measured if pause.voice == voice]))
     rows = []
-    for first, second in TWO_CLAUSES:
-        chosen = [pause for pause in measured if pause.text == f"{first} {second}"]
+    for name, chosen in groups:
         differences = [(pause.by_clause_s - pause.whole_s) * 1000 for pause in chosen]
         rows.append(
             [
-                f"{first} {second}",
+                name,
+                str(len(chosen)),
                 f"{percentile([pause.by_clause_s * 1000 for pause in chosen], 50):.0f}",
                 f"{percentile([pause.whole_s * 1000 for pause in chosen], 50):.0f}",
+                f"{percentile(differences, 50):+.0f}",
+                f"{percentile([abs(difference) for difference in differences], 50):.0f}",
                 f"{min(differences):+.0f} … {max(differences):+.0f}",
             ]
         )
-    header = ("text", "by clause, p50 (ms)", "whole, p50 (ms)", "difference (ms)")
+    header = (
+        "mark or voice",
+        "pauses",
+        "by clause, p50 (ms)",
+        "whole, p50 (ms)",
+        "difference, p50 (ms)",
+        "p50 of its size (ms)",
+        "from … to (ms)",
+    )
     return markdown(header, rows)
 
 

@@ -31,7 +31,9 @@ class Prepared:
     clause: ClauseFeatures
 
     def sound(self) -> ClauseSound:
-        return ClauseSound(self.clause, self.run, self.speed, 0.0, first=0, end=len(self.run.words))
+        return ClauseSound(
+            self.clause, self.run, self.voice, self.speed, 0.0, first=0, end=len(self.run.words)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,14 +60,11 @@ class Speaker:
             store.path("kokoro-82m-int8") / "kokoro-v1.0.int8.onnx", threads=threads
         )
         self._options = ort.RunOptions()
-        self._voices = store.path("kokoro-voices")
 
     def prepare(self, voice: str, text: str, speed: float = 1.0) -> Prepared:
         """The front's work. A text between slashes is phonemes."""
-        run = Run((PronouncedWord(text, text[1:-1]),)) if text.startswith("/") else _only_run(text, voice)
-        styles = np.fromfile(self._voices / f"{voice}.bin", np.float32).reshape(STYLE_ROWS, 1, STYLE_WIDTH)
-        ids = run.token_ids
-        clause = self.parts.prepare(ids, styles[len(ids) - 1], speed, self._options)
+        run = run_of(voice, text)
+        clause = self.parts.prepare(run.token_ids, style_of(voice, run), speed, self._options)
         return Prepared(run, speed, voice, clause)
 
     def samples(self, prepared: Prepared) -> tuple[Floats, NormStatistics]:
@@ -101,6 +100,16 @@ class Speaker:
         return Spoken(concatenate(parts, RATE_HZ), tuple(words), tuple(int(seam) for seam in seams))
 
 
-def _only_run(text: str, voice: str) -> Run:
+def run_of(voice: str, text: str) -> Run:
+    """A text that fits into one run; one between slashes is phonemes."""
+    if text.startswith("/"):
+        return Run((PronouncedWord(text, text[1:-1]),))
     (run,) = runs_of(pronounce(text, language_of(voice)))
     return run
+
+
+def style_of(voice: str, run: Run) -> Floats:
+    file = ModelStore(default_root()).path("kokoro-voices") / f"{voice}.bin"
+    styles = np.fromfile(file, np.float32).reshape(STYLE_ROWS, 1, STYLE_WIDTH)
+    style: Floats = styles[len(run.token_ids) - 1]
+    return style

@@ -156,10 +156,88 @@ SENTENCES: Final = _sentences(
 
 TWO_CLAUSES: Final = (
     ("I looked it up for you,", "and the shop is still open."),
+    ("As far as I know,", "the bank is open until four."),
+    ("You can boil an egg for ten minutes,", "or you can fry it in butter."),
     ("The weather will be fine.", "You will not need a coat."),
+    ("I am not sure about that.", "Could you tell me a bit more?"),
+    ("The moon is a satellite of the earth.", "It moves around us once a month."),
     ("There is one more thing:", "the door must stay closed."),
     ("We could go by train;", "it is cheaper than the bus."),
     ("Is that what you meant?", "I can explain it again."),
+    ("What would you like to know?", "There is a lot to say about it."),
     ("That is a good idea!", "Let me write it down."),
+    ("Great question!", "Most birds fly south in the autumn."),
 )
-"""Spoken clause by clause and in one go: how long the pause between them is."""
+"""Spoken clause by clause and in one go: how long the pause between them is. No pause was fitted on them."""
+
+
+def _clause_pairs(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = (line.partition("|") for line in text.strip().splitlines())
+    return tuple((first.strip(), second.strip()) for first, _, second in pairs)
+
+
+PAUSES_FITTED: Final = _clause_pairs(
+    """
+    I checked the calendar for you, | and Friday is still free.
+    If you leave now, | you will be there by eight.
+    It is a little expensive, | but the food is very good.
+    On Monday morning, | we have a meeting in the big room.
+    When the light turns green, | press the button once more.
+    Sure, I can do that, | just give me a second.
+    The capital of Australia is Canberra, | which lies between Sydney and Melbourne.
+    After the first winter, | she moved back to her parents.
+    I'm sorry to hear that, | let me see what I can do.
+    Yes, | that would be perfect.
+    He has two brothers, | three sisters and a dog.
+    Well, | I am not quite sure about it.
+    Your table is booked. | Please be there at seven.
+    Paris is the capital of France. | It has about two million people.
+    I have set the alarm. | It will ring at six.
+    That is correct. | The answer is forty two.
+    The museum opens at ten. | Tickets are sold at the door.
+    It rained all night. | The streets are still wet.
+    Thank you for waiting. | Your order is on its way.
+    The train is late. | There was snow on the tracks.
+    I don't think so. | He left an hour ago.
+    She called you twice. | Would you like to call her back?
+    Okay. | Tell me what happened.
+    The recipe needs two eggs and a cup of sugar. | You can leave out the salt.
+    Of course! | I will send it right away.
+    What a lovely day! | Let us go for a walk.
+    Happy birthday! | I hope you have a great party.
+    You are welcome! | Is there anything else that you need?
+    That sounds like fun! | Which game would you like to play?
+    Good morning! | How can I help you today?
+    Congratulations on the new job! | When do you start?
+    Hello there! | My name is Heart.
+    How are you today? | I have good news for you.
+    Would you like tea? | There is also some coffee.
+    Did you mean the one in London? | It closes at five.
+    Why is the sky blue? | Because the air scatters blue light the most.
+    Can you hear me? | The line is rather bad.
+    Where do you live? | I can look for a shop near you.
+    What time is it now? | It must be past noon already.
+    Are you sure? | This cannot be undone.
+    Here is the address: | twelve Station Road.
+    You need three things: | flour, butter and milk.
+    The reason is simple: | nobody was at home.
+    Remember one rule: | never open that window.
+    I have two ideas: | we could walk or take the bus.
+    This is the plan: | first we eat and then we leave.
+    The house is old; | its roof was mended last year.
+    She likes the sea; | he prefers the mountains.
+    I would not wait; | the shop closes very soon.
+    It was not easy; | still they won the game.
+    The first room is taken; | the second one is free.
+    Take an umbrella; | it looks like rain.
+    There is one problem — | the key is missing.
+    My brother — | he is a doctor — will call you.
+    I was going to say — | but never mind.
+    We have a small garden — | it is full of roses.
+    Let me think… | it was in the spring.
+    Well… | that depends on the weather.
+    I would say… | about four hundred.
+    So… | what shall we do now?
+    """
+)
+"""What the pauses of English voices are fitted on, two clauses each."""

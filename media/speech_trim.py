@@ -23,7 +23,8 @@ TAIL_S = 0.030
 
 _CLOSERS = "\"'”’»)]」』"
 
-_NO_PAUSE_S = 0.06
+NO_PAUSE_S = 0.06
+"""After a clause that ends with no mark."""
 
 PAUSE_AFTER_S = {
     **dict.fromkeys(",،、，", 0.17),
@@ -53,10 +54,14 @@ class TrimmedSpeech:
 
 
 def pause_after_s(text: str, *, speed: float = 1.0) -> float:
-    """The pause that a clause's final punctuation deserves; quotes and brackets after it do not count."""
+    """The pause that a clause's final punctuation deserves, whatever the voice."""
+    return PAUSE_AFTER_S.get(final_character(text), NO_PAUSE_S) / speed
+
+
+def final_character(text: str) -> str:
+    """Its last one, be it a mark; quotes and brackets after it do not count, three dots are one."""
     last = text.rstrip().rstrip(_CLOSERS).rstrip()[-3:]
-    mark = "…" if last == "..." else last[-1:]
-    return PAUSE_AFTER_S.get(mark, _NO_PAUSE_S) / speed
+    return "…" if last == "..." else last[-1:]
 
 
 def trim_speech(samples: npt.NDArray[np.float32], rate_hz: int, *, pause_s: float) -> TrimmedSpeech:

@@ -227,8 +227,9 @@ class _Synthesis:
         self, run: Run, style: Floats, offset_s: float, first: int, end: int, joins: Floats | None
     ) -> ClauseSound:
         """The front: an eighth of the whole work. Blocks."""
-        clause = self.parts.prepare(run.token_ids, style, self.request.speed, self.options)
-        return ClauseSound(clause, run, self.request.speed, offset_s, first, end, joins)
+        voice, speed = self.request.voice, self.request.speed
+        clause = self.parts.prepare(run.token_ids, style, speed, self.options)
+        return ClauseSound(clause, run, voice, speed, offset_s, first, end, joins)
 
     def pieces(
         self, sound: ClauseSound, needed_at_s: float

@@ -19,8 +19,13 @@ import onnxruntime as ort
 from media.engines.kokoro_rewrite import (
     KEPT_FROM,
     KEPT_TO,
+    LOUDNESS,
+    PHASES,
+    PITCH,
+    count_turns_by_frame,
     multiply_instead_of_convolving,
     narrow_the_second_stage,
+    norm_at_once,
     scale_instead_of_norm,
 )
 from media.engines.model_files import damaged
@@ -39,8 +44,8 @@ LATE_CONTEXT_FRAMES = 1
 """What of it the generator's second stage sees: a step there is six times shorter."""
 
 _FEATURES = "/decoder/decoder/decode.3/Div_4_output_0"
-_HARMONICS = "/decoder/decoder/generator/Squeeze_output_0"
-_DURATIONS = "/encoder/Round_output_0"
+DURATIONS = "/encoder/Round_output_0"
+"""Of the tokens, pads included, in pairs of frames."""
 _STATISTIC = "ReduceMean"
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -54,13 +59,17 @@ class ClauseFeatures:
 
     Attributes:
         features: (1, 512, frames).
-        harmonics: the source signal, (1, frames × 300).
+        pitch: see `PITCH`: the source signal is made of it and of the phases.
+        phases: see `PHASES`.
+        loudness: see `LOUDNESS`.
         style: (1, 256).
         durations: how many pairs of frames each token lasts, pads included, (tokens,).
     """
 
     features: Floats
-    harmonics: Floats
+    pitch: Floats
+    phases: Floats
+    loudness: Floats
     style: Floats
     durations: Floats
 
@@ -90,16 +99,20 @@ class KokoroParts:
         """
         try:
             graph = OnnxGraph(model.read_bytes())
-            generator = graph.between((_FEATURES, _HARMONICS, "style"), ("audio",))
+            heard = (_FEATURES, PITCH, PHASES, "style")
+            generator = graph.between(heard, ("audio",))
             made_by = {output: node for node in generator for output in node.outputs}
             measures = [node for node in generator if node.op_type == _STATISTIC]
             statistics = tuple(node.outputs[0] for node in measures)
             # A variance is the mean of something multiplied by itself.
             variances = tuple(len(set(made_by[node.inputs[0]].inputs)) == 1 for node in measures)
             means = {name for name, is_variance in zip(statistics, variances, strict=True) if not is_variance}
-            heard = (_FEATURES, _HARMONICS, "style")
+            asked = ("tokens", "style", "speed")
+            prepared = (_FEATURES, PITCH, PHASES, LOUDNESS, DURATIONS)
+            count_turns_by_frame(graph)
+            norm_at_once(graph, graph.between(asked, prepared))
             multiply_instead_of_convolving(graph)
-            front_part = graph.cut(("tokens", "style", "speed"), (_FEATURES, _HARMONICS, _DURATIONS))
+            front_part = graph.cut(asked, prepared)
             whole_part = graph.cut(heard, ("audio", *statistics))
             # What follows holds for given statistics alone.
             scale_instead_of_norm(graph, means)
@@ -116,7 +129,7 @@ class KokoroParts:
         self, token_ids: list[int], style: Floats, speed: float, options: ort.RunOptions
     ) -> ClauseFeatures:
         """The front, for tokens without their pads."""
-        features, harmonics, durations = self.front.run(
+        features, pitch, phases, loudness, durations = self.front.run(
             None,
             {
                 "tokens": np.array([[0, *token_ids, 0]], np.int64),
@@ -125,7 +138,7 @@ class KokoroParts:
             },
             options,
         )
-        return ClauseFeatures(features, harmonics, style, durations.reshape(-1))
+        return ClauseFeatures(features, pitch, phases, loudness, style, durations.reshape(-1))
 
     def speak_whole(self, clause: ClauseFeatures, options: ort.RunOptions) -> tuple[Floats, NormStatistics]:
         """All samples, and the statistics of the norms."""
@@ -145,7 +158,9 @@ class KokoroParts:
         last = min(clause.frames, end + CONTEXT_FRAMES)
         part = ClauseFeatures(
             np.ascontiguousarray(clause.features[:, :, first:last]),
-            np.ascontiguousarray(clause.harmonics[:, first * FRAME_SAMPLES : last * FRAME_SAMPLES]),
+            np.ascontiguousarray(clause.pitch[:, :, first:last]),
+            np.ascontiguousarray(clause.phases[:, :, first:last]),
+            clause.loudness,
             clause.style,
             clause.durations,
         )
@@ -163,4 +178,4 @@ class KokoroParts:
 
 
 def _inputs(clause: ClauseFeatures) -> dict[str, Floats]:
-    return {_FEATURES: clause.features, _HARMONICS: clause.harmonics, "style": clause.style}
+    return {_FEATURES: clause.features, PITCH: clause.pitch, PHASES: clause.phases, "style": clause.style}

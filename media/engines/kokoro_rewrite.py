@@ -4,14 +4,14 @@ Most of the time goes into convolutions: `ConvInteger`s of 8-bit activations wit
 multiplies matrices half again as fast as it convolves, given that the constant factor is signed and stands on
 the right: then it is packed once, at loading, and scaling and bias cost no passes of their own.
 
-The rest are passes over what the convolutions have made, of which an instance norm with given statistics
-needs two instead of four, and the frames around a window, of which the generator's second stage needs
-fewer.
+The rest are passes over what the convolutions have made. An instance norm becomes one operator, or with given
+statistics two passes instead of four; the generator's second stage sees fewer frames around a window; and the
+source signal is made for a window's frames alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -31,6 +31,17 @@ _GENERATOR = "/decoder/decoder/generator/"
 _SPECTRUM = f"{_GENERATOR}Concat_3_output_0_dynamic_quantized"
 _SECOND_NOISE = f"{_GENERATOR}noise_convs.1/"
 _FIRST_STAGE = f"{_GENERATOR}LeakyRelu_1_output_0"
+_SOURCE = f"{_GENERATOR}m_source/l_sin_gen/"
+_PITCH_BY_SAMPLE = f"{_GENERATOR}f0_upsamp/Resize_output_0"
+_TURNS_BY_FRAME = f"{_SOURCE}Resize_output_0"
+
+PITCH = "/decoder/decoder/Unsqueeze_output_0"
+"""In Hz, (1, 1, frames)."""
+PHASES = f"{_SOURCE}Mul_4_output_0"
+"""Of the pitch and its harmonics, in radians from the clause's beginning on, (1, 9, frames)."""
+LOUDNESS = "/decoder/decoder/Unsqueeze_1_output_0"
+"""The logarithm of the energy, as the model predicts it, (1, 1, frames): some −10 in silence, 8 in vowels."""
+
 _FIRST_STEPS, _SECOND_STEPS = 10, 60
 """Time steps a frame in the generator's first and second stage."""
 _PAIR_LIMIT = 128
@@ -69,6 +80,41 @@ def multiply_instead_of_convolving(graph: OnnxGraph) -> None:
             matrix = _matrix(graph, conv)
             if _fits_16_bits(matrix):
                 graph.replace(conv.rescale, _product(graph, conv, matrix))
+
+
+def count_turns_by_frame(graph: OnnxGraph) -> None:
+    """Makes `PHASES` from `PITCH` directly: the export first repeats the pitch for each of a frame's 300
+    samples, and takes one of them in the end. What follows from the two is computed sample by sample, and
+    can be for a part of the clause.
+    """
+    readers, makers = graph.readers(), graph.makers()
+    for reader in readers[_PITCH_BY_SAMPLE]:
+        if reader.op_type == "Mul":
+            graph.replace(reader, [reader.reading({_PITCH_BY_SAMPLE: PITCH})])
+    turns = makers[_TURNS_BY_FRAME].inputs[0]
+    for reader in readers[_TURNS_BY_FRAME]:
+        graph.replace(reader, [reader.reading({_TURNS_BY_FRAME: turns})])
+
+
+def norm_at_once(graph: OnnxGraph, among: Sequence[Node]) -> None:
+    """Makes one operator of each instance norm among some nodes, its statistics, scale and shift included.
+
+    Raises:
+        ValueError: there is none.
+    """
+    readers, makers = graph.readers(), graph.makers()
+    axes = graph.add_constant("norm_axes", np.array([0, 2], np.int64))
+    found = False
+    for norm in among:
+        centre = makers.get(norm.inputs[0]) if norm.op_type == "Div" else None
+        if centre is None or centre.op_type != "Sub" or makers[norm.inputs[1]].op_type != "Sqrt":
+            continue
+        for styled in readers[norm.outputs[0]]:
+            (shifted,) = readers[styled.outputs[0]]
+            graph.replace(shifted, _normed(centre, norm, styled, shifted, axes))
+            found = True
+    if not found:
+        raise ValueError("no instance norm was found")
 
 
 def scale_instead_of_norm(graph: OnnxGraph, means: Collection[str]) -> None:
@@ -116,6 +162,17 @@ def narrow_the_second_stage(graph: OnnxGraph) -> None:
     graph.nodes.extend(nodes)
     graph.add_int64_input(KEPT_FROM)
     graph.add_int64_input(KEPT_TO)
+
+
+def _normed(centre: Node, norm: Node, styled: Node, shifted: Node, axes: str) -> list[Node]:
+    result = shifted.outputs[0]
+    gain, shift = _other_input(styled, norm.outputs[0]), _other_input(shifted, styled.outputs[0])
+    factors = [f"{result}/gain", f"{result}/shift"]
+    return [
+        new_node("Squeeze", [gain, axes], factors[0]),
+        new_node("Squeeze", [shift, axes], factors[1]),
+        new_node("InstanceNormalization", [centre.inputs[0], *factors], result),
+    ]
 
 
 def _scaled(centre: Node, norm: Node, styled: Node, shifted: Node) -> list[Node]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,8 @@ from media.errors import EngineError
 def clause(seed: int) -> ClauseFeatures:
     """Features as the decoder's are spread, of no clause in particular."""
     features = np.random.default_rng(seed).standard_normal((1, 512, 80)).astype(np.float32)
-    return ClauseFeatures(
-        features, np.zeros((1, 80 * 300), np.float32), np.zeros((1, 256), np.float32), np.ones(4, np.float32)
-    )
+    pitch, phases, style = (np.zeros(shape, np.float32) for shape in ((1, 1, 80), (1, 9, 80), (1, 256)))
+    return ClauseFeatures(features, pitch, phases, pitch, style, np.ones(4, np.float32))
 
 
 def test_every_voice_is_in_the_file_and_has_its_own_statistics() -> None:
@@ -34,7 +34,7 @@ def test_statistics_are_plausible_whatever_the_clause() -> None:
     """A variance is positive and finite, also for features far beyond what was fitted."""
     norms = KokoroNorms()
     far = clause(1)
-    wild = ClauseFeatures(far.features * 100, far.harmonics, far.style, far.durations)
+    wild = replace(far, features=far.features * 100)
     for voice in VOICE_NAMES[:3]:
         for one, other in zip(norms.predict(voice, far), norms.predict(voice, wild), strict=True):
             assert one.shape == other.shape == (1, one.size, 1)

@@ -16,10 +16,10 @@ from media.audio import Audio, concatenate
 from media.clock import thread_time_s
 from media.engines.g2p import unavailable
 from media.engines.kokoro_onnx import RATE_HZ, KokoroOnnx
+from media.engines.kokoro_pauses import pause_after_s
 from media.engines.kokoro_voices import VOICE_NAMES, language_of
 from media.engines.protocols import SpeechChunk, SpokenWord, TtsRequest
 from media.errors import CallerError, EngineError, ModelMissing, VoiceUnavailable
-from media.speech_trim import pause_after_s
 
 pytestmark = pytest.mark.models
 
@@ -133,8 +133,9 @@ def test_the_54_voices_are_listed_and_each_says_whether_it_can_speak(engine: Kok
 def test_a_clause_begins_at_its_sound_and_ends_with_its_pause(
     engine: KokoroOnnx, voice: str, text: str, lead_s: float
 ) -> None:
-    audio = sound_of(spoken(engine, text, voice, lead_s=lead_s))
-    pause_s = pause_after_s(text)
+    chunks = spoken(engine, text, voice, lead_s=lead_s)
+    audio = sound_of(chunks)
+    pause_s = pause_after_s(voice, text, words_of(chunks)[-1].end_s)
     onset = [audio.slice_s(start_s, start_s + 0.01) for start_s in (0.0, 0.01, 0.02)]
     assert max(frame.level_dbfs() for frame in onset) > -45
     # What windows have handed out already cannot be cut any more: then the pause begins with a decay.
@@ -152,7 +153,7 @@ def test_words_have_their_times(engine: KokoroOnnx, lead_s: float) -> None:
     times = [time for word in words for time in (word.start_s, word.end_s)]
     assert times == sorted(times)
     assert times[0] >= 0
-    assert times[-1] <= sound_of(chunks).duration_s - pause_after_s(".") + 1e-6
+    assert times[-1] <= sound_of(chunks).duration_s - pause_after_s("af_heart", ".", times[-1]) + 0.01
     assert all(word.end_s > word.start_s for word in words)
 
 

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from media.engines.kokoro_parts import FRAME_SAMPLES, ClauseFeatures, Floats, KokoroParts
-from media.engines.kokoro_rewrite import multiply_instead_of_convolving
+from media.engines.kokoro_rewrite import PHASES, PITCH, multiply_instead_of_convolving
 from media.engines.kokoro_vocabulary import token_ids
 from media.engines.kokoro_voices import STYLE_ROWS, STYLE_WIDTH
 from media.engines.onnx import inference_session
@@ -21,6 +21,7 @@ MODEL = Path("kokoro-82m-int8/kokoro-v1.0.int8.onnx")
 VOICES = Path("kokoro-voices")
 CHANNELS, OUTPUTS, STEPS = 6, 5, 23
 FLOAT, INT32 = 1, 6
+IDS = token_ids("ʃˈʊɹ, ˌI kæn hˈɛlp ju.")
 
 
 def operator_set(version: int, domain: str = "") -> bytes:
@@ -108,12 +109,16 @@ def parts(models_dir: Path) -> KokoroParts:
 
 
 @pytest.fixture(scope="module")
-def clause(models_dir: Path, parts: KokoroParts) -> ClauseFeatures:
-    """About 1.5 s."""
-    ids = token_ids("ʃˈʊɹ, ˌI kæn hˈɛlp ju.")
+def style(models_dir: Path) -> Floats:
     styles = np.fromfile(models_dir / VOICES / "af_heart.bin", np.float32)
-    style = styles.reshape(STYLE_ROWS, 1, STYLE_WIDTH)[len(ids) - 1]
-    return parts.prepare(ids, style, 1.0, ort.RunOptions())
+    style: Floats = styles.reshape(STYLE_ROWS, 1, STYLE_WIDTH)[len(IDS) - 1]
+    return style
+
+
+@pytest.fixture(scope="module")
+def clause(parts: KokoroParts, style: Floats) -> ClauseFeatures:
+    """About 1.5 s."""
+    return parts.prepare(IDS, style, 1.0, ort.RunOptions())
 
 
 def likeness_db(one: Floats, other: Floats) -> float:
@@ -127,12 +132,42 @@ def test_the_network_rewritten_is_the_network(
 ) -> None:
     """Its rounding differs in places, and 8-bit activations make more of that."""
     graph = OnnxGraph((models_dir / MODEL).read_bytes())
-    features, harmonics, style = (each.name for each in parts.whole.get_inputs())
-    (audio,) = inference_session(graph.cut((features, harmonics, style), ("audio",)), threads=1).run(
-        None, {features: clause.features, harmonics: clause.harmonics, style: clause.style}
+    heard = [each.name for each in parts.whole.get_inputs()]
+    given = (clause.features, clause.pitch, clause.phases, clause.style)
+    (audio,) = inference_session(graph.cut(heard, ["audio"]), threads=1).run(
+        None, dict(zip(heard, given, strict=True))
     )
     samples, _ = parts.speak_whole(clause, ort.RunOptions())
     assert likeness_db(audio.reshape(-1), samples) > 18
+
+
+@pytest.mark.models
+def test_the_front_rewritten_is_the_front(
+    models_dir: Path, parts: KokoroParts, style: Floats, clause: ClauseFeatures
+) -> None:
+    graph = OnnxGraph((models_dir / MODEL).read_bytes())
+    inputs, outputs = (
+        [each.name for each in side] for side in (parts.front.get_inputs(), parts.front.get_outputs())
+    )
+    given = (np.array([[0, *IDS, 0]], np.int64), style, np.ones(1, np.float32))
+    features, pitch, phases, _, durations = inference_session(graph.cut(inputs, outputs), threads=1).run(
+        None, dict(zip(inputs, given, strict=True))
+    )
+    assert np.array_equal(durations.reshape(-1), clause.durations)
+    assert likeness_db(features, clause.features) > 25
+    assert likeness_db(pitch, clause.pitch) > 25
+    assert phases.shape == clause.phases.shape
+
+
+@pytest.mark.models
+def test_phases_are_counted_as_they_were(
+    models_dir: Path, parts: KokoroParts, clause: ClauseFeatures
+) -> None:
+    """By frame, to the last digits: they grow to thousands of radians."""
+    graph = OnnxGraph((models_dir / MODEL).read_bytes())
+    session = inference_session(graph.cut([PITCH], [PHASES]), threads=1)
+    (phases,) = session.run(None, {PITCH: clause.pitch})
+    assert np.allclose(phases, clause.phases, rtol=1e-6, atol=0.01)
 
 
 @pytest.mark.models
