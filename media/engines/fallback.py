@@ -53,6 +53,11 @@ class FallbackLlm:
         Raises:
             EngineError: the last one's; or one's that had begun.
         """
+        if request.max_tokens == 0:
+            async with aclosing(self._read_ahead(request)) as deltas:
+                async for delta in deltas:
+                    yield delta
+            return
         failure: EngineError | None = None
         for at in self._order.tries():
             begun = False
@@ -74,6 +79,20 @@ class FallbackLlm:
             return
         assert failure is not None, "there is at least one"
         raise failure
+
+    async def _read_ahead(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+        """Only whoever would be asked for the reply reads ahead, and it proves nothing that it did."""
+        at = next(self._order.tries())
+        if not self._order.is_started(at):
+            return
+        try:
+            async with aclosing(self._order.engines[at].reply(request)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        except EngineError as error:
+            if falls_back(error):
+                self._order.failed(at, error)
+            raise
 
 
 @dataclass(slots=True)

@@ -24,7 +24,8 @@ _LONGEST_REST_S = 60.0
 """An engine that failed is left alone for 2 s, 4 s, 8 s … up to this, while another one works."""
 
 _PROBE_LIMIT_S = 1.0
-"""What a caller waits at most to find out that an engine still does not work."""
+_START_LIMIT_S = 3.0
+"""What a caller waits at most to find out that an engine still does not work, or still does not start."""
 
 _OF_THE_REQUEST = frozenset({"context_full", "language_unavailable", "aborted"})
 """Failures that are no fault of the engine."""
@@ -120,7 +121,7 @@ class FallbackOrder(Generic[E]):
         if standing.started and not (standing.failures and isinstance(engine, Probed)):
             return
         try:
-            async with asyncio.timeout(_PROBE_LIMIT_S):
+            async with asyncio.timeout(_PROBE_LIMIT_S if standing.started else _START_LIMIT_S):
                 if standing.started and isinstance(engine, Probed):
                     await engine.probe()
                 else:

@@ -155,6 +155,31 @@ def test_one_that_did_not_start_is_started_when_it_is_there() -> None:
     virtual_time.run(main())
 
 
+def test_reading_ahead_is_for_whoever_would_be_asked_and_proves_nothing() -> None:
+    ahead = replace(REQUEST, max_tokens=0)
+
+    async def main() -> None:
+        told: list[FallbackEvent] = []
+        first, second = ProbedLlm(replies=(DOWN, "first")), ScriptedLlm(replies=("second",))
+        llm = FallbackLlm((first, second), told.append)
+        await llm.start()
+        await listed(llm.reply(ahead))
+        assert (len(first.read_ahead), len(second.read_ahead)) == (1, 0)
+        assert await text_of(llm) == "second"
+        await listed(llm.reply(ahead))
+        assert (len(first.read_ahead), len(second.read_ahead)) == (1, 1)
+        await asyncio.sleep(2.1)
+        await listed(llm.reply(ahead))
+        assert len(told) == 1  # it has not shown that it works
+        first.away = True
+        with pytest.raises(EngineError):
+            await listed(llm.reply(ahead))
+        assert await text_of(llm) == "second"
+        assert first.probes == 0  # known already
+
+    virtual_time.run(main())
+
+
 def test_where_none_starts_that_is_an_error_and_where_none_works_the_last_ones() -> None:
     async def main() -> None:
         first, second = ProbedLlm(away=True), ProbedLlm(away=True)
