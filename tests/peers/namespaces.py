@@ -19,6 +19,8 @@ from typing import Literal
 
 SERVER = "10.77.0.2"
 PUBLIC = "203.0.113.10"
+ROUTER = "203.0.113.1"
+"""Where it stands in the world outside, beside the address that leads to the server."""
 SIGNALLING_PORT = 8000
 
 Translation = Literal["one to one", "published ports"]
@@ -114,10 +116,10 @@ def networks() -> Iterator[Networks]:
             _ip("-n", router, "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name)
         _address(server, "eth0", f"{SERVER}/24")
         _address(router, "to_server", "10.77.0.1/24")
-        _address(router, "to_caller", "203.0.113.1/24", f"{PUBLIC}/24")
+        _address(router, "to_caller", f"{ROUTER}/24", f"{PUBLIC}/24")
         _address(caller, "eth0", "203.0.113.50/24")
         _ip("-n", server, "route", "add", "default", "via", "10.77.0.1")
-        _ip("-n", caller, "route", "add", "default", "via", "203.0.113.1")
+        _ip("-n", caller, "route", "add", "default", "via", ROUTER)
         _run(*inside(router), "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
         yield Networks(server, router, caller)
 
