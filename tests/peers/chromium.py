@@ -103,6 +103,14 @@ def take_recording(page: Page) -> tuple[Audio, float]:
     return recorded(page.evaluate(TAKE_RECORDING))
 
 
+def until_quiet(page: Page) -> None:
+    """Waits until nothing was heard for a third of a second: what was sent before has come, and was played.
+
+    An event overtakes the sound that it tells of, which the browser keeps for a while.
+    """
+    page.evaluate("window.untilQuiet(0.003)")
+
+
 def until_event(page: Page, kind: str, *, count: int = 1, limit_s: float = 60.0) -> dict[str, Any]:
     """Waits for the server's event of a type, or the so-manyth of it, and returns it.
 

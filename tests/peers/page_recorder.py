@@ -26,6 +26,9 @@ RECORDER = """
       recorder.onstart = () => (heard.begunMs = performance.now());
       recorder.start(200);
       window.heard = heard;
+      window.latest = new AudioContext().createAnalyser();
+      window.latest.fftSize = 16384; // 0.34 s
+      window.latest.context.createMediaStreamSource(detail.stream).connect(window.latest);
     });
   };
   Object.defineProperty(window, "voiceClient", {
@@ -35,6 +38,15 @@ RECORDER = """
       follow(client);
     },
   });
+
+  window.untilQuiet = async (level) => {
+    await window.latest.context.resume();
+    const samples = new Float32Array(window.latest.fftSize);
+    do {
+      await new Promise(requestAnimationFrame);
+      window.latest.getFloatTimeDomainData(samples);
+    } while (samples.some((sample) => Math.abs(sample) > level));
+  };
 
   window.untilEvent = (kind, count, limitMs) =>
     new Promise((resolve, reject) => {

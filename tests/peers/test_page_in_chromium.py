@@ -18,6 +18,7 @@ from tests.peers.chromium import (
     server_events,
     take_recording,
     until_event,
+    until_quiet,
     without_greeting,
 )
 from tests.peers.voices import says, sound_error_rate, transcribed
@@ -65,6 +66,7 @@ def test_a_spoken_question_is_answered(
         expect(page.locator("#waterfall .turn")).to_have_count(1)
         page.screenshot(path=artifacts / "page-answered.png")
         shown = answer.inner_text()
+        until_quiet(page)
         heard, _ = take_recording(page)
         page.click("#hangup-button")
         expect(page.locator("body")).to_have_attribute("data-call-state", "idle")
@@ -131,6 +133,7 @@ def test_a_typed_conversation_needs_no_microphone(
         page.screenshot(path=artifacts / "page-typed-dark.png")
         until_event(page, "output_audio_buffer.stopped", limit_s=ANSWER_LIMIT_S)
         shown = answer.inner_text()
+        until_quiet(page)
         heard, _ = take_recording(page)
     said = transcribed(models_dir, heard)
     assert sound_error_rate(shown, said) <= 0.25, f"shown {shown!r}, heard {said!r}"

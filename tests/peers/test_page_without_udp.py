@@ -12,7 +12,14 @@ from playwright.sync_api import Page, expect
 from bench.server_process import RunningServer, server
 from media.audio import Audio
 from media.audio_file import write_wav
-from tests.peers.chromium import open_page, server_events, take_recording, until_event, without_greeting
+from tests.peers.chromium import (
+    open_page,
+    server_events,
+    take_recording,
+    until_event,
+    until_quiet,
+    without_greeting,
+)
 from tests.peers.namespaces import PUBLIC, SIGNALLING_PORT, Networks, inside, networks, refusal
 from tests.peers.one_side import served
 from tests.peers.voices import says, sound_error_rate, transcribed
@@ -58,7 +65,7 @@ def test_a_spoken_question_is_answered(
         expect(page.locator("#waterfall .turn")).to_have_count(1)
         expect(page.locator("#waterfall")).to_contain_text("Network")
         shown = answer.inner_text()
-        page.wait_for_timeout(300)  # what of it is still on its way
+        until_quiet(page)
         heard, _ = take_recording(page)
         page.click("#hangup-button")
         one_line.until_calls(0, limit_s=15)
@@ -153,5 +160,6 @@ def test_a_firewall_that_drops_udp(net: Networks) -> None:
             until_event(page, "output_audio_buffer.started")
             assert transport(page) == "websocket"
             until_event(page, "output_audio_buffer.stopped")
+            until_quiet(page)
             heard, _ = take_recording(page)
             assert heard.level_dbfs() > -40, "the greeting was heard"
