@@ -84,8 +84,9 @@ def test_an_option_that_is_wrong(tmp_path: Path) -> None:
     assert result.stderr.startswith("on the command line: server.port cannot be 'high'")
 
 
-def test_serving_without_models_says_what_to_do(tmp_path: Path) -> None:
-    result = run("serve", "--models", tmp_path / "none", "--port", "0", "--health-port", "0", cwd=tmp_path)
+@pytest.mark.parametrize("command", [("serve", "--health-port", "0"), ("engines",)])
+def test_serving_without_models_says_what_to_do(tmp_path: Path, command: tuple[str, ...]) -> None:
+    result = run(*command, "--models", tmp_path / "none", "--port", "0", cwd=tmp_path)
     assert result.returncode == 1
     advice = f"Run `voxtral-kokoro models fetch --models-dir {tmp_path / 'none'}`."
     assert result.stderr.splitlines()[-1].endswith(advice)
@@ -132,9 +133,18 @@ def test_no_command_and_an_unknown_one() -> None:
 
 
 @pytest.mark.models
-def test_serve_says_where_it_is_and_stops_when_told(tmp_path: Path, models_dir: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "what", "says"),
+    [
+        (("serve", "--health-port", "0"), "server", "Open http://127.0.0.1:"),
+        (("engines",), "engine host", "Media servers find these engines at http://127.0.0.1:"),
+    ],
+)
+def test_serving_says_where_it_is_and_stops_when_told(
+    tmp_path: Path, models_dir: Path, command: tuple[str, ...], what: str, says: str
+) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "serve", "--port", "0", "--health-port", "0", "--models", str(models_dir)],
+        [*COMMAND, *command, "--port", "0", "--models", str(models_dir)],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -145,7 +155,7 @@ def test_serve_says_where_it_is_and_stops_when_told(tmp_path: Path, models_dir: 
         said = []
         for line in process.stdout:
             said.append(line)
-            if "Open http://127.0.0.1:" in line:
+            if says in line:
                 process.send_signal(signal.SIGTERM)
         errors = process.communicate(timeout=30)[1]
     finally:
@@ -155,5 +165,5 @@ def test_serve_says_where_it_is_and_stops_when_told(tmp_path: Path, models_dir: 
     assert [line.split(":")[0].split(" after")[0] for line in said][-1] == "Stopping"
     assert "Traceback" not in errors
     log = (tmp_path / "logs" / "voxtral-kokoro.log").read_text()
-    assert 'msg="server ready"' in log
-    assert 'msg="server stopped"' in log
+    assert f'msg="{what} ready"' in log
+    assert f'msg="{what} stopped"' in log
