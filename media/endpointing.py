@@ -43,7 +43,7 @@ class Weighing:
     habit_margin: float
 
 
-FITTED = Weighing(waits=((-4.2, LONGEST), (-3.5, 2.5), (3.5, 1.0)), habit_margin=2.0)
+FITTED = Weighing(waits=((-4.5, LONGEST), (-3.5, 2.2), (3.5, 1.0)), habit_margin=2.0)
 """Ends of requests that people make lie above -3.5, nearly all of them, however a call's codec and level move
 the engine's verdicts, and so do pauses that are soon over. Below lie the pauses in which somebody looks for
 words: there is little to lose there, and much to spoil."""

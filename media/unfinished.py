@@ -77,7 +77,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d")
 """A digit is spoken as a word."""
 
 _AGAINST = -3.0
-_DICTATING = -9.0
+_DICTATING = -10.0
 _FOR = 3.0
 """Log-odds that the turn is over; the turn-end engine's span from -5 to 5."""
 

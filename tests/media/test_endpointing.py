@@ -38,8 +38,8 @@ def judge(
         (0.9, 0.33, 0.4),
         (0.5, 0.42, 0.55),  # a verdict that says nothing: a request may end like that
         (0.1, 0.6, 0.72),  # where most short requests end that do not sound complete
-        (0.03, 0.75, 0.85),
-        (0.02, 1.0, LONGEST_S),
+        (0.03, 0.7, 0.75),
+        (0.02, 0.9, LONGEST_S),
         (0.0, LONGEST_S, LONGEST_S),
     ],
 )
@@ -208,7 +208,7 @@ def test_after_a_lone_digit_another_may_follow() -> None:
         ("the", None, 0.0),
         ("Ich möchte,", "de", -3.0),
         ("我想订…", "zh", -3.0),
-        ("Es la 5 5 5 1", "es", -9.0),
+        ("Es la 5 5 5 1", "es", -10.0),
         ("", "en", 0.0),
     ],
 )
