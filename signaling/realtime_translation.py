@@ -133,7 +133,12 @@ class Translator:
                 yield wire.OutputBufferStoppedEvent(response_id=event.response_id)
             case call.OutputBufferCleared():
                 yield wire.OutputBufferClearedEvent(response_id=event.response_id)
-            case call.OutputBufferHeld() | call.OutputBufferResumed() | call.DraftSettled():
+            case (
+                call.OutputBufferHeld()
+                | call.OutputBufferResumed()
+                | call.DraftSettled()
+                | call.TurnForetold()
+            ):
                 # The API has no words for it.
                 pass
             case call.TurnMeasured():

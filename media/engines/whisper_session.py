@@ -69,6 +69,8 @@ class WhisperSession:
         self._committed: list[str] = []
         self._language = options.language
         self._last = _Done(Transcript("", 0.0, options.language), 0)
+        self._told_samples = 0
+        """What the last partial covered."""
         self._partial_cost_s = 0.0
         self._aborted = False
         self._changed = asyncio.Event()
@@ -104,6 +106,7 @@ class WhisperSession:
                 await self._changed.wait()
                 continue
             done = await self._inference.run(self._transcribe_timed, urgency=Urgency.IDLE)
+            self._told_samples = done.samples
             if done.transcript.text != text and not self._aborted:
                 text = done.transcript.text
                 yield done.transcript
@@ -140,8 +143,11 @@ class WhisperSession:
 
     @property
     def _partial_is_due(self) -> bool:
-        interval_s = max(self._partial_interval_s, _PARTIALS_SHARE * self._partial_cost_s)
-        return self._new_samples >= interval_s * SPEECH_RATE_HZ
+        return self._samples - self._told_samples >= self._interval_samples
+
+    @property
+    def _interval_samples(self) -> float:
+        return SPEECH_RATE_HZ * max(self._partial_interval_s, _PARTIALS_SHARE * self._partial_cost_s)
 
     @property
     def _new_samples(self) -> int:
@@ -152,8 +158,8 @@ class WhisperSession:
 
     def _transcribe_timed(self) -> _Done:
         """For a partial, which gives way to a flush, of this call or another."""
-        if not self._partial_is_due:  # a flush has come before it
-            return self._last
+        if self._last.samples - self._told_samples >= self._interval_samples / 2:
+            return self._last  # a flush has come before it
         start_s = thread_time_s()
         done = self._transcribe(lambda: not self._inference.presses(Urgency.NOW))
         self._partial_cost_s = thread_time_s() - start_s

@@ -87,6 +87,26 @@ def test_a_flush_does_not_end_the_turn(whisper: Whisper, question: Audio) -> Non
     asyncio.run(main())
 
 
+def test_what_a_flush_has_just_said_is_the_partial(whisper: Whisper, question: Audio) -> None:
+    async def main() -> None:
+        session = whisper.open(ENGLISH)
+        partials: list[Transcript] = []
+        await session.push(question.slice_s(0, 1.5))
+        flushed = await session.flush()
+        async with asyncio.TaskGroup() as group:
+            enough = asyncio.Event()
+            group.create_task(follow(session, partials, enough))
+            await asyncio.wait_for(enough.wait(), 60)
+            assert partials == [flushed]
+            await session.push(question.slice_s(1.5, 1.7))
+            await session.flush()
+            await asyncio.sleep(0.1)
+            assert partials == [flushed], "partials are as seldom as they were"
+            await session.abort()
+
+    asyncio.run(main())
+
+
 def test_a_cancelled_flush_can_be_asked_again(whisper: Whisper, question: Audio) -> None:
     async def main() -> str:
         session = whisper.open(ENGLISH)
