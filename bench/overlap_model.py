@@ -314,6 +314,7 @@ def yielded(example: Example, probabilities: Floats, transcriber: Transcriber) -
     """Plays an event against the verdict, window by window."""
     settings, sound = InterruptionSettings(), OverlapSound()
     tolerated, confirmed, run = False, False, 0
+    silent_s: float | None = WINDOW_S
     for index, probability in enumerate(example.speech):
         speech = bool(probability >= THRESHOLD)
         sound.add(WINDOW_S, speech=speech, hint=bool(probability >= HINT_SHARE * THRESHOLD))
@@ -334,8 +335,12 @@ def yielded(example: Example, probabilities: Floats, transcriber: Transcriber) -
             if found is Verdict.HARMLESS:
                 return Yielded(None, None)
         if found is Verdict.INTERRUPTION:
-            return Yielded(stopped_s, stopped_s if tolerated else WINDOW_S)
-        tolerated = tolerated or found is Verdict.HARMLESS
+            return Yielded(stopped_s, stopped_s if silent_s is None else silent_s)
+        if tolerated and found is Verdict.UNDECIDED:
+            silent_s = (index + 1) * WINDOW_S
+        elif found is Verdict.HARMLESS:
+            silent_s = None
+        tolerated = found is Verdict.HARMLESS
     return Yielded(None, None)
 
 

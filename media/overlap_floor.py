@@ -51,6 +51,13 @@ class FoundHarmless:
 
 
 @dataclass(frozen=True, slots=True)
+class SoundDoubted:
+    """What was found harmless may be speech after all."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SoundFaded:
     """A harmless sound is over."""
 
@@ -72,7 +79,14 @@ class Dismissed:
 
 
 OverlapEvent: TypeAlias = (
-    SoundHinted | SoundEnded | FoundInterruption | FoundHarmless | SoundFaded | Unopposed | Dismissed
+    SoundHinted
+    | SoundEnded
+    | FoundInterruption
+    | FoundHarmless
+    | SoundDoubted
+    | SoundFaded
+    | Unopposed
+    | Dismissed
 )
 
 
@@ -128,6 +142,7 @@ TABLE: Table[OverlapState] = {
     (OverlapState.QUESTIONED, Unopposed): OverlapState.CLEAR,
     (OverlapState.QUESTIONED, Dismissed): OverlapState.CLEAR,
     (OverlapState.TOLERATED, FoundInterruption): OverlapState.CLEAR,
+    (OverlapState.TOLERATED, SoundDoubted): OverlapState.SUSPECTED,
     (OverlapState.TOLERATED, SoundFaded): OverlapState.CLEAR,
     (OverlapState.TOLERATED, Unopposed): OverlapState.CLEAR,
     (OverlapState.TOLERATED, Dismissed): OverlapState.CLEAR,
@@ -161,6 +176,8 @@ class OverlapFloor:
                 return (*dropped, AdmitSound(), StopVoice())
             case FoundHarmless():
                 return (*dropped, ForgetSound(), *released) if asked else released
+            case SoundDoubted():
+                return (HoldVoice(),)
             case SoundFaded():
                 return (ForgetSound(),)
             case Unopposed():

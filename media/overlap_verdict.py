@@ -48,7 +48,7 @@ WORDS_SHARE = 0.3
 a transcriber makes of a hum or a laugh."""
 LONGEST_ECHO_S = 0.8
 """What may be the assistant's own voice is over by then: it was held when it began to come back."""
-WORDS_WITHIN_S = 0.6
+WORDS_WITHIN_S = 0.8
 """If a sound's words are not known so long after it was over, it is judged without."""
 MOSTLY_SHARE = 0.75
 """How much of a sound in doubt must be speech, by the time that it is no longer tolerated, to interrupt."""
@@ -150,7 +150,7 @@ def verdict(
         sound: so far.
         scores: what it is like; None where sounds are not classified.
         settings: when to decide, and for what.
-        tolerated: it was found harmless before, and goes on.
+        tolerated: it was found harmless before, and goes on. It is undecided if that is doubtful now.
         waits: the assistant is silent until it is decided: a late decision costs nothing.
     """
     if not sound.counts:
@@ -165,8 +165,10 @@ def verdict(
     if tolerated:
         tolerated_s = settings.tolerate_s * (NOISE_LASTS if scores.noise >= NOISE_SHARE else 1.0)
         lasts = sound.speech_s >= tolerated_s
-        sure = scores.interruption >= _above(threshold, SURE_SHARE)
-        return Verdict.INTERRUPTION if sure or lasts else Verdict.HARMLESS
+        if lasts or scores.interruption >= _above(threshold, SURE_SHARE):
+            return Verdict.INTERRUPTION
+        harmless = scores.noise >= NOISE_SHARE or scores.interruption < threshold * DOUBT_SHARE
+        return Verdict.HARMLESS if harmless else Verdict.UNDECIDED
     if not timely:
         enough = _above(threshold, SURE_SHARE)
     elif waits and sound.length_s < LASTING_S:
@@ -184,8 +186,10 @@ def verdict(
     if sound.length_s < settings.tolerate_s:
         # In doubt the assistant stays silent for as long as the caller speaks, rather than speak over them.
         return Verdict.UNDECIDED
-    lasted = sound.speech_s >= MOSTLY_SHARE * sound.length_s
-    return Verdict.INTERRUPTION if lasted else Verdict.HARMLESS
+    if sound.speech_s >= MOSTLY_SHARE * sound.length_s:
+        return Verdict.INTERRUPTION
+    is_noise = scores.noise >= NOISE_SHARE or sound.length_s >= settings.tolerate_s * NOISE_LASTS
+    return Verdict.HARMLESS if is_noise else Verdict.UNDECIDED
 
 
 def _above(threshold: float, share: float) -> float:

@@ -27,6 +27,7 @@ from media.overlap_floor import (
     OverlapFloor,
     OverlapState,
     ReleaseVoice,
+    SoundDoubted,
     SoundEnded,
     SoundFaded,
     SoundHinted,
@@ -187,7 +188,8 @@ class Yielding:
         now_s = loop_time_s()
         match found:
             case Verdict.UNDECIDED:
-                pass
+                if self.state is OverlapState.TOLERATED:
+                    self._feed(SoundDoubted(now_s))
             case Verdict.INTERRUPTION:
                 self._feed(FoundInterruption(now_s))
             case Verdict.HARMLESS:

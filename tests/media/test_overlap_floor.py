@@ -23,6 +23,7 @@ from media.overlap_floor import (
     OverlapFloor,
     OverlapState,
     ReleaseVoice,
+    SoundDoubted,
     SoundEnded,
     SoundFaded,
     SoundHinted,
@@ -34,10 +35,20 @@ HINTED = SoundHinted(10.0)
 ENDED = SoundEnded(10.1)
 INTERRUPTION = FoundInterruption(10.1)
 HARMLESS = FoundHarmless(10.1)
+DOUBTED = SoundDoubted(10.1)
 FADED = SoundFaded(10.1)
 UNOPPOSED = Unopposed(10.1)
 DISMISSED = Dismissed(10.1)
-EVENTS: tuple[OverlapEvent, ...] = (HINTED, ENDED, INTERRUPTION, HARMLESS, FADED, UNOPPOSED, DISMISSED)
+EVENTS: tuple[OverlapEvent, ...] = (
+    HINTED,
+    ENDED,
+    INTERRUPTION,
+    HARMLESS,
+    DOUBTED,
+    FADED,
+    UNOPPOSED,
+    DISMISSED,
+)
 
 PATHS: dict[OverlapState, tuple[OverlapEvent, ...]] = {
     OverlapState.CLEAR: (),
@@ -58,6 +69,7 @@ CELLS: dict[tuple[OverlapState, OverlapEvent], tuple[OverlapState, tuple[Overlap
     (OverlapState.QUESTIONED, UNOPPOSED): (OverlapState.CLEAR, (DropWords(), AdmitSound(), ReleaseVoice())),
     (OverlapState.QUESTIONED, DISMISSED): (OverlapState.CLEAR, (DropWords(), ForgetSound(), ReleaseVoice())),
     (OverlapState.TOLERATED, INTERRUPTION): (OverlapState.CLEAR, (AdmitSound(), StopVoice())),
+    (OverlapState.TOLERATED, DOUBTED): (OverlapState.SUSPECTED, (HoldVoice(),)),
     (OverlapState.TOLERATED, FADED): (OverlapState.CLEAR, (ForgetSound(),)),
     (OverlapState.TOLERATED, UNOPPOSED): (OverlapState.CLEAR, (AdmitSound(),)),
     (OverlapState.TOLERATED, DISMISSED): (OverlapState.CLEAR, (ForgetSound(),)),

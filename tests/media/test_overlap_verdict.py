@@ -85,7 +85,9 @@ def test_where_the_assistant_is_not_silent_meanwhile_it_is_judged_in_time() -> N
 @pytest.mark.parametrize(
     ("heard", "scores", "expected"),
     [
-        (sound(12), noise(0.6), Verdict.HARMLESS),
+        (sound(12), noise(0.3), Verdict.HARMLESS),
+        (sound(12), backchannel(0.1), Verdict.HARMLESS),
+        (sound(12), noise(0.6), Verdict.UNDECIDED),
         (sound(12), noise(0.9), Verdict.INTERRUPTION),
         (sound(32), backchannel(0.1), Verdict.INTERRUPTION),
         (sound(49), noise(0.1), Verdict.HARMLESS),

@@ -274,6 +274,27 @@ def test_a_command_that_sounds_like_a_backchannel_is_not_spoken_over_and_answere
     virtual_time.run(main())
 
 
+class BreathJudge:
+    """Takes a word's first 0.3 s for a noise."""
+
+    def judge(self, sound: Audio, speech: Sequence[float], /) -> Scores:
+        return Scores(0.01, 0.99) if len(speech) < 15 else Scores(0.3, 0.1)
+
+
+def test_a_word_that_began_like_a_noise_is_held_for_again() -> None:
+    async def main() -> None:
+        async with virtual_call(murmured("Stop.", "Stop."), judge=BreathJudge()) as call:
+            await told_a_story(call, 1.0)
+            onset_s = now_s()
+            await call.say(murmur(0.6), quiet(3.0))
+            assert len(call.of(OutputBufferHeld)) == 2
+            assert len(call.of(OutputBufferResumed)) == 1
+            assert call.audible_between(onset_s + 0.45, onset_s + 0.9) == 0
+            assert call.said()[-2:] == [("user", "Stop."), ("assistant", "All right.")]
+
+    virtual_time.run(main())
+
+
 def test_words_are_asked_anew_when_the_sound_goes_on() -> None:
     async def main() -> None:
         engines = murmured("Yeah.", "Yeah, right.", takes_s=0.3)
@@ -292,7 +313,7 @@ def test_words_are_asked_anew_when_the_sound_goes_on() -> None:
 
 @pytest.mark.parametrize(
     ("says", "takes_s", "resumes_s"),
-    [("Stop.", 5.0, 0.6), (EngineError("out of order"), 0.1, 0.2), ("", 0.1, 0.2)],
+    [("Stop.", 5.0, 0.8), (EngineError("out of order"), 0.1, 0.2), ("", 0.1, 0.2)],
 )
 def test_without_words_the_sound_alone_tells(
     says: str | EngineError, takes_s: float, resumes_s: float
