@@ -57,6 +57,8 @@ _LOST_LIKENESS = 0.2
 _SUSPICIOUS_LIKENESS = 0.5
 """From how much likeness, at any delay, what is heard may be an echo. Echoes reach it as soon as enough of
 them can be compared, and so do one in ten words of somebody else's."""
+_SUSPICIOUS_LASTING = 0.3
+"""Likewise, from how much on average."""
 _PROVEN_WINDOWS = 10
 """A leg from which nothing came back in so many looks, while something could have, has no echo."""
 _NEW_WINDOWS = 25
@@ -200,7 +202,8 @@ class EchoGuard:
 
     def _suspect(self, likeness: npt.NDArray[np.float32] | None, sent: Levels) -> None:
         """Follows whether the leg shows that it does not echo."""
-        self._alike = likeness is None or float(likeness.max()) >= _SUSPICIOUS_LIKENESS
+        lasts = float(self._lasting.max()) >= _SUSPICIOUS_LASTING
+        self._alike = likeness is None or lasts or float(likeness.max()) >= _SUSPICIOUS_LIKENESS
         if self._proven:
             return
         if likeness is not None and self._alike:

@@ -46,8 +46,8 @@ NOISE_LASTS = 1.6
 WORDS_SHARE = 0.3
 """Of the threshold: from there on, words that are no backchannel interrupt. Below it they are as a rule what
 a transcriber makes of a hum or a laugh."""
-LONGEST_ECHO_S = 0.8
-"""What may be the assistant's own voice is over by then: it was held when it began to come back."""
+LONGEST_ECHO_S = 1.3
+"""What may be the assistant's own voice is over by then, if it was held when it began to come back."""
 WORDS_WITHIN_S = 0.8
 """If a sound's words are not known so long after it was over, it is judged without."""
 MOSTLY_SHARE = 0.75
@@ -155,7 +155,7 @@ def verdict(
     """
     if not sound.counts:
         return _harmless_if(tolerated or sound.ended or sound.length_s >= settings.decide_s)
-    if sound.may_be_own and sound.length_s < LONGEST_ECHO_S:
+    if sound.may_be_own and (tolerated or sound.length_s < LONGEST_ECHO_S):
         return _harmless_if(tolerated or sound.ended)
     if scores is None:
         long_enough = sound.speech_s >= settings.after_s
