@@ -8,11 +8,13 @@ probability.
 
 from __future__ import annotations
 
+import math
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from media.audio import Samples
 from media.engines.onnx_graph import OnnxGraph
 from media.engines.protocols import VAD_WINDOW_SAMPLES
 
@@ -25,8 +27,11 @@ _PADDING: Final = 64
 """Samples that are mirrored at the end."""
 _FRAME, _HOP, _FRAMES, _BINS = 256, 128, 4, 129
 _HIDDEN: Final = 128
+_CANDIDATE: Final = 2
+"""The place of the one gate that is no sigmoid."""
 _CHANNELS: Final = (128, 64, 64, 128)
 """Of the four convolutions. Three taps each; the second and the third go two steps at a time."""
+_ZERO, _HALF, _FROM_INT16 = np.float32(0.0), np.float32(0.5), np.float32(1 / 32768)
 
 
 class SileroNetwork:
@@ -72,59 +77,89 @@ class SileroNetwork:
             np.ascontiguousarray(weights, np.float32)
             for weights in (first, second, third[_CHANNELS[1] :], fourth[_CHANNELS[2] : 2 * _CHANNELS[2]])
         ]
-        # Three gates are sigmoids, which are tanh of the half, stretched: all four are taken in one go.
-        halves = np.full(4 * _HIDDEN, 0.5, np.float32)
-        halves[2 * _HIDDEN : 3 * _HIDDEN] = 1.0
-        self.gates = _columns(np.concatenate([of_input, of_state], axis=1) * halves[:, None])
-        self.gates_bias = (input_bias + state_bias) * halves
+        # Three gates are sigmoids, which are tanh of the half, stretched: all four are taken in one go, and
+        # the candidate, which is none, comes last.
+        halves = np.full((4, 1), 0.5, np.float32)
+        halves[_CANDIDATE] = 1.0
+        order = [*(gate for gate in range(4) if gate != _CANDIDATE), _CANDIDATE]
+        gates = np.concatenate([of_input, of_state], axis=1).reshape(4, -1) * halves
+        self.gates = _columns(gates[order].reshape(4 * _HIDDEN, 2 * _HIDDEN))
+        self.gates_bias = (((input_bias + state_bias).reshape(4, -1) * halves)[order]).reshape(-1)
         self.output = np.ascontiguousarray(output.reshape(-1), np.float32)
         self.output_bias = float(output_bias[0])
 
 
 class SileroState:
-    """One stream's memory, and the room that its windows are computed in."""
+    """One stream's memory, and the room that its windows are computed in.
+
+    A window is little arithmetic; what it costs is to come upon cold caches, 31 times a second. So there
+    are as few calls of numpy as can be, and none that makes an array.
+    """
 
     def __init__(self, network: SileroNetwork) -> None:
         self._network = network
-        self._samples = np.zeros(CONTEXT_SAMPLES + VAD_WINDOW_SAMPLES + _PADDING, np.float32)
-        self._frames = _overlapping(self._samples, _FRAMES, _FRAME, _HOP)
-        # A frame of zeros before and after them is the convolutions' padding.
-        self._spectra = np.zeros((_FRAMES + 2, _BINS), np.float32)
-        self._spectra_taps = _overlapping(self._spectra, _FRAMES, 3 * _BINS, _BINS)
-        self._encoded = np.zeros((_FRAMES + 2, _CHANNELS[0]), np.float32)
-        self._encoded_taps = _overlapping(self._encoded, _FRAMES // 2, 3 * _CHANNELS[0], 2 * _CHANNELS[0])
-        self._features_and_hidden = np.zeros(2 * _HIDDEN, np.float32)
-        self._cell = np.zeros(_HIDDEN, np.float32)
-
-    def push(self, window: Floats) -> float:
-        """P(speech) of the next 512 samples, in [-1, 1]."""
-        network, samples = self._network, self._samples
         end = CONTEXT_SAMPLES + VAD_WINDOW_SAMPLES
-        samples[:CONTEXT_SAMPLES] = samples[VAD_WINDOW_SAMPLES:end]
-        samples[CONTEXT_SAMPLES:end] = window
-        samples[end:] = samples[end - 2 : end - 2 - _PADDING : -1]
-        spectrum = self._frames @ network.basis
-        np.square(spectrum, out=spectrum)
-        np.sqrt(spectrum[:, :_BINS] + spectrum[:, _BINS:], out=self._spectra[1:-1])
+        samples = np.zeros(end + _PADDING, np.float32)
+        self._context, self._last = samples[:CONTEXT_SAMPLES], samples[VAD_WINDOW_SAMPLES:end]
+        self._window = samples[CONTEXT_SAMPLES:end]
+        self._mirrored, self._mirror = samples[end:], samples[end - 2 : end - 2 - _PADDING : -1]
+        self._frames = _overlapping(samples, _FRAMES, _FRAME, _HOP)
+        self._spectrum = np.zeros((_FRAMES, 2 * _BINS), np.float32)
+        self._real, self._imaginary = self._spectrum[:, :_BINS], self._spectrum[:, _BINS:]
+        # A frame of zeros before and after them is the convolutions' padding.
+        magnitudes = np.zeros((_FRAMES + 2, _BINS), np.float32)
+        encoded = np.zeros((_FRAMES + 2, _CHANNELS[0]), np.float32)
+        two = np.zeros((_FRAMES // 2, _CHANNELS[1]), np.float32)
+        one = np.zeros(_CHANNELS[2], np.float32)
+        features_and_hidden = np.zeros(2 * _HIDDEN, np.float32)
+        self._magnitudes = magnitudes[1:-1]
+        inputs = (
+            _overlapping(magnitudes, _FRAMES, 3 * _BINS, _BINS),
+            _overlapping(encoded, _FRAMES // 2, 3 * _CHANNELS[0], 2 * _CHANNELS[0]),
+            two.reshape(-1),
+            one,
+        )
+        outputs = (encoded[1:-1], two, one, features_and_hidden[:_HIDDEN])
+        self._layers = tuple(zip(inputs, network.encoder, network.biases, outputs, strict=True))
+        self._features_and_hidden = features_and_hidden
+        self._hidden = features_and_hidden[_HIDDEN:]
+        self._gates = np.zeros(4 * _HIDDEN, np.float32)
+        self._sigmoids = self._gates[: 3 * _HIDDEN]
+        self._entering, self._forgetting, self._leaving, self._candidate = self._gates.reshape(4, _HIDDEN)
+        self._cell = np.zeros(_HIDDEN, np.float32)
+        self._scratch = np.zeros(_HIDDEN, np.float32)
 
-        encoder, biases = network.encoder, network.biases
-        hidden = self._features_and_hidden
-        np.maximum(self._spectra_taps @ encoder[0] + biases[0], 0.0, out=self._encoded[1:-1])
-        two = np.maximum(self._encoded_taps @ encoder[1] + biases[1], 0.0)
-        one = np.maximum(two.reshape(-1) @ encoder[2] + biases[2], 0.0)
-        np.maximum(one @ encoder[3] + biases[3], 0.0, out=hidden[:_HIDDEN])
+    def push(self, window: Samples) -> float:
+        """P(speech) of the next 512 samples."""
+        network = self._network
+        self._context[:] = self._last
+        if window.dtype == np.int16:
+            np.multiply(window, _FROM_INT16, out=self._window)
+        else:
+            self._window[:] = window
+        self._mirrored[:] = self._mirror
+        np.matmul(self._frames, network.basis, out=self._spectrum)
+        np.hypot(self._real, self._imaginary, out=self._magnitudes)
 
-        gates = hidden @ network.gates
-        gates += network.gates_bias
+        for taps, weights, bias, output in self._layers:
+            np.matmul(taps, weights, out=output)
+            np.add(output, bias, out=output)
+            np.maximum(output, _ZERO, out=output)
+
+        gates, sigmoids = self._gates, self._sigmoids
+        np.matmul(self._features_and_hidden, network.gates, out=gates)
+        np.add(gates, network.gates_bias, out=gates)
         np.tanh(gates, out=gates)
-        entering, forgetting, candidate, leaving = gates.reshape(4, _HIDDEN)
-        cell = self._cell
-        cell *= 0.5 * forgetting + 0.5
-        cell += (0.5 * entering + 0.5) * candidate
-        state = hidden[_HIDDEN:]
-        np.multiply(0.5 * leaving + 0.5, np.tanh(cell), out=state)
-        logit = float(np.maximum(state, 0.0) @ network.output) + network.output_bias
-        return 0.5 + 0.5 * float(np.tanh(0.5 * logit))
+        np.multiply(sigmoids, _HALF, out=sigmoids)
+        np.add(sigmoids, _HALF, out=sigmoids)
+        cell, scratch = self._cell, self._scratch
+        np.multiply(cell, self._forgetting, out=cell)
+        np.multiply(self._entering, self._candidate, out=scratch)
+        np.add(cell, scratch, out=cell)
+        np.tanh(cell, out=scratch)
+        np.multiply(self._leaving, scratch, out=self._hidden)
+        np.maximum(self._hidden, _ZERO, out=scratch)
+        return 0.5 + 0.5 * math.tanh(0.5 * (float(scratch @ network.output) + network.output_bias))
 
 
 def _columns(rows: npt.NDArray[np.float32]) -> Floats:

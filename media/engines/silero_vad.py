@@ -80,4 +80,4 @@ class SileroVadStream:
                 f"a window is {VAD_WINDOW_SAMPLES} samples at {SPEECH_RATE_HZ} Hz; "
                 f"got {len(window)} at {window.rate_hz} Hz"
             )
-        return self._state.push(window.as_float32())
+        return self._state.push(window.samples)
