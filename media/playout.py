@@ -55,7 +55,7 @@ class _Track:
     """What was played last, at least `KEPT_SAMPLES` of it if there was as much."""
     kept_samples: int = 0
     progress: deque[tuple[float, int]] = field(default_factory=deque)
-    """When a frame of it was handed out, and how much of it had been played with that frame."""
+    """When a frame of it was heard at the soonest, and how much of it had been played with that frame."""
 
     def take(self, most_samples: int) -> npt.NDArray[np.int16]:
         """The next piece to be played."""
@@ -119,7 +119,7 @@ class Playout:
         """Whether whoever hears it falls silent with it. A client that plays the voice itself does not:
         there, holding changes nothing, so that what counts as heard goes on with what is."""
         self.sent_to: Callable[[Audio, float], None] | None = None
-        """Is told of each frame that is handed out, and when."""
+        """Is told of each frame that is handed out, and when it is heard if it takes no time on its way."""
 
     def open(self, response_id: str) -> None:
         """A response will be heard after those that were opened before it."""
@@ -224,13 +224,14 @@ class Playout:
     async def next_frame(self) -> tuple[Audio, int]:
         """The next 20 ms, 48 kHz int16, and its position in samples since the first frame.
 
-        Returns when the frame is due, on an absolute schedule. After a stall the schedule moves on instead of
-        catching up in a burst, and the position shows the gap. Silence where there is nothing to say.
+        Returns when the frame is to leave, on an absolute schedule. After a stall the schedule moves on
+        instead of catching up in a burst, and the position shows the gap. Silence where there is nothing to
+        say.
         """
         position = await self.pacer.next_position()
         frame = Audio(self._pull(), PLAYOUT_RATE_HZ)
         if self.sent_to is not None:
-            self.sent_to(frame, loop_time_s())
+            self.sent_to(frame, self.pacer.heard_from_s)
         return frame, position
 
     async def until_sound(self, limit_s: float) -> None:
@@ -277,7 +278,8 @@ class Playout:
                 break
             del self._tracks[response_id]
             self._ended(response_id)
-        self._room.set()
+        if self._queued_samples() <= self._lead_samples:
+            self._room.set()
         return frame
 
     def _take(self, track: _Track, frame: npt.NDArray[np.int16], filled: int) -> int:
@@ -287,7 +289,7 @@ class Playout:
             frame[filled : filled + len(piece)] = piece
             filled += len(piece)
         if filled > began:
-            track.progress.append((loop_time_s(), track.played_samples))
+            track.progress.append((self.pacer.heard_from_s, track.played_samples))
             track.heard_samples(loop_time_s() - self._lag_s)
             if self._fades_in:
                 self._fades_in = False

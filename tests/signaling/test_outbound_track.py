@@ -12,6 +12,7 @@ import pytest
 from media.audio import Audio
 from media.clock import loop_time_s
 from media.opus import OpusSettings, opus_decoder, opus_encoder, packet_samples
+from media.pacing import SHORTEST_SPACING_S
 from media.playout import AudioSettings, Playout
 from signaling.outbound_track import KEEP_ALIVE_S, TAIL_FRAMES, OutboundTrack
 from tests import virtual_time
@@ -83,7 +84,10 @@ def test_sound_leaves_at_once_and_rtps_time_went_on() -> None:
         assert spoken[0][0] == pytest.approx(2.013)
         assert [pts for _, pts, _ in spoken] == [round(2.013 * RATE_HZ) + index * FRAME for index in range(9)]
         assert [len(payload) > 1 for _, _, payload in spoken] == [True] * (5 + TAIL_FRAMES) + [False]
-        assert np.diff([at_s for at_s, _, _ in spoken]) == pytest.approx(0.02)
+        first_step, *steps = np.diff([at_s for at_s, _, _ in spoken])
+        # On the beat of all calls from the second one on, which is not late for that.
+        assert SHORTEST_SPACING_S <= first_step <= 0.02
+        assert steps == pytest.approx([0.02] * len(steps))
         await asyncio.sleep(0.031)
         sent.say(tone(0.04), "resp_2")
         await asyncio.sleep(0.2)
