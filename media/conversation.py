@@ -190,6 +190,11 @@ class Conversation:
         """More of the caller's voice, 16 kHz, in order. Too much of it unread: the oldest is dropped."""
         self._inbox.put(audio)
 
+    @property
+    def lacking_samples(self) -> int:
+        """How much more audio, in samples at 16 kHz, it takes until there is something to listen to."""
+        return self._inbox.lacking_samples
+
     async def heard_all(self) -> None:
         """Returns when all that was given to `hear` was listened to, but for less than a window of 32 ms.
 

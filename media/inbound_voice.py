@@ -30,10 +30,17 @@ class InboundVoice:
     Args:
         heard: takes the sound, in order, without gaps on RTP's timeline.
         rate_hz: of that sound: 8, 12, 16, 24 or 48 kHz.
+        lacking_samples: how much more of it there must be until `heard` does anything with it.
     """
 
-    def __init__(self, heard: Callable[[Audio], None], rate_hz: int = SPEECH_RATE_HZ) -> None:
+    def __init__(
+        self,
+        heard: Callable[[Audio], None],
+        rate_hz: int = SPEECH_RATE_HZ,
+        lacking_samples: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._heard = heard
+        self._lacking_samples = lacking_samples
         self._rate_hz = rate_hz
         self._ratio = RTP_RATE_HZ // rate_hz
         self._decoder = opus_decoder(rate_hz)
@@ -46,6 +53,11 @@ class InboundVoice:
     def counts(self) -> ReceptionCounts:
         """What became of the packets so far."""
         return self._reception.counts
+
+    @property
+    def lacking_rtp_samples(self) -> int:
+        """A packet in order with less sound than this may as well be taken together with the next one."""
+        return 0 if self._timer is not None else self._lacking_samples() * self._ratio
 
     def take(self, packet: Packet, at_s: float) -> None:
         """A packet, and its arrival in loop time."""

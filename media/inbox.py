@@ -55,6 +55,11 @@ class AudioInbox:
             if not self._closed:
                 self._all_read.clear()
 
+    @property
+    def lacking_samples(self) -> int:
+        """How many more samples make the next window whole."""
+        return VAD_WINDOW_SAMPLES - self._queued_samples % VAD_WINDOW_SAMPLES
+
     async def all_read(self) -> None:
         """Returns when all but less than a window was read and the reader came for more, or has gone."""
         await self._all_read.wait()

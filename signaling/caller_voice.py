@@ -27,15 +27,18 @@ class CallerVoice:
     Args:
         receiver: of the caller's audio; its connection does not stand yet.
         heard: takes the sound.
+        lacking_samples: how much of it that needs until it does anything.
     """
 
-    def __init__(self, receiver: RTCRtpReceiver, heard: Callable[[Audio], None]) -> None:
+    def __init__(
+        self, receiver: RTCRtpReceiver, heard: Callable[[Audio], None], lacking_samples: Callable[[], int]
+    ) -> None:
         self._receiver = receiver
         self._heard = heard
         self._voice: InboundVoice | None = None
         if can_take_packets(receiver):
-            self._voice = InboundVoice(heard)
-            take_packets(receiver, self._voice.take)
+            self._voice = voice = InboundVoice(heard, lacking_samples=lacking_samples)
+            take_packets(receiver, voice.take, lambda: voice.lacking_rtp_samples)
         else:
             log.warning(
                 "this aiortc is not the one that was tested: callers are heard later, and worse after losses"

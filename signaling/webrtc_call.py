@@ -188,7 +188,8 @@ class WebrtcCall:
             else:
                 log.warning("this aiortc is not the one that was tested: voices cost more to send")
         if audio is not None and self._offer.caller_speaks:
-            self._voice = CallerVoice(audio.receiver, self._session.conversation.hear)
+            conversation = self._session.conversation
+            self._voice = CallerVoice(audio.receiver, conversation.hear, lambda: conversation.lacking_samples)
         for transport in self._transports():
             self._signals.watch(transport)
         if peer.sctp is not None:

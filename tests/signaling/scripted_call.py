@@ -98,6 +98,7 @@ class ScriptedConversation:
         self.acts: list[tuple[Any, ...]] = []
         self.heard: list[Audio] = []
         self.more_heard = asyncio.Event()
+        self.lacks_samples = 0
         self._items: dict[str, Item] = {}
         self.began = asyncio.Event()
         self.refuses: CallerError | None = None
@@ -137,6 +138,10 @@ class ScriptedConversation:
     def hear(self, audio: Audio) -> None:
         self.heard.append(audio)
         self.more_heard.set()
+
+    @property
+    def lacking_samples(self) -> int:
+        return self.lacks_samples
 
     async def heard_all(self) -> None:
         """All is heard at once."""

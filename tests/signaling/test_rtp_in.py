@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from aioice import Connection
+from aioice.ice import StunProtocol
 from aiortc import RTCPeerConnection, RTCRtpReceiver
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpreceiver import StreamStatistics
@@ -24,6 +26,8 @@ from signaling.caller import Caller
 from signaling.rtp_in import (
     PRIVATE_PARTS,
     PRIVATE_PARTS_OF_DTLS,
+    OpusPacket,
+    _Statistics,
     can_take_packets,
     parse_rtp,
     take_packets,
@@ -33,7 +37,9 @@ COPIED = {
     RTCRtpReceiver.receive: "d6d8d8d7a0bf4e95",
     RTCDtlsTransport._recv_next: "998076720c05aa13",
     RTCDtlsTransport._handle_rtp_data: "5def9061cc3da1f6",
+    StreamStatistics.add: "d157b75e24b7ff53",
     Connection.data_received: "5631b17fab717d6b",
+    StunProtocol.datagram_received: "ff4c8b910d45fb3a",
 }
 """SHA-256 of what `signaling.rtp_in` does in its own way."""
 
@@ -167,3 +173,41 @@ def test_packets_take_the_short_way_and_strangers_are_not_heard() -> None:
             assert connection._queue.qsize() <= 3
 
     asyncio.run(main())
+
+
+def test_what_brings_nothing_yet_comes_with_the_next_packet_and_none_is_lost() -> None:
+    async def main() -> None:
+        async with asyncio.timeout(30), serving() as server, Caller(server.url) as caller:
+            await caller.next_audible(0)
+            (conversation,) = server.host.conversations
+            conversation.lacks_samples = 512
+            came_at_s: list[float] = []
+            while len(came_at_s) < 20:
+                heard = len(conversation.heard)
+                conversation.more_heard.clear()
+                await conversation.more_heard.wait()
+                came_at_s += [asyncio.get_running_loop().time()] * (len(conversation.heard) - heard)
+            steps_s = np.diff(came_at_s)
+            assert 8 <= (steps_s < 0.001).sum() <= 11
+            assert {len(audio) for audio in conversation.heard} == {320}
+            conversation.lacks_samples = 0
+            assert caller._peer is not None
+            stats = await caller._peer.getSenders()[0].getStats()
+            lost = [each.packetsLost for each in stats.values() if each.type == "remote-inbound-rtp"]
+            assert not any(lost)
+
+    asyncio.run(main())
+
+
+def test_packets_are_counted_as_aiortc_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = _Statistics(48_000), StreamStatistics(48_000)
+    arrival_s = 1000.0
+    monkeypatch.setattr("aiortc.rtcrtpreceiver.time.time", lambda: arrival_s)
+    numbers = [65_533, 65_534, 65_535, 1, 0, 2, 2, 7]
+    for at, number in enumerate(numbers):
+        packet = OpusPacket(5, number, 960 * at, b"", 111)
+        arrival_s += 0.02 + 0.001 * (at % 3)
+        ours.add_from(packet, arrival_s)
+        theirs.add(packet)  # type: ignore[arg-type]
+    assert vars(ours) == vars(theirs)
+    assert ours.jitter

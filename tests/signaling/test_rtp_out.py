@@ -10,7 +10,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from aioice.ice import CandidatePair, Connection, StunProtocol
 from aiortc import RTCPeerConnection, RTCRtpSender
+from aiortc.rtcdtlstransport import RTCDtlsTransport
 from scripted_call import serving
 
 from media.errors import ServerFault
@@ -18,12 +20,16 @@ from media.reception import Packet
 from signaling import webrtc_call
 from signaling.caller import Caller, CallerOptions
 from signaling.rtp_in import OpusPacket
-from signaling.rtp_out import PRIVATE_PARTS, can_send_packets, send_packets
+from signaling.rtp_out import PRIVATE_PARTS, PRIVATE_PARTS_OF_DTLS, can_send_packets, send_packets
 
 COPIED = {
     RTCRtpSender._run_rtp: "ff597a1d554cb373",
     RTCRtpSender.send: "3969482b77a2a65f",
     RTCRtpSender.stop: "38c1e92baf8e2997",
+    RTCDtlsTransport._send_rtp: "763b02bceb0b0ab9",
+    Connection.send: "8f91d54578f0ca74",
+    Connection.sendto: "bf162ec03bdce2cc",
+    StunProtocol.send_data: "8bfbce074a897482",
 }
 """SHA-256 of what `signaling.rtp_out` does in its own way, and of what it works with."""
 
@@ -52,6 +58,10 @@ def test_a_sender_has_the_parts_that_are_used() -> None:
         sender = peer.addTransceiver("audio").sender
         for name in PRIVATE_PARTS:
             assert hasattr(sender, name), f"aiortc has changed: RTCRtpSender has no {name}"
+        for name in PRIVATE_PARTS_OF_DTLS:
+            assert hasattr(sender.transport, name), f"aiortc has changed: RTCDtlsTransport has no {name}"
+        assert hasattr(sender.transport.transport._connection, "_nominated")
+        assert isinstance(CandidatePair.remote_addr, property)
         assert can_send_packets(sender)
         del sender._RTCRtpSender__mid  # type: ignore[attr-defined]
         assert not can_send_packets(sender)
