@@ -8,6 +8,8 @@ from __future__ import annotations
 
 SMALLEST_FRAMES = 14
 """175 ms. Below it the context costs more than the window."""
+SMALLEST_FIRST_FRAMES = 10
+"""125 ms. The first one is waited for in silence: its context is worth its cost."""
 LARGEST_FRAMES = 96
 LATE_FRAMES = 32
 OVERHEAD_FRAMES = 10
@@ -26,7 +28,7 @@ def first_window(frames: int, cost: float, lead_frames: float) -> int:
         cost: how long a frame takes to make, in frames of sound: 1 is real time.
         lead_frames: how much sound is still unheard before this clause.
     """
-    size = SMALLEST_FRAMES
+    size = SMALLEST_FIRST_FRAMES
     while size < frames and not _flows(frames, size, cost, lead_frames):
         size += max(1, size // 8)
     return whole_windows(frames, size)
