@@ -104,7 +104,7 @@ def recordings(folder: Path, *, room: bool = True) -> list[Recording]:
 def as_called(recording: Recording) -> Recording:
     """The same words as a call brings them: from farther away, and through Opus.
 
-    Nothing in it is new to an ear, but every verdict of an engine moves by 1 in log-odds.
+    Nothing in it is new to an ear, but every verdict of an engine moves, by nearly 1 in log-odds.
     """
     samples = (recording.audio.as_int16() * _FARTHER).astype(np.int16)
     sent = resample(Audio(samples, SPEECH_RATE_HZ), RTP_RATE_HZ).as_int16()
