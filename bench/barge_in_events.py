@@ -34,16 +34,9 @@ _FRAME_SAMPLES = SPEECH_RATE_HZ // 100
 _ONSET_DBFS = -45.0
 
 VOICES = (
-    "am_michael",
-    "bf_emma",
-    "am_puck",
-    "af_bella",
-    "bm_george",
-    "af_nicole",
-    "am_fenrir",
-    "bf_isabella",
+    *("am_michael", "bf_emma", "am_puck", "af_bella", "bm_george", "af_nicole"),
+    *("am_fenrir", "bf_isabella", "am_onyx", "af_sarah", "bm_fable", "af_aoede"),
 )
-VOICES += ("am_onyx", "af_sarah", "bm_fable", "af_aoede")
 SAID: dict[EventKind, tuple[str, ...]] = {
     "interruption": (
         "Wait, stop for a moment.",
