@@ -1,7 +1,4 @@
-"""Calls into a network that lets no UDP through, by way of a TURN server that stands at its border.
-
-Debian's coturn must be installed. It is not installed by `make test`: it would be started, for everybody.
-"""
+"""Calls into a network that lets no UDP through, by way of a TURN server (coturn) that stands at its border."""
 
 from __future__ import annotations
 
