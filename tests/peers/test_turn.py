@@ -1,4 +1,4 @@
-"""Calls into a network that lets no UDP through, by way of a TURN server (coturn) that stands at its border."""
+"""Calls into a network that lets no UDP through, by way of a TURN server, coturn, at its border."""
 
 from __future__ import annotations
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from media.audio import Audio
 from tests.media.engines.speech import QUESTION
 from tests.peers.voices import spoken
 
+FAINT = 30
+"""Of 32,767: the pause that follows the question is softer."""
+
 
 @pytest.fixture(scope="session")
 def question(models_dir: Path) -> Audio:
     """Some 3 s at 16 kHz that say `QUESTION`, without silence around them."""
-    return spoken(models_dir, QUESTION)
+    said = spoken(models_dir, QUESTION)
+    loud = np.flatnonzero(np.abs(said.samples) > FAINT)
+    return Audio(said.samples[: loud[-1] + 1], said.rate_hz)
