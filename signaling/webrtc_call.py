@@ -123,6 +123,8 @@ class WebrtcCall:
                     conversation = tasks.create_task(
                         self._session.conversation.run(), name=f"{self.call_id} conversation"
                     )
+                    # From its first step on it takes wishes; one may have come with the channel's opening.
+                    await asyncio.sleep(0)
                     self._begun.set()
                     await asyncio.wait({conversation})
                 for task in listening:

@@ -24,6 +24,7 @@ from media.events import CallFault, OutputBufferStarted
 from signaling.caller import Caller, CallerOptions, CallRefused
 from signaling.hearing import CallFailed
 from signaling.ice import loopback_gathered
+from signaling.peer_signals import ChannelOpened, MessageCame, PeerSignals, Signal
 from signaling.realtime_routes import CALLS_PATH
 from signaling.webrtc_call import CLOSE_TIMEOUT_S
 
@@ -144,6 +145,35 @@ def test_a_text_that_is_none_is_refused_and_the_call_goes_on() -> None:
             assert error.event["error"]["code"] == "invalid_json"
             caller.send_event({"type": "session.update", "session": {}})
             await caller.next_event("session.updated")
+
+    run(main)
+
+
+def test_a_wish_that_comes_with_the_channels_opening_finds_the_conversation_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put = PeerSignals._put
+
+    def put_and_follow(signals: PeerSignals, signal: Signal) -> None:
+        put(signals, signal)
+        if isinstance(signal, ChannelOpened):
+            wish = MessageCame('{"type": "response.create"}')
+            asyncio.get_running_loop().call_soon(put, signals, wish)
+
+    class Attentive(ScriptedConversation):
+        """Notes of each wish whether it ran by then."""
+
+        def _act(self, *what: Any) -> None:
+            super()._act(*what, self.began.is_set())
+
+    monkeypatch.setattr(PeerSignals, "_put", put_and_follow)
+
+    async def main() -> None:
+        async with serving(converse=Attentive) as server, Caller(server.url) as caller:
+            caller.send_event({"type": "session.update", "session": {}})
+            await caller.next_event("session.updated", "error")
+            ran = {act[0]: act[-1] for act in only(server).acts}
+            assert ran == {"create_response": True, "update": True}
 
     run(main)
 
