@@ -1,6 +1,6 @@
 """What a call costs, and how punctual its packets are: CPU of the media process, engines scripted, VAD real.
 
-    python bench/capacity.py [--calls 4] [--seconds 20] [--engines-busy] [--uvloop] [--json FILE]
+    python bench/capacity.py [--calls 4] [--seconds 20] [--engines-busy] [--asyncio] [--json FILE]
 
 Real WebRTC calls on loopback, each caller a process of its own, whose cost is not counted. First only the
 callers send, then the server does too. CPU is what the server's process used beyond what it uses without
@@ -216,7 +216,7 @@ def bars(loads: list[Load]) -> list[tuple[str, bool]]:
 def run(arguments: argparse.Namespace) -> int:
     machine = calibrate()
     with ExitStack() as stack:
-        options = ["--uvloop"] if arguments.uvloop else []
+        options = ["--asyncio"] if arguments.asyncio else []
         server = ScriptedServer(
             stack.enter_context(child(str(ROOT / "bench" / "scripted_server.py"), *options))
         )
@@ -239,7 +239,7 @@ def run(arguments: argparse.Namespace) -> int:
         document = {
             "machine": machine.as_dict(),
             "engines_busy": arguments.engines_busy,
-            "uvloop": arguments.uvloop,
+            "asyncio": arguments.asyncio,
             "idle_cpu_percent": round(idle_percent, 2),
             "loads": [asdict(load) for load in loads],
             "bars": dict(reached),
@@ -255,7 +255,7 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=4, help="calls at once (4)")
     parser.add_argument("--seconds", type=float, default=20.0, help="seconds that each load is measured (20)")
     parser.add_argument("--engines-busy", action="store_true", help="Whisper and Kokoro work beside it")
-    parser.add_argument("--uvloop", action="store_true", help="the server on uvloop, if it is installed")
+    parser.add_argument("--asyncio", action="store_true", help="the server on asyncio's own event loop")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--caller", help=argparse.SUPPRESS)
     parser.add_argument("--answered", action="store_true", help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
 """The server with real signalling, media and voice activity, and engines that cost nothing: for `capacity`.
 
-    python bench/scripted_server.py [--uvloop]
+    python bench/scripted_server.py [--asyncio]
 
 Prints its URL as a line of JSON. Each line on its standard input is answered with what became of the outgoing
 frames since the last one, as JSON; the end of the input ends it.
@@ -42,6 +42,7 @@ from media.engines.protocols import (  # noqa: E402
 from media.pacing import Pacer  # noqa: E402
 from server.config import Config, load_config  # noqa: E402
 from server.engines import build_vad  # noqa: E402
+from server.event_loop import new_event_loop  # noqa: E402
 from server.serve import running_server  # noqa: E402
 
 CHUNK_S = 0.5
@@ -163,15 +164,12 @@ async def serve_until_end_of_input() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--uvloop", action="store_true", help="on uvloop's event loop, if it is installed")
+    parser.add_argument("--asyncio", action="store_true", help="on asyncio's event loop, not the server's")
     arguments = parser.parse_args()
     media.playout.Pacer = _KnownPacer  # type: ignore[attr-defined]
-    if arguments.uvloop:
-        import uvloop  # type: ignore[import-not-found]
-
-        uvloop.run(serve_until_end_of_input())
-    else:
-        asyncio.run(serve_until_end_of_input())
+    loop_factory = asyncio.new_event_loop if arguments.asyncio else new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(serve_until_end_of_input())
     return 0
 
 

@@ -22,6 +22,7 @@ from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
 from server.engines import EngineSet, build_engines, build_vad
 from server.environment import set_thread_switch_interval
+from server.event_loop import new_event_loop
 from server.health import VERSION, Health
 from server.logs import logging_to
 from server.machine_names import network_address, own_hosts
@@ -75,7 +76,8 @@ def serve(config: Config, process: EngineProcess | None) -> None:
         try:
             set_thread_switch_interval(config.performance.thread_switch_interval_ms)
             print(f"Voxtral-Kokoro {VERSION}: loading the engines …", flush=True)
-            asyncio.run(_until_signalled(config, process, began_s))
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                runner.run(_until_signalled(config, process, began_s))
         except VoxtralKokoroError as error:
             _log.error("the server cannot run", extra={"code": error.code, "reason": str(error)})
             raise

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate
 from media.errors import ConfigError
+from server.event_loop import new_event_loop
 from signaling.caller import Caller, CallerOptions, CallRefused
 from signaling.ice import LOOPBACK, gathering_for
 from signaling.settings import IceSettings
@@ -30,7 +31,9 @@ def run(main: Callable[[], Coroutine[Any, Any, None]], limit_s: float = 30) -> N
         async with asyncio.timeout(limit_s):
             await main()
 
-    asyncio.run(limited())
+    # As the server runs: these are the sockets that are not made in asyncio's usual way.
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(limited())
 
 
 @contextmanager
