@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from yarl import URL
 
 from media.clock import thread_time_s
 from media.engines.protocols import Engines
-from media.errors import VoxtralKokoroError
 from media.overlap import OverlapClassifier
 from server.app import listening, page_app
 from server.calls import Calls
 from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
-from server.engines import EngineSet, build_engines, build_vad
-from server.environment import set_thread_switch_interval
-from server.event_loop import new_event_loop
-from server.health import VERSION, Health
-from server.logs import logging_to
+from server.engines import EngineSet
+from server.health import Health
 from server.machine_names import network_address, own_hosts
 from server.metrics import Metrics
 from server.resources import ResourceSampler
 from server.runtime_settings import RuntimeSettings
+from server.serving_process import cause_of, engine_set_of, engines_of, run_process, signals, url_of
 from server.tls import tls_context
 from server.toolbox import ServerToolbox, toolbox_of
-from server.warm_up import WarmUp
 from signaling.ice import gathering_for
 
 _log = logging.getLogger(__name__)
@@ -71,16 +67,7 @@ def serve(config: Config, process: EngineProcess | None) -> None:
         EngineError: an engine does not start, or the overlap classifier's weights are damaged.
         VoiceUnavailable: the configured voice cannot speak here.
     """
-    began_s = thread_time_s()
-    with logging_to(config.logging):
-        try:
-            set_thread_switch_interval(config.performance.thread_switch_interval_ms)
-            print(f"Voxtral-Kokoro {VERSION}: loading the engines …", flush=True)
-            with asyncio.Runner(loop_factory=new_event_loop) as runner:
-                runner.run(_until_signalled(config, process, began_s))
-        except VoxtralKokoroError as error:
-            _log.error("the server cannot run", extra={"code": error.code, "reason": str(error)})
-            raise
+    run_process(config, partial(_until_signalled, config, process))
 
 
 @asynccontextmanager
@@ -104,13 +91,7 @@ async def running_server(
         ConfigError, EngineError, VoiceUnavailable: as `serve`; the block is cancelled then.
     """
     engine_failures = engine_failures or (process.failures if process else EngineFailures())
-    warm_up = WarmUp(
-        engines,
-        voice=config.tts.voice,
-        instructions=config.speech_to_speech.instructions,
-        language=config.model.language_hint,
-    )
-    engine_set = EngineSet(engines, warm_up)
+    engine_set = engine_set_of(config, engines)
     try:
         toolbox = toolbox_of(config.tools)
         async with asyncio.TaskGroup() as tasks:
@@ -181,18 +162,6 @@ async def _listening_server(
             await asyncio.wait(background)
 
 
-@asynccontextmanager
-async def engines_of(
-    config: Config, process: EngineProcess | None, engine_failures: EngineFailures
-) -> AsyncIterator[Engines]:
-    """The configured engines, unstarted: in their process, or in this one, which then tells what fails."""
-    if process is None:
-        yield build_engines(config, engine_failures.take)
-    else:
-        async with process.engines(build_vad(config)) as engines:
-            yield engines
-
-
 async def _until_signalled(config: Config, process: EngineProcess | None, began_s: float) -> None:
     engine_failures = process.failures if process else EngineFailures()
     with signals() as stop:
@@ -216,40 +185,6 @@ async def _announce(config: Config, server: Server, began_s: float) -> None:
     if config.server.open_to_all:
         _log.warning("anybody who reaches this server may call it: server.api_keys names no key")
     _log.info("server ready", extra={"url": server.url, "took_s": took_s})
-
-
-@contextmanager
-def signals() -> Iterator[asyncio.Event]:
-    """Set by the first SIGINT or SIGTERM; a second one acts as if nobody caught it."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    caught = (signal.SIGINT, signal.SIGTERM)
-
-    def on_signal() -> None:
-        stop.set()
-        for number in caught:
-            loop.remove_signal_handler(number)
-
-    for number in caught:
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield stop
-    finally:
-        for number in caught:
-            loop.remove_signal_handler(number)
-
-
-def cause_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Of what went wrong at once, the one thing to tell: ours before others; the rest stays its context."""
-    cause: BaseException = failures.subgroup(VoxtralKokoroError) or failures
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
-    return cause
-
-
-def url_of(scheme: str, host: str, port: int) -> str:
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-    return str(URL.build(scheme=scheme, host=reachable, port=port)).removesuffix("/")
 
 
 def invitation(config: Config, url: str, address: str | None) -> str:

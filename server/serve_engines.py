@@ -12,26 +12,22 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
 from media.clock import thread_time_s
 from media.engines.protocols import Engines
-from media.errors import VoxtralKokoroError
 from server.app import listening
 from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
 from server.engines import EngineSet
-from server.environment import set_thread_switch_interval
-from server.health import VERSION
 from server.host_routes import OPEN_PATHS, EngineRoutes
 from server.host_slots import HostSlots
-from server.logs import logging_to
 from server.machine_names import own_hosts
-from server.serve import cause_of, engines_of, signals, url_of
+from server.serving_process import cause_of, engine_set_of, engines_of, run_process, signals, url_of
 from server.tls import tls_context
-from server.warm_up import WarmUp
 from signaling.client_secrets import ClientSecrets
 from signaling.guard import guard, key_guard
 from signaling.problem import problem_middleware
@@ -66,15 +62,7 @@ def serve_engines(config: Config, process: EngineProcess | None) -> None:
         EngineError: an engine does not start.
         VoiceUnavailable: the configured voice cannot speak here.
     """
-    began_s = thread_time_s()
-    with logging_to(config.logging):
-        try:
-            set_thread_switch_interval(config.performance.thread_switch_interval_ms)
-            print(f"Voxtral-Kokoro {VERSION}: loading the engines …", flush=True)
-            asyncio.run(_until_signalled(config, process, began_s))
-        except VoxtralKokoroError as error:
-            _log.error("the engine host cannot run", extra={"code": error.code, "reason": str(error)})
-            raise
+    run_process(config, partial(_until_signalled, config, process))
 
 
 @asynccontextmanager
@@ -98,13 +86,7 @@ async def running_host(
         ConfigError, EngineError, VoiceUnavailable: as `serve_engines`; the block is cancelled then.
     """
     engine_failures = engine_failures or (process.failures if process else EngineFailures())
-    warm_up = WarmUp(
-        engines,
-        voice=config.tts.voice,
-        instructions=config.speech_to_speech.instructions,
-        language=config.model.language_hint,
-    )
-    engine_set = EngineSet(engines, warm_up)
+    engine_set = engine_set_of(config, engines)
     try:
         async with asyncio.TaskGroup() as tasks:
             async with _listening_host(config, engine_set, process, engine_failures, tasks) as host:

@@ -1,0 +1,106 @@
+"""What the media server's process and the engine host's have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from yarl import URL
+
+from media.clock import thread_time_s
+from media.engines.protocols import Engines
+from media.errors import VoxtralKokoroError
+from server.config import Config
+from server.engine_failures import EngineFailures
+from server.engine_process import EngineProcess
+from server.engines import EngineSet, build_engines, build_vad
+from server.environment import set_thread_switch_interval
+from server.event_loop import new_event_loop
+from server.health import VERSION
+from server.logs import logging_to
+from server.warm_up import WarmUp
+
+_log = logging.getLogger(__name__)
+
+
+def run_process(config: Config, main: Callable[[float], Coroutine[Any, Any, None]]) -> None:
+    """Runs a process's coroutine to its end, with its logs, on the server's event loop.
+
+    Args:
+        config: all settings.
+        main: is given when the process began, in `thread_time_s`.
+
+    Raises:
+        VoxtralKokoroError: what `main` raises. It is logged first.
+    """
+    began_s = thread_time_s()
+    with logging_to(config.logging):
+        try:
+            set_thread_switch_interval(config.performance.thread_switch_interval_ms)
+            print(f"Voxtral-Kokoro {VERSION}: loading the engines …", flush=True)
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                runner.run(main(began_s))
+        except VoxtralKokoroError as error:
+            _log.error("the server cannot run", extra={"code": error.code, "reason": str(error)})
+            raise
+
+
+@asynccontextmanager
+async def engines_of(
+    config: Config, process: EngineProcess | None, engine_failures: EngineFailures
+) -> AsyncIterator[Engines]:
+    """The configured engines, unstarted: in their process, or in this one, which then tells what fails."""
+    if process is None:
+        yield build_engines(config, engine_failures.take)
+    else:
+        async with process.engines(build_vad(config)) as engines:
+            yield engines
+
+
+def engine_set_of(config: Config, engines: Engines) -> EngineSet:
+    """The engines with what they are warmed up by."""
+    warm_up = WarmUp(
+        engines,
+        voice=config.tts.voice,
+        instructions=config.speech_to_speech.instructions,
+        language=config.model.language_hint,
+    )
+    return EngineSet(engines, warm_up)
+
+
+@contextmanager
+def signals() -> Iterator[asyncio.Event]:
+    """Set by the first SIGINT or SIGTERM; a second one acts as if nobody caught it."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    caught = (signal.SIGINT, signal.SIGTERM)
+
+    def on_signal() -> None:
+        stop.set()
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+    for number in caught:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+
+def cause_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of what went wrong at once, the one thing to tell: ours before others; the rest stays its context."""
+    cause: BaseException = failures.subgroup(VoxtralKokoroError) or failures
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause
+
+
+def url_of(scheme: str, host: str, port: int) -> str:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return str(URL.build(scheme=scheme, host=reachable, port=port)).removesuffix("/")
