@@ -188,7 +188,7 @@ def test_a_client_that_stops_at_speech_started_is_told_only_of_interruptions() -
     """Of one that is decided, and dated back to where it began; of a short sound before it, not at all."""
     story = "One two three four five six seven. Eight nine ten eleven twelve thirteen. And that is all."
     engines = ScriptedEngines(
-        stt=ScriptedStt(says=("go on", "stop")), llm=ScriptedLlm(replies=(story, "Yes."))
+        stt=ScriptedStt(says=("go on", "mm-hm", "stop")), llm=ScriptedLlm(replies=(story, "Yes."))
     )
     started = "input_audio_buffer.speech_started"
 
