@@ -24,9 +24,6 @@ class TurnTakingSettings(Section):
     given seven and a half times as long."""
     answer_early: bool = True
     """Begin the answer while it is not sure yet that the turn is over; it is heard only when it is."""
-    foretell: bool = False
-    """Transcribe at the dips of the caller's voice, too, while no other call needs the engines: the answer is
-    begun when the voice fades then."""
     silence_s: float = Field(0.5, ge=0, le=10)
     """The pause that ends a turn where silence alone decides (`server_vad`)."""
 

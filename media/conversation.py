@@ -19,7 +19,6 @@ from media.audio import Audio
 from media.clock import loop_time_s
 from media.conversation_settings import ConversationSettings
 from media.draft import Draft
-from media.early_transcripts import same_words
 from media.echo_guard import EchoGuard
 from media.effective_session import effective_session
 from media.engines.protocols import Engines, Transcript
@@ -35,7 +34,6 @@ from media.events import (
     SpeechStarted,
     SpeechStopped,
     TranscriptDelta,
-    TurnForetold,
 )
 from media.history import History
 from media.inbox import AudioInbox
@@ -63,9 +61,6 @@ class Conversation:
     methods, all of which are quick and belong on the loop; all that happens is told through `notify`, at
     once and in order.
 
-    Args:
-        alone: whether no other call needs the engines just now: then they may do what is only likely to help.
-
     Raises:
         CallerError: from the constructor and `update`, where the session asks for what is not there.
     """
@@ -78,10 +73,8 @@ class Conversation:
         notify: Callable[[CallEvent], None],
         overlap_judge: OverlapJudge | None = None,
         toolbox: Toolbox | None = None,
-        alone: Callable[[], bool] = lambda: True,
     ) -> None:
         self._engines = engines
-        self._alone = alone
         self._toolbox = toolbox
         self._told = notify
         self._interrupt_after_s = settings.interruption.after_s
@@ -152,11 +145,6 @@ class Conversation:
     def voices(self) -> tuple[str, ...]:
         """The names of the voices that a session can have."""
         return tuple(voice.name for voice in self._engines.tts.voices if voice.unavailable is None)
-
-    @property
-    def busy(self) -> bool:
-        """Whether it needs the engines just now: the caller speaks, or is being answered."""
-        return self._listening.speaking or self._history.transcribing or self._speaking.state in MAKING
 
     async def run(self) -> None:
         """Converses until `close`; speaks the greeting first, unless there is a conversation already.
@@ -364,35 +352,16 @@ class Conversation:
         # The latest words, settled or not: settled ones may begin with what was misheard at first.
         self._read_ahead(Message(turn.item_id, "user", (Part("input_audio", text),)))
 
-    def may_foretell(self) -> bool:
-        return self._turn_taking.foretell and self._may_draft and self._alone()
-
-    def turn_foretold(self, turn: Turn, transcript: Transcript) -> None:
-        self._begin_draft(turn, transcript)
-
     def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
-        self._begin_draft(turn, transcript)
-
-    @property
-    def _may_draft(self) -> bool:
-        """Whether an answer may be begun before the turn is over."""
-        return (
-            self._answers_by_itself
-            and self._turn_taking.answer_early
-            and self._speaking.state is AgentState.IDLE
-            and not self._tools.running
-            and not self._history.transcribing
-            and not self._closed.is_set()
+        answers = self._answers_by_itself and self._turn_taking.answer_early
+        idle = self._speaking.state is AgentState.IDLE and not (
+            self._history.transcribing or self._tools.running
         )
-
-    def _begin_draft(self, turn: Turn, transcript: Transcript) -> None:
-        """Begins the answer to what was said, unless what is begun is that."""
-        if transcript.text and self._may_draft and self._tasks is not None:
+        if transcript.text and answers and idle and self._tasks is not None and not self._closed.is_set():
+            self._drop_draft()
             guess = Message(turn.item_id, "user", (Part("input_audio", transcript.text),))
             items = (*self._history.items, guess)
-            self._draft = self._speaking.draft(self._tasks, self._session, items, self._draft)
-        else:
-            self._drop_draft()
+            self._draft = self._speaking.draft(self._tasks, self._session, items)
 
     def turn_resumed(self, turn: Turn) -> None:
         self._drop_draft()
@@ -403,7 +372,6 @@ class Conversation:
         self._turn_items.enter(turn.item_id)
 
     def turn_transcribed(self, turn: Turn, transcript: Transcript) -> None:
-        self._tell_foretold(turn, transcript)
         self._turn_items.transcribed(self._session, turn.item_id, transcript)
         if transcript.text:
             self._due[turn.item_id] = turn
@@ -413,24 +381,15 @@ class Conversation:
         self._answer_what_is_due()
 
     def turn_failed(self, turn: Turn, error: EngineError) -> None:
-        self._tell_foretold(turn, None)
-        self._drop_draft()
         self._turn_items.failed(self._session, turn.item_id, error)
         self._apology.owe()
         self._answer_what_is_due()
 
     def turn_dropped(self, turn: Turn) -> None:
-        self._tell_foretold(turn, None)
         log.debug("a turn was cleared", extra={"item_id": turn.item_id})
         self._answer_what_is_due()
         self._silence.look()
         self._tools.look()
-
-    def _tell_foretold(self, turn: Turn, transcript: Transcript | None) -> None:
-        if turn.early is not None and turn.early.made:
-            foretold = turn.foretold.text if turn.foretold is not None else ""
-            right = bool(foretold and transcript and same_words(foretold, transcript.text))
-            self._notify(TurnForetold(right, turn.early.made, turn.early.engine_s))
 
     @property
     def _answers_by_itself(self) -> bool:

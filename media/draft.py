@@ -15,7 +15,6 @@ from typing import Generic, TypeVar
 
 from media.clauses import StreamingSettings
 from media.clock import loop_time_s
-from media.early_transcripts import same_words
 from media.engines.protocols import (
     Engines,
     LlmDelta,
@@ -113,20 +112,6 @@ class Draft:
         self._begun_s = loop_time_s()
         self._task = tasks.create_task(self._make(), name="draft")
         self._task.add_done_callback(self._note_made)
-
-    def stands_for(self, request: LlmRequest) -> bool:
-        """Whether it answers this, too: the same, but for how the caller's last words are spelt. Then it is
-        what it answers from now on."""
-        (*before, last), (*others, other) = self.request.messages, request.messages
-        alike = (
-            before == others
-            and replace(last, text=other.text) == other
-            and replace(self.request, messages=request.messages) == request
-            and (last.text == other.text or (other.role == "user" and same_words(last.text, other.text)))
-        )
-        if alike:
-            self.request = request
-        return alike
 
     def use(self) -> None:
         """It is the answer: a reply takes it over."""

@@ -217,21 +217,6 @@ class TurnMeasured:
 
 
 @dataclass(frozen=True, slots=True)
-class TurnForetold:
-    """What became of transcripts that were made of a turn while the caller still spoke.
-
-    Attributes:
-        right: the pause at the turn's end began with one that had all of its words.
-        transcripts: how many were made.
-        engine_s: how long the engine took for all of them.
-    """
-
-    right: bool
-    transcripts: int
-    engine_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class DraftSettled:
     """What became of an answer that was begun before the turn was known to be over.
 
@@ -281,6 +266,5 @@ CallEvent: TypeAlias = (
     | OutputBufferResumed
     | TurnMeasured
     | DraftSettled
-    | TurnForetold
     | CallFault
 )

@@ -30,7 +30,6 @@ from media.caller_floor import (
     WeighPause,
 )
 from media.clock import loop_time_s
-from media.early_transcripts import EarlyTranscripts
 from media.endpointing import JUDGE_AGAIN_S, Endpointer
 from media.engines.protocols import VAD_WINDOW_SAMPLES, Engines, SttOptions, Transcript
 from media.errors import CallerError, EngineError
@@ -274,9 +273,6 @@ class Listening:
             self._begin_transcribing(turn)
         elif not self._gate.fading and turn.transcribing is not None:
             self._void_pause()
-        dips = self._gate.dipping and turn.transcribing is None and not turn.held
-        if dips and self._listener.may_foretell():
-            self._early(turn).begin(self._group, self._gate.samples)
 
     async def _keep(self, turn: Turn, window: Audio) -> None:
         turn.remember(window)
@@ -396,8 +392,6 @@ class Listening:
             turn.judging = self._group.create_task(self._judge(turn), name=f"judge {turn.item_id}")
 
     def _begin_transcribing(self, turn: Turn) -> None:
-        if turn.early is not None:
-            turn.early.fade(self._gate.samples)
         turn.transcribing = self._group.create_task(self._transcribe(turn), name=f"transcribe {turn.item_id}")
 
     def _void_pause(self) -> None:
@@ -406,9 +400,7 @@ class Listening:
         for task in (self._turn.transcribing, self._turn.judging):
             if task is not None:
                 task.cancel()
-        self._turn.transcribing = self._turn.judging = self._turn.guess = self._turn.foretold = None
-        if self._turn.early is not None:
-            self._turn.early.drop()
+        self._turn.transcribing = self._turn.judging = self._turn.guess = None
         self._listener.turn_resumed(self._turn)
 
     def _end_turn(self) -> None:
@@ -418,8 +410,6 @@ class Listening:
         if turn.transcribing is not None:
             # What came since the pause began may be the start of what is said next.
             self._before.extend(turn.held)
-        if turn.early is not None:
-            turn.early.end()
         if turn.judging is not None:
             turn.judging.cancel()
         self._listener.turn_ended(turn)
@@ -429,8 +419,6 @@ class Listening:
         assert self._turn is not None
         self._void_pause()
         turn, self._turn = self._turn, None
-        if turn.early is not None:
-            turn.early.end()
         self._group.create_task(turn.session.abort(), name=f"abort {turn.item_id}")
         self._listener.turn_dropped(turn)
 
@@ -438,20 +426,6 @@ class Listening:
     def _group(self) -> asyncio.TaskGroup:
         assert self._tasks is not None, "turns exist only while run() is running"
         return self._tasks
-
-    def _early(self, turn: Turn) -> EarlyTranscripts:
-        if turn.early is None:
-            turn.early = EarlyTranscripts(
-                turn.session,
-                heard=lambda transcript: self._listener.turn_words(turn, "", transcript.text),
-                foretold=lambda transcript: self._foretold(turn, transcript),
-            )
-        return turn.early
-
-    def _foretold(self, turn: Turn, transcript: Transcript) -> None:
-        if turn is self._turn and turn.guess is None:
-            turn.foretold = transcript
-            self._listener.turn_foretold(turn, transcript)
 
     async def _follow_words(self, turn: Turn) -> None:
         """Lets the session work while the caller speaks, and tells the words that settle."""
@@ -465,7 +439,7 @@ class Listening:
     async def _transcribe(self, turn: Turn) -> Transcript | EngineError:
         turn.times.stt_start_s = loop_time_s()
         try:
-            transcript = await self._whole(turn)
+            transcript = await turn.session.flush()
         except EngineError as error:
             self._guessed(turn, Transcript("", 0.0))
             return error
@@ -475,18 +449,9 @@ class Listening:
             self._listener.turn_guessed(turn, transcript)
         return transcript
 
-    @staticmethod
-    async def _whole(turn: Turn) -> Transcript:
-        if turn.early is not None and (early := await turn.early.whole()) is not None:
-            turn.foretold = early
-            return early
-        return await turn.session.flush()
-
     def _guessed(self, turn: Turn, transcript: Transcript) -> None:
         """The turn's words are there, before or after a pause is suspected."""
         turn.guess = transcript
-        if turn.early is not None:
-            turn.early.drop()
         if self._weighs(turn):
             self._said(turn, transcript)
             self._feed(PauseWeighed(loop_time_s(), self._wait_s()))

@@ -119,21 +119,10 @@ class Speaking:
     def state(self) -> AgentState:
         return self._floor.state
 
-    def draft(
-        self,
-        tasks: asyncio.TaskGroup,
-        session: SessionConfig,
-        items: tuple[Item, ...],
-        begun: Draft | None = None,
-    ) -> Draft:
-        """Begins the answer to a history that may come about, unheard and untold; where the one that is begun
-        already answers that, it goes on, else it is dropped."""
+    def draft(self, tasks: asyncio.TaskGroup, session: SessionConfig, items: tuple[Item, ...]) -> Draft:
+        """Begins the answer to a history that may come about, unheard and untold."""
         self._read_ahead.drop()
         writing = self._writing_for(session, ResponseOptions(), items)
-        if begun is not None and begun.stands_for(writing.request):
-            return begun
-        if begun is not None:
-            begun.drop()
         language = voice_language(self._engines.tts, session.voice)
         draft = Draft(writing.request, session, language, self._streaming, self._engines, self._notify)
         draft.start(tasks)
@@ -364,7 +353,7 @@ class Speaking:
         self._read_ahead.drop()
         options = reply.options
         writing = None if heard else self._writing_for(session, options, self._answered(options))
-        if draft is not None and writing is not None and draft.stands_for(writing.request):
+        if draft is not None and writing is not None and draft.request == writing.request:
             draft.use()
             reply.draft = draft
         elif draft is not None:

@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate
-from media.early_transcripts import EarlyTranscripts
 from media.engines.protocols import SttSession, Transcript
 from media.errors import EngineError
 from media.latency import TurnTimes
@@ -33,8 +32,6 @@ class Turn:
             came in the present pause, which joins the turn only if the turn goes on.
         transcribing: the transcription that a pause began, or the first sign of one.
         guess: its result; void, as the transcription is, where the turn goes on.
-        early: transcribes while the caller speaks.
-        foretold: what of that the present pause began with; void where the turn goes on.
         judging: the turn-end verdict that a pause began.
     """
 
@@ -47,8 +44,6 @@ class Turn:
     words: StableWords = field(default_factory=StableWords)
     transcribing: asyncio.Task[Transcript | EngineError] | None = None
     guess: Transcript | None = None
-    early: EarlyTranscripts | None = None
-    foretold: Transcript | None = None
     judging: asyncio.Task[None] | None = None
     _recent: deque[Audio] = field(default_factory=deque)
     _recent_s: float = 0.0
@@ -76,12 +71,6 @@ class TurnListener(Protocol):
 
     def turn_words(self, turn: Turn, delta: str, text: str) -> None:
         """What it seems to say so far, and what of that has settled since the last time (`delta`)."""
-
-    def may_foretell(self) -> bool:
-        """Whether what a turn says is to be transcribed while the caller still speaks."""
-
-    def turn_foretold(self, turn: Turn, transcript: Transcript) -> None:
-        """What was said up to a little before a pause that may be its end; all of it follows."""
 
     def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
         """What was said up to a pause that may be its end."""

@@ -36,10 +36,6 @@ _FAINT_AT_MOST = 0.98
 26 ms (p50) sooner than the network's own doubt, and are wrong once in 4.5 s of speech, not once in 7."""
 
 
-_DIP_DB = 16.0
-"""So much quieter than the loudest window of the speech: its end is near, or a word's. Of recorded requests
-nearly all are there 0.06 to 0.2 s before their end; a voice that goes on dips three times a second."""
-
 _FAINT_WINDOWS = 2
 """If the network does not doubt by then, somebody mumbles on: that is to be transcribed as well."""
 
@@ -72,7 +68,6 @@ class VadGate:
         """Windows in a row that speak for a change: speech while silent, silence while speaking."""
         self._loudest_dbfs = -math.inf
         self._faint_windows = 0
-        self._dips = False
 
     @property
     def samples(self) -> int:
@@ -90,11 +85,6 @@ class VadGate:
         return self._speaking and (self._run > 0 or 0 < self._faint_windows <= _FAINT_WINDOWS)
 
     @property
-    def dipping(self) -> bool:
-        """Whether the voice has fallen, as it does at the end of speech and of words."""
-        return self._speaking and self._dips
-
-    @property
     def rising(self) -> bool:
         """Whether the caller seems to begin: the last window held speech, which is too short yet to count."""
         return not self._speaking and self._run > 0
@@ -104,14 +94,13 @@ class VadGate:
 
         Args:
             probability: P(speech) of it.
-            level_dbfs: its level, by which `dipping` is noticed, and `fading` sooner; no more than that.
+            level_dbfs: its level, by which `fading` is noticed sooner; it changes nothing else.
         """
         self._index += 1
         faint = False
         if level_dbfs is not None:
             self._loudest_dbfs = max(self._loudest_dbfs, level_dbfs) if self._speaking else level_dbfs
             faint = level_dbfs < self._loudest_dbfs - _FAINT_DB and probability < _FAINT_AT_MOST
-        self._dips = level_dbfs is not None and level_dbfs < self._loudest_dbfs - _DIP_DB
         self._faint_windows = self._faint_windows + 1 if faint else 0
         if self._speaking:
             changes = probability < max(self.threshold / 2, self.threshold - self._release)

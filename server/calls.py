@@ -40,7 +40,6 @@ class Slot:
         self._call_id = call_id
         self._task: asyncio.Task[bool] | None = None
         self._hang_up: Callable[[], None] | None = None
-        self._conversation: Conversation | None = None
         self._began_s = loop_time_s()
 
     @property
@@ -57,21 +56,9 @@ class Slot:
 
         settings = self._calls.config.conversation_settings()
         calls = self._calls
-        self._conversation = Conversation(
-            calls.engines,
-            settings,
-            session,
-            count_and_tell,
-            calls.overlap_judge,
-            calls.toolbox,
-            alone=lambda: not calls.others_busy(self),
+        return Conversation(
+            calls.engines, settings, session, count_and_tell, calls.overlap_judge, calls.toolbox
         )
-        return self._conversation
-
-    @property
-    def busy(self) -> bool:
-        """Whether its conversation needs the engines just now."""
-        return self._conversation is not None and self._conversation.busy
 
     def start(self, main: Coroutine[Any, Any, None], hang_up: Callable[[], None]) -> None:
         """Runs the call in the server's task group. If the server stopped since, the call ends at once."""
@@ -158,10 +145,6 @@ class Calls:
     def active(self) -> int:
         """How many slots are taken."""
         return len(self._slots)
-
-    def others_busy(self, slot: Slot) -> bool:
-        """Whether another call than this one needs the engines just now."""
-        return any(other.busy for other in self._slots.values() if other is not slot)
 
     @property
     def draining(self) -> bool:

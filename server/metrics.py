@@ -18,7 +18,6 @@ from media.events import (
     ResponseDone,
     TranscriptCompleted,
     TranscriptFailed,
-    TurnForetold,
     TurnMeasured,
 )
 from media.items import ResponseStatus
@@ -57,8 +56,6 @@ class Metrics:
         self._spoken_s = 0.0
         self._drafts = {"used": 0, "dropped": 0}
         self._draft_s = {"used": 0.0, "dropped": 0.0}
-        self._foretold = {"right": 0, "wrong": 0, "transcripts": 0}
-        self._foretold_s = 0.0
         self._engine_process_restarts = 0
         self._engine_failures: dict[str, int] = {}
         self._recent_turns = RecentEvents()
@@ -120,13 +117,6 @@ class Metrics:
                 self._draft_s[fate] += engine_s
                 self._prometheus.drafts.labels(fate).inc()
                 self._prometheus.draft_s.labels(fate).inc(engine_s)
-            case TurnForetold():
-                fate = "right" if event.right else "wrong"
-                self._foretold[fate] += 1
-                self._foretold["transcripts"] += event.transcripts
-                self._foretold_s += event.engine_s
-                self._prometheus.foretold.labels(fate).inc()
-                self._prometheus.foretold_s.inc(event.engine_s)
             case CallFault(code=code):
                 self._error(code)
             case _:
@@ -163,7 +153,6 @@ class Metrics:
                 "gained_s": round(self._draft_s["used"], 3),
                 "in_vain_s": round(self._draft_s["dropped"], 3),
             },
-            "turns_foretold": {**self._foretold, "engine_s": round(self._foretold_s, 3)},
             "engine_process": {"restarts": self._engine_process_restarts},
             "engine_failures": dict(sorted(self._engine_failures.items())),
             "errors": dict(sorted(self._errors.items())),
@@ -211,18 +200,6 @@ class _PrometheusMetrics:
             "voxtral_kokoro_early_answer_seconds",
             "How long engines had worked on them by then: gained where used, in vain where dropped.",
             ["outcome"],
-            registry=self.registry,
-        )
-        self.foretold = Counter(
-            "voxtral_kokoro_foretold_turns",
-            "Turns that were transcribed while the caller still spoke, by whether all their words were there "
-            "when the voice faded.",
-            ["outcome"],
-            registry=self.registry,
-        )
-        self.foretold_s = Counter(
-            "voxtral_kokoro_foretelling_seconds",
-            "How long the engine took for transcripts while callers still spoke.",
             registry=self.registry,
         )
         self.calls_active = Gauge(

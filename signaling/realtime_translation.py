@@ -133,12 +133,7 @@ class Translator:
                 yield wire.OutputBufferStoppedEvent(response_id=event.response_id)
             case call.OutputBufferCleared():
                 yield wire.OutputBufferClearedEvent(response_id=event.response_id)
-            case (
-                call.OutputBufferHeld()
-                | call.OutputBufferResumed()
-                | call.DraftSettled()
-                | call.TurnForetold()
-            ):
+            case call.OutputBufferHeld() | call.OutputBufferResumed() | call.DraftSettled():
                 # The API has no words for it.
                 pass
             case call.TurnMeasured():

@@ -97,7 +97,7 @@ class Translator:
                     yield _latency_to_wire(event.latency)
             case call.CallFault():
                 yield wire.Error(fault="server", code=event.code, message=event.message)
-            case call.InputCommitted() | call.IdleTimedOut() | call.DraftSettled() | call.TurnForetold():
+            case call.InputCommitted() | call.IdleTimedOut() | call.DraftSettled():
                 # The item that it became, and the response, are told of by themselves.
                 return
             case (

@@ -96,7 +96,6 @@ async def virtual_call(
     settings: ConversationSettings | None = None,
     judge: OverlapJudge | None = None,
     toolbox: Toolbox | None = None,
-    alone: Callable[[], bool] = lambda: True,
     **session: object,
 ) -> AsyncIterator[VirtualCall]:
     """A running call; on the way out it is closed, and everything of it must end."""
@@ -108,7 +107,6 @@ async def virtual_call(
         lambda event: calls[0].note(event),
         judge,
         toolbox,
-        alone,
     )
     call = VirtualCall(conversation)
     calls.append(call)

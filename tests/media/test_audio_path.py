@@ -209,18 +209,6 @@ def test_speech_fades_with_its_level_before_the_network_doubts() -> None:
     assert gate.speaking, "the level alone ends nothing"
 
 
-def test_a_voice_that_falls_dips_until_it_rises_or_ends() -> None:
-    gate = VadGate(VadSettings(start_ms=32))
-    dipping = []
-    for level_dbfs in (-20.0, -35.0, -37.0, -25.0, -45.0):
-        gate.push(0.99, level_dbfs)
-        dipping.append(gate.dipping)
-    assert dipping == [False, False, True, False, True]
-    assert not gate.fading
-    gate.force_pause()
-    assert not gate.dipping
-
-
 def test_who_mumbles_on_has_not_faded() -> None:
     gate = VadGate(VadSettings(start_ms=32))
     fading = []

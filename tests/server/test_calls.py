@@ -280,24 +280,6 @@ def test_a_conversation_is_heard_by_the_metrics_and_not_by_the_log(caplog: pytes
     assert [record for record in caplog.records if record.message == "call ended"]
 
 
-def test_a_call_knows_when_another_one_needs_the_engines() -> None:
-    async def main(calls: Calls) -> None:
-        one, other = calls.admit(), calls.admit()
-        assert not calls.others_busy(one), "a call that has not begun needs none"
-        conversation = other.conversation(calls.session_defaults(), lambda event: None)
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(conversation.run())
-            await asyncio.sleep(0)
-            assert (calls.others_busy(one), calls.others_busy(other)) == (True, False), "it greets"
-            conversation.close()
-            await running
-        assert not calls.others_busy(one)
-        one.release()
-        other.release()
-
-    run(main)
-
-
 class CountingJudge:
     """Takes every sound for a noise."""
 

@@ -19,7 +19,6 @@ from media.events import (
     SpeechStarted,
     TranscriptCompleted,
     TranscriptFailed,
-    TurnForetold,
     TurnMeasured,
 )
 from media.items import Response, ResponseStatus
@@ -64,19 +63,6 @@ def test_answers_begun_early_are_counted_with_what_they_cost() -> None:
         "gained_s": pytest.approx(0.6),
         "in_vain_s": pytest.approx(0.1),
     }
-
-
-def test_turns_foretold_are_counted_with_what_they_cost() -> None:
-    metrics = Metrics(clock=Clock())
-    for right, transcripts, engine_s in ((True, 3, 0.3), (False, 1, 0.2), (True, 2, 0.25)):
-        metrics.observe(TurnForetold(right, transcripts, engine_s))
-    assert metrics.as_json(calls_active=0, uptime_s=1)["turns_foretold"] == {
-        "right": 2,
-        "wrong": 1,
-        "transcripts": 6,
-        "engine_s": pytest.approx(0.75),
-    }
-    assert b'voxtral_kokoro_foretold_turns_total{outcome="right"} 2.0' in metrics.as_prometheus()
 
 
 def test_a_summary_of_a_hundred_measurements() -> None:
