@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiortc import RTCSctpTransport
+from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpTransport
 
 from signaling.data_channel_loss import INITIAL_S, make_up_for_loss
 from tests import virtual_time
@@ -96,6 +96,46 @@ def test_aiortc_alone_never_does() -> None:
     """The day that this fails, `make_up_for_loss` has less to do."""
     states = virtual_time.run(states_after(60, lambda end: None))
     assert states == ["closed", "closed"]
+
+
+@pytest.mark.parametrize("late_s", [0, 5, 20])
+def test_a_peer_whose_dtls_stands_late_has_its_channel(late_s: int) -> None:
+    async def main() -> None:
+        near, far = Link(is_server=True), Link(is_server=False)
+        ours, theirs = RTCSctpTransport(near), RTCSctpTransport(far)  # type: ignore[arg-type]
+        make_up_for_loss(ours)
+        opened: asyncio.Future[RTCDataChannel] = asyncio.get_running_loop().create_future()
+        ours.on("datachannel", opened.set_result)
+        async with asyncio.TaskGroup() as tasks:
+            await ours.start(RTCSctpTransport.getCapabilities(), 5000)
+            carrying = [
+                tasks.create_task(link.carry(to, lambda packet: False))
+                for link, to in ((near, far), (far, near))
+            ]
+            await asyncio.sleep(late_s)
+            RTCDataChannel(theirs, RTCDataChannelParameters(label="events"))
+            await theirs.start(RTCSctpTransport.getCapabilities(), 5000)
+            async with asyncio.timeout(1):
+                assert (await opened).label == "events"
+            for end in (theirs, ours):
+                await end.stop()
+            for task in carrying:
+                task.cancel()
+
+    virtual_time.run(main())
+
+
+def test_a_peer_that_never_comes_is_not_asked_for_ever() -> None:
+    async def main() -> None:
+        ours = RTCSctpTransport(Link(is_server=True))  # type: ignore[arg-type]
+        make_up_for_loss(ours)
+        await ours.start(RTCSctpTransport.getCapabilities(), 5000)
+        await asyncio.sleep(26.5)
+        assert ours.state == "connecting"
+        await asyncio.sleep(1)
+        assert ours.state == "closed"
+
+    virtual_time.run(main())
 
 
 def test_an_aiortc_that_was_not_tested_keeps_its_timing(caplog: pytest.LogCaptureFixture) -> None:
