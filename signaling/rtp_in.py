@@ -168,7 +168,8 @@ class _Inlet:
                 self._opus.add(codec.payloadType)
         receiver.transport._register_rtp_receiver(receiver, parameters)
         self._shorten_the_way()
-        # The receiver owns this task, as it would its own, and ends it when it is stopped.
+        # aiortc's `receive` starts this very task in this way, and keeps it there: the receiver's `stop`,
+        # which the connection's closing calls, cancels it and waits for its end.
         reporting = asyncio.ensure_future(receiver._run_rtcp())  # noqa: TID251
         receiver._RTCRtpReceiver__rtcp_task = reporting  # type: ignore[attr-defined]
         receiver._RTCRtpReceiver__started = True  # type: ignore[attr-defined]
