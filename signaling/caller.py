@@ -8,14 +8,12 @@ counts: at the caller.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import aiohttp
-import numpy as np
-import numpy.typing as npt
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
@@ -35,7 +33,7 @@ from media.opus import RTP_RATE_HZ
 from signaling.data_channel_loss import make_up_for_loss
 from signaling.event_channel import LABEL
 from signaling.heard import recording
-from signaling.hearing import CallFailed, Event, Hearing, ReceivedEvent
+from signaling.hearing import CallFailed, Event, Hearing, ReceivedEvent, connecting
 from signaling.ice import abort_sockets, free_sockets, loopback_gathered
 from signaling.microphone import Microphone
 from signaling.microphone_track import MicrophoneTrack
@@ -138,7 +136,7 @@ class Caller:
     def __init__(self, base_url: str, options: CallerOptions | None = None) -> None:
         self._server = server_url(base_url)
         self._options = options or CallerOptions()
-        self._microphone = Microphone()
+        microphone = self._microphone = Microphone()
         hearing = self._hearing = Hearing()
         self._ear = OpusTap(hearing.sound_came)
         self._connected = asyncio.Event()
@@ -149,6 +147,10 @@ class Caller:
         self.call_id = ""
         self.answer_sdp = ""
         self.setup: SetupTimes | None = None
+        self.say = microphone.say
+        """Raises: CallFailed: the call ended before."""
+        self.speak_in = microphone.speak_in
+        self.hush = microphone.hush
         self.ended = hearing.ended
         """Set when the server has ended the call, or the connection is lost."""
         self.events = hearing.events
@@ -162,18 +164,8 @@ class Caller:
         self.next_audible = hearing.next_audible
 
     async def __aenter__(self) -> Self:
-        try:
-            async with asyncio.timeout(self._options.connect_timeout_s):
-                await self._connect()
-        except TimeoutError:
-            await self._close()
-            raise CallFailed("The call did not connect in time.") from None
-        except aiohttp.ClientError as error:
-            await self._close()
-            raise CallFailed(f"The server cannot be reached: {error}") from error
-        except BaseException:
-            await self._close()
-            raise
+        async with connecting(self._options.connect_timeout_s, self._close):
+            await self._connect()
         return self
 
     async def __aexit__(
@@ -186,23 +178,6 @@ class Caller:
         await self._close()
 
     # Speaking
-
-    async def say(self, audio: Audio) -> float:
-        """Says it into the microphone. Returns the loop time at which the last sample of its speech left.
-
-        Raises:
-            CallFailed: the call ended before.
-        """
-        self._hearing.require_standing()
-        return await self._microphone.say(audio)
-
-    def speak_in(self, room: Callable[[float], npt.NDArray[np.int16]]) -> None:
-        """From now on the microphone picks this up, too: for each frame's time, 20 ms at 48 kHz."""
-        self._microphone.room = room
-
-    def hush(self) -> None:
-        """Breaks off what is being said."""
-        self._microphone.hush()
 
     def send_event(self, event: Event) -> None:
         """Sends a client event.

@@ -1,10 +1,14 @@
-"""What a synthetic caller was told and heard so far, and the waiting for more, on every transport."""
+"""What synthetic callers share on every transport: how they connect, what they heard, the wait for more."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import aiohttp
 
 from media.errors import VoxtralKokoroError
 from signaling.heard import HeardFrame, first_audible
@@ -16,6 +20,27 @@ class CallFailed(VoxtralKokoroError):
     """The call did not connect, or ended too early."""
 
     code = "call_failed"
+
+
+@asynccontextmanager
+async def connecting(limit_s: float, close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
+    """Within it a call is set up; whatever goes wrong, `close` is called.
+
+    Raises:
+        CallFailed: it takes longer than `limit_s`, or the server cannot be reached.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError:
+        await close()
+        raise CallFailed("The call did not connect in time.") from None
+    except aiohttp.ClientError as error:
+        await close()
+        raise CallFailed(f"The server cannot be reached: {error}") from error
+    except BaseException:
+        await close()
+        raise
 
 
 @dataclass(frozen=True, slots=True)

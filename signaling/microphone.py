@@ -35,22 +35,31 @@ class Microphone:
         self._utterances: deque[_Utterance] = deque()
         self._started_s: float | None = None
         self._frames = 0
+        self._failure: Exception | None = None
+        self._room: Callable[[float], npt.NDArray[np.int16]] | None = None
         self.muted = False
-        self.room: Callable[[float], npt.NDArray[np.int16]] | None = None
-        """What else it picks up in the frame that is due at this time: 48 kHz."""
 
     async def say(self, audio: Audio) -> float:
         """Says it after what is being said already.
 
         Returns, when the last sample of its speech has left: that sample's loop time. What follows it in the
         recording (silence) is sent after that.
+
+        Raises:
+            Exception: what it failed with, before or meanwhile.
         """
+        if self._failure is not None:
+            raise self._failure
         samples = resample(audio, MICROPHONE_RATE_HZ).as_int16()
         end = min(len(samples), round(speech_end_s(audio) * MICROPHONE_RATE_HZ))
         spoken = asyncio.get_running_loop().create_future()
         self._utterances.append(_Utterance(samples, end, spoken))
         result: float = await spoken
         return result
+
+    def speak_in(self, room: Callable[[float], npt.NDArray[np.int16]]) -> None:
+        """From now on it picks this up, too: for each frame's time, 20 ms at 48 kHz."""
+        self._room = room
 
     def hush(self) -> None:
         """Breaks off whatever is being said."""
@@ -59,7 +68,8 @@ class Microphone:
         self._utterances.clear()
 
     def fail(self, error: Exception) -> None:
-        """Breaks off likewise, and whoever waits for it is told why."""
+        """Breaks off likewise, for good: whoever waits for it, or says something later, is told why."""
+        self._failure = error
         for utterance in self._utterances:
             if not utterance.spoken.done():
                 utterance.spoken.set_exception(error)
@@ -74,8 +84,8 @@ class Microphone:
         if due_s > now_s:
             await asyncio.sleep(due_s - now_s)
         samples = self._next_samples()
-        if self.room is not None and not self.muted:
-            samples = np.clip(samples.astype(np.int32) + self.room(due_s), -32768, 32767).astype(np.int16)
+        if self._room is not None and not self.muted:
+            samples = np.clip(samples.astype(np.int32) + self._room(due_s), -32768, 32767).astype(np.int16)
         position = self._frames * FRAME_SAMPLES
         self._frames += 1
         return samples, position

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -25,7 +25,7 @@ from media.clock import loop_time_s
 from media.resampler import StreamResampler
 from signaling.caller import SetupTimes, server_url
 from signaling.heard import FRAME_S, HeardFrame, recording
-from signaling.hearing import CallFailed, Event, Hearing, ReceivedEvent
+from signaling.hearing import CallFailed, Event, Hearing, ReceivedEvent, connecting
 from signaling.microphone import MICROPHONE_RATE_HZ, Microphone
 
 RATE_HZ: Final = 24_000
@@ -153,7 +153,7 @@ class SocketCaller:
         self._server = server_url(base_url)
         self._options = options or SocketCallerOptions()
         self._dialect = dialect or WsDialect()
-        self._microphone = Microphone()
+        microphone = self._microphone = Microphone()
         hearing = self._hearing = Hearing()
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._opened = asyncio.Event()
@@ -167,6 +167,10 @@ class SocketCaller:
         self._rest = np.zeros(0, dtype=np.int16)
         """Sound that does not fill a frame yet."""
         self.setup: SetupTimes | None = None
+        self.say = microphone.say
+        """Raises: CallFailed: the call ended before."""
+        self.speak_in = microphone.speak_in
+        self.hush = microphone.hush
         self.ended = hearing.ended
         """Set when the server has ended the call, or the connection is lost."""
         self.events = hearing.events
@@ -181,18 +185,8 @@ class SocketCaller:
         """The frame may be yet to be played."""
 
     async def __aenter__(self) -> Self:
-        try:
-            async with asyncio.timeout(self._options.connect_timeout_s):
-                await self._connect()
-        except TimeoutError:
-            await self._stack.aclose()
-            raise CallFailed("The call did not connect in time.") from None
-        except aiohttp.ClientError as error:
-            await self._stack.aclose()
-            raise CallFailed(f"The server cannot be reached: {error}") from error
-        except BaseException:
-            await self._stack.aclose()
-            raise
+        async with connecting(self._options.connect_timeout_s, self._stack.aclose):
+            await self._connect()
         return self
 
     async def __aexit__(
@@ -205,23 +199,6 @@ class SocketCaller:
         await self._stack.aclose()
 
     # Speaking
-
-    async def say(self, audio: Audio) -> float:
-        """Says it into the microphone. Returns the loop time at which the last sample of its speech left.
-
-        Raises:
-            CallFailed: the call ended before.
-        """
-        self._hearing.require_standing()
-        return await self._microphone.say(audio)
-
-    def speak_in(self, room: Callable[[float], npt.NDArray[np.int16]]) -> None:
-        """From now on the microphone picks this up, too: for each frame's time, 20 ms at 48 kHz."""
-        self._microphone.room = room
-
-    def hush(self) -> None:
-        """Breaks off what is being said."""
-        self._microphone.hush()
 
     async def send_event(self, event: Event) -> None:
         """Sends a client event, or a message.
