@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from media.events import CallEvent, ResponseDone
+from media.events import CallEvent, ResponseCreated, ResponseDone
 
 
 class Apology:
@@ -24,17 +24,21 @@ class Apology:
         self._saying = False
 
     def owe(self) -> None:
-        """The caller will not be answered: a turn of theirs was not understood."""
+        """The caller will not be answered: a turn of theirs was not understood, or its answer failed."""
         self._owed = bool(self._sentence)
 
     def note(self, event: CallEvent) -> None:
-        """Something was told of the conversation."""
-        if not isinstance(event, ResponseDone):
-            return
-        failed = event.response.status == "failed"
-        # An apology that fails is not apologised for: there is no voice to do it with.
-        self._owed = failed and not self._saying and bool(self._sentence)
-        self._saying = False
+        """Something was told of the conversation. What is made out of band is no part of it."""
+        match event:
+            case ResponseCreated(response) if response.conversation == "auto":
+                self._owed = False
+            case ResponseDone(response) if response.conversation == "auto":
+                # An apology that fails is not apologised for: there is no voice to do it with.
+                if response.status == "failed" and not self._saying:
+                    self.owe()
+                self._saying = False
+            case _:
+                pass
 
     def look(self) -> None:
         """It may have become quiet."""
