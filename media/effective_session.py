@@ -10,6 +10,7 @@ from media.errors import CallerError
 from media.session import SessionConfig, TurnDetection
 from media.tool_offer import require_choice
 from media.tools import Tool
+from media.turn_rules import turn_rules
 from media.vad_gate import VadSettings
 
 
@@ -46,9 +47,5 @@ def _filled(
     """With the configuration's values, where silence alone decides: there all of them are the session's."""
     if detection is None or detection.kind != "server_vad":
         return detection
-    return replace(
-        detection,
-        threshold=vad.threshold if detection.threshold is None else detection.threshold,
-        padding_s=vad.padding_ms / 1000 if detection.padding_s is None else detection.padding_s,
-        silence_s=turn_taking.silence_s if detection.silence_s is None else detection.silence_s,
-    )
+    rules = turn_rules(detection, vad, turn_taking)
+    return replace(detection, threshold=rules.threshold, padding_s=rules.padding_s, silence_s=rules.silence_s)

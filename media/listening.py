@@ -39,14 +39,12 @@ from media.overlap_verdict import Words
 from media.session import SessionConfig
 from media.sound_words import SoundWords
 from media.turn import Turn, TurnListener
+from media.turn_rules import turn_rules
 from media.vad_gate import GatePaused, GateStarted, VadGate, VadSettings
 
 log = logging.getLogger(__name__)
 
 WINDOW_S = VAD_WINDOW_SAMPLES / SPEECH_RATE_HZ
-
-EAGERNESS_FACTOR = {"low": 1.6, "medium": 1.0, "auto": 1.0, "high": 0.6}
-"""By what `semantic_vad`'s eagerness multiplies the patience."""
 
 
 class Listening:
@@ -66,12 +64,13 @@ class Listening:
         self._turn_taking = turn_taking
         self._inbox = inbox
         self._session = session
+        self._rules = turn_rules(session.turn_detection, vad, turn_taking)
         self._listener = listener
         self._vad = engines.vad.open()
         self._gate = VadGate(vad)
-        self._gate.threshold = self._threshold()
+        self._gate.threshold = self._rules.threshold
         self._floor = CallerFloor()
-        self._endpointer = Endpointer(self._patience_s())
+        self._endpointer = Endpointer(self._rules.patience_s)
         self._turn: Turn | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -144,10 +143,10 @@ class Listening:
     def configure(self, session: SessionConfig) -> None:
         """Takes over changed settings; they hold from the next pause on."""
         was_manual, self._session = self._session.turn_detection is None, session
-        detection = session.turn_detection
-        self._endpointer.patience_s = self._patience_s()
-        self._gate.threshold = self._threshold()
-        if was_manual != (detection is None):
+        self._rules = turn_rules(session.turn_detection, self._vad_settings, self._turn_taking)
+        self._endpointer.patience_s = self._rules.patience_s
+        self._gate.threshold = self._rules.threshold
+        if was_manual != (session.turn_detection is None):
             self.clear()
 
     async def run(self) -> None:
@@ -205,7 +204,7 @@ class Listening:
     async def _hear(self, window: Audio) -> None:
         if self._turn is None:
             self._before.append(window)
-            most_windows = self._padding_windows + self._noticing_windows
+            most_windows = self._rules.padding_windows + self._noticing_windows
             while len(self._before) > most_windows and not self._held_back:
                 self._before.popleft()
         else:
@@ -288,38 +287,9 @@ class Listening:
 
     # The floor
 
-    def _silence_s(self) -> float | None:
-        """The pause that ends a turn where silence alone decides; None where a pause is weighed."""
-        detection = self._session.turn_detection
-        if detection is not None and detection.kind == "semantic_vad":
-            return None
-        if detection is None or detection.silence_s is None:
-            return self._turn_taking.silence_s
-        return detection.silence_s
-
-    @property
-    def _padding_windows(self) -> int:
-        """How much of what came before the speech is transcribed with it."""
-        detection = self._session.turn_detection
-        if detection is None or detection.padding_s is None:
-            padding_ms = self._vad_settings.padding_ms
-        else:
-            padding_ms = round(detection.padding_s * 1000)
-        return -(-padding_ms * SPEECH_RATE_HZ // 1000 // VAD_WINDOW_SAMPLES)
-
-    def _threshold(self) -> float:
-        detection = self._session.turn_detection
-        if detection is None or detection.threshold is None:
-            return self._vad_settings.threshold
-        return detection.threshold
-
-    def _patience_s(self) -> float:
-        detection = self._session.turn_detection
-        return self._turn_taking.patience_s * EAGERNESS_FACTOR[detection.eagerness if detection else "auto"]
-
     def _wait_s(self) -> float:
         """How long the present pause may last, as far as is known."""
-        silence_s = self._silence_s()
+        silence_s = self._rules.silence_s
         return self._endpointer.wait_s if silence_s is None else silence_s
 
     def _feed(self, event: CallerEvent) -> None:
@@ -381,14 +351,14 @@ class Listening:
     def _before_speech(self, start_sample: int) -> list[Audio]:
         """What was heard since speech began at this sample, and a little before."""
         windows = (self._gate.samples - start_sample) // VAD_WINDOW_SAMPLES
-        return list(self._before)[-(self._padding_windows + windows) :]
+        return list(self._before)[-(self._rules.padding_windows + windows) :]
 
     def _weigh_pause(self) -> None:
         assert self._turn is not None
         turn = self._turn
         if turn.transcribing is None:
             self._begin_transcribing(turn)
-        if self._silence_s() is None:
+        if self._rules.silence_s is None:
             turn.judging = self._group.create_task(self._judge(turn), name=f"judge {turn.item_id}")
 
     def _begin_transcribing(self, turn: Turn) -> None:

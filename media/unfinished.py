@@ -107,7 +107,7 @@ def finished_log_odds(text: str, language: str | None, spoken_s: float = 0.0) ->
     log_odds = _AGAINST if text.endswith(_OPEN_MARKS) else 0.0
     if language == "en" and _CLOSING.search(text):
         return log_odds + _FOR
-    text = _without_echo(text)
+    text = _without_new_beginning(text)
     log_odds += _ANOTHER_SENTENCE * min(_SENTENCES_COUNTED, len(_SENTENCE_BEFORE.findall(text)))
     if language != "en":
         return log_odds
@@ -135,7 +135,7 @@ def _hanging(text: str) -> float:
     return 0.0 if asked or adverb or elliptic else _AGAINST
 
 
-def _without_echo(text: str) -> str:
+def _without_new_beginning(text: str) -> str:
     """The text without an end that only begins it again: Whisper makes "Book a room. Book a" of silence."""
     words = text.split()
     bare = [word.strip(".,?!").lower() for word in words]
