@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from realtime_client import base64_of, connected, question, serve
 from scripted import ScriptedEngines, ScriptedLlm
 from scripted_call import Serving
-from test_webrtc_call import offer_of_a_stranger
+from webrtc_calls import offer_of_a_stranger
 
 from signaling.caller import Caller
 from signaling.settings import AccessSettings

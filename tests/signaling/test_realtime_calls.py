@@ -12,7 +12,9 @@ import aiohttp
 import pytest
 import yarl
 from scripted_call import Serving, serving
-from test_webrtc_call import CALLS_PATH, SDP, offer_form, offer_of_a_stranger
+from webrtc_calls import SDP, offer_form, offer_of_a_stranger
+
+from signaling.realtime_routes import CALLS_PATH
 
 Error = tuple[int, str, str | None]
 

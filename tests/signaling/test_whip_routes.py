@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from scripted_call import Serving, serving
-from test_webrtc_call import SDP, heard_s, loudest_hz, only, run, tone
+from webrtc_calls import SDP, heard_s, loudest_hz, only, run, tone
 
 from media.audio import Audio
 from signaling.ice import loopback_gathered
