@@ -104,7 +104,7 @@ def test_how_much_of_the_conversation_is_kept(truncation: object, retention: Ret
     assert not changed.parallel_calls
 
 
-def test_what_changes_nothing_here_comes_back() -> None:
+def test_what_clients_ask_for_comes_back() -> None:
     given: dict[str, Any] = {
         "parallel_tool_calls": True,
         "tracing": {"workflow_name": "calls"},

@@ -16,13 +16,15 @@ from media.errors import EngineError
 from signaling.realtime_events import ClientEvent, ServerEvent
 from tests import virtual_time
 from tests.realtime_call import RealtimeCall, realtime_call
-from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, calls, speech
+from tests.scripted import Calls, ScriptedEngines, ScriptedLlm, ScriptedStt, calls, speech
 
 Scene = Callable[[RealtimeCall], Awaitable[None]]
 
 OURS_BESIDE = {"session": {"id", "object"}}
 """What the API sends as well; its clients' type of a session, that of what they ask for, leaves it out."""
 SECOND = base64.b64encode(np.full(24_000, 8000, "<i2").tobytes()).decode()
+
+TWO_CALLS = Calls((("clock", "{}"), ("clock", '{"zone": "UTC"}')))
 
 
 async def spoken_turn(call: RealtimeCall) -> None:
@@ -88,6 +90,28 @@ async def function_calls(call: RealtimeCall) -> None:
         call.send("conversation.item.create", item=output)
     call.send("response.create", response={"tool_choice": "none", "tools": [clock]})
     await call.response(3)
+
+
+async def one_call_at_a_time(call: RealtimeCall) -> None:
+    clock = {"type": "function", "name": "clock", "parameters": {"type": "object"}}
+    written = {"output_modalities": ["text"], "tools": [clock]}
+    call.send("session.update", session={**written, "parallel_tool_calls": False})
+    call.send("response.create")
+    await call.response()
+    call.send("session.update", session={"parallel_tool_calls": True})
+    call.send("response.create", response={"parallel_tool_calls": False})
+    await call.response(2)
+    call.send("response.create")
+    await call.response(3)
+
+
+async def too_long(call: RealtimeCall) -> None:
+    call.send("session.update", session={"truncation": "disabled"})
+    for number in range(8):
+        content = [{"type": "input_text", "text": f"question {number}"}]
+        call.send("conversation.item.create", item={"type": "message", "role": "user", "content": content})
+    call.send("response.create")
+    await call.response()
 
 
 async def manual_turn(call: RealtimeCall) -> None:
@@ -160,6 +184,8 @@ scene(
     function_calls,
     ScriptedEngines(llm=ScriptedLlm(replies=(calls("clock"), calls("clock", says="Let me see."), "Noon."))),
 )
+scene(one_call_at_a_time, ScriptedEngines(llm=ScriptedLlm(replies=(TWO_CALLS,) * 3)))
+scene(too_long, ScriptedEngines(llm=ScriptedLlm(replies=(EngineError("Too long.", code="context_full"),))))
 scene(manual_turn)
 scene(
     failing_engines,
@@ -331,6 +357,40 @@ def test_a_failure_is_told_and_ends_the_response() -> None:
     assert error["type"] == "server_error"
     done = events[types.index("response.done")]["response"]
     assert (done["status"], done["status_details"]["type"]) == ("failed", "failed")
+
+
+def test_a_conversation_that_the_client_wants_whole_may_be_too_long() -> None:
+    events = events_of("too_long")
+    types = types_of("too_long")
+    assert in_order(types, ["session.updated", "response.created", "error", "response.done"])
+    (error,) = [event["error"] for event in events if event["type"] == "error"]
+    assert (error["type"], error["code"]) == ("server_error", "context_full")
+    done = events[types.index("response.done")]["response"]
+    assert (done["status"], done["status_details"]["error"]["code"]) == ("failed", "context_full")
+    _, engines, _ = SCENES["too_long"]
+    assert len(engines.llm.requests) == 1, "it was not told shorter"
+
+
+def test_one_call_at_a_time_is_told_where_the_client_wants_it_so() -> None:
+    events = events_of("one_call_at_a_time")
+    done = [event["response"] for event in events if event["type"] == "response.done"]
+    assert [len(response["output"]) for response in done] == [1, 1, 2]
+    called = [event["item_id"] for event in events if event["type"].endswith("arguments.done")]
+    assert called == [item["id"] for response in done for item in response["output"]]
+
+
+def test_a_session_that_only_transcribes_tells_words_alone() -> None:
+    assert types_of("transcription_session") == [
+        "session.created",
+        "session.updated",
+        "input_audio_buffer.speech_started",
+        "conversation.item.input_audio_transcription.delta",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.input_audio_transcription.completed",
+        "conversation.item.done",
+    ]
 
 
 def test_a_turn_and_its_items_hang_together() -> None:
