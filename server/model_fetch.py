@@ -255,12 +255,11 @@ class _Fetch:
         """An empty directory for one download; says when it began and how it ended."""
         started_s = loop_time_s()
         self._progress.started(label, size_bytes)
-        try:
+        with contextlib.ExitStack() as unless_it_came:
+            unless_it_came.callback(self._progress.failed)
             with tempfile.TemporaryDirectory(dir=self._scratch) as scratch:
                 yield Path(scratch)
-        except BaseException:
-            self._progress.failed()
-            raise
+            unless_it_came.pop_all()
         self._progress.finished(loop_time_s() - started_s)
 
 

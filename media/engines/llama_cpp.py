@@ -23,6 +23,7 @@ from media.engines.openai_request import messages_of, tools_of
 from media.engines.priority import new_threads_give_way
 from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest, ToolCallDelta
 from media.engines.signal_handlers import kept_signal_handlers
+from media.engines.starting import closed_unless_started
 from media.errors import EngineError
 
 _PROMPT_BATCH_TOKENS = 16
@@ -87,14 +88,11 @@ class LlamaCpp:
     async def start(self) -> None:
         if self._server is not None:
             return
-        try:
+        async with closed_unless_started(self):
             self._server = await self._inference.run(self._load)
             hello = LlmRequest((ChatMessage("user", "Hello"),), max_tokens=1, temperature=0.0)
             async for _ in self.reply(hello):
                 pass
-        except BaseException:
-            await self.close()
-            raise
 
     async def close(self) -> None:
         self._closing = True  # what is being generated stops at its next token

@@ -16,6 +16,7 @@ import aiohttp
 from media.clock import loop_time_s
 from media.engines.host import ENGINE_HOST
 from media.engines.openai_faults import EndpointFault, EndpointUse, fault_of_response
+from media.engines.starting import closed_unless_started
 from media.errors import EngineError
 
 T = TypeVar("T")
@@ -101,11 +102,8 @@ class OpenAiEndpoint:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Authorization": f"Bearer {self._api_key}"} if self._api_key else None,
         )
-        try:
+        async with closed_unless_started(self):
             self._look_for_model(await self.document("/models"))
-        except BaseException:
-            await self.close()
-            raise
 
     async def close(self) -> None:
         session, self._session = self._session, None

@@ -25,6 +25,7 @@ from media.engines.openai_faults import TTS, EndpointFault, fault_of_event
 from media.engines.openai_stream import DONE
 from media.engines.protocols import SpeechChunk, SpokenWord, TtsRequest, Voice
 from media.engines.server_sent_events import EventReader
+from media.engines.starting import closed_unless_started
 from media.errors import VoiceUnavailable
 from media.resampler import StreamResampler
 from media.speech_trim import pause_after_s
@@ -98,14 +99,11 @@ class OpenAiSpeech:
         """
         if self._endpoint.is_started:
             return
-        await self._endpoint.start()
-        try:
+        async with closed_unless_started(self):
+            await self._endpoint.start()
             if not self._configured:
                 listed = await self._endpoint.document("/audio/voices")
                 self._voices = tuple(self._listed(listed)) or self._voices
-        except BaseException:
-            await self.close()
-            raise
 
     async def close(self) -> None:
         await self._endpoint.close()

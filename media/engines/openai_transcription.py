@@ -23,6 +23,7 @@ from media.engines.openai_stt_session import Heard, OpenAiSttSession
 from media.engines.openai_transcript import TranscriptStream
 from media.engines.protocols import SttOptions
 from media.engines.server_sent_events import EventReader
+from media.engines.starting import closed_unless_started
 from media.errors import EngineError
 from media.wav import wav_bytes
 
@@ -80,13 +81,10 @@ class OpenAiTranscription:
         """
         if self._endpoint.is_started:
             return
-        await self._endpoint.start()
-        noise = np.random.default_rng(0).normal(0.0, 32768 * 10 ** (_NOISE_DBFS / 20), _SHORTEST_SAMPLES)
-        try:
+        async with closed_unless_started(self):
+            await self._endpoint.start()
+            noise = np.random.default_rng(0).normal(0.0, 32768 * 10 ** (_NOISE_DBFS / 20), _SHORTEST_SAMPLES)
             await self.hear(noise.astype(np.int16), None, "")
-        except BaseException:
-            await self.close()
-            raise
 
     async def close(self) -> None:
         await self._endpoint.close()

@@ -12,6 +12,7 @@ from media.audio import SPEECH_RATE_HZ, Audio
 from media.engines.inference import InferenceThreads
 from media.engines.log_mel import log_mel
 from media.engines.onnx import ONNX_ERRORS, inference_session
+from media.engines.starting import closed_unless_started
 from media.errors import EngineError
 
 _HEARD_SAMPLES = 8 * SPEECH_RATE_HZ
@@ -39,14 +40,11 @@ class SmartTurn:
     async def start(self) -> None:
         if self._session is not None:
             return
-        try:
+        async with closed_unless_started(self):
             self._session = await self._inference.run(
                 lambda: inference_session(self._model, threads=self._threads)
             )
             await self.judge(Audio(np.zeros(SPEECH_RATE_HZ, np.float32), SPEECH_RATE_HZ))
-        except BaseException:
-            await self.close()
-            raise
 
     async def close(self) -> None:
         await self._inference.close()

@@ -10,6 +10,7 @@ from media.audio import SPEECH_RATE_HZ
 from media.engines.inference import InferenceThreads
 from media.engines.memory import give_back_freed
 from media.engines.protocols import SttOptions
+from media.engines.starting import closed_unless_started
 from media.engines.whisper_decoder import WhisperDecoder
 from media.engines.whisper_session import WhisperSession
 from media.errors import EngineError
@@ -45,11 +46,8 @@ class Whisper:
     async def start(self) -> None:
         if self._decoder is not None:
             return
-        try:
+        async with closed_unless_started(self):
             self._decoder = await self._inference.run(self._load)
-        except BaseException:
-            await self.close()
-            raise
 
     async def close(self) -> None:
         await self._inference.close()
