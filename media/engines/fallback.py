@@ -26,6 +26,7 @@ from media.engines.protocols import (
     TtsRequest,
     Voice,
 )
+from media.engines.stt_languages import require_language
 from media.errors import EngineError
 
 Tell = Callable[[FallbackEvent], None]
@@ -233,11 +234,7 @@ class FallbackStt:
         Raises:
             EngineError: the language is none of `languages`.
         """
-        if options.language is not None and options.language not in self.languages:
-            raise EngineError(
-                f"{self.name} does not transcribe the language {options.language}.",
-                code="language_unavailable",
-            )
+        require_language(self, options)
         return FallbackSttSession(self._order, options)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
@@ -21,8 +20,8 @@ from media.audio import Audio
 from media.clock import loop_time_s
 from media.engines.kokoro_voices import LANGUAGES
 from media.engines.openai_endpoint import OpenAiEndpoint, Patience, next_piece, read_to_end
-from media.engines.openai_faults import TTS, EndpointFault, fault_of_event
-from media.engines.openai_stream import DONE
+from media.engines.openai_events import event_of
+from media.engines.openai_faults import TTS, EndpointFault
 from media.engines.protocols import SpeechChunk, SpokenWord, TtsRequest, Voice
 from media.engines.server_sent_events import EventReader
 from media.engines.starting import closed_unless_started
@@ -250,17 +249,13 @@ class EventPieces:
             raise EndpointFault(f"{TTS.endpoint} ended the speech before its end.", retryable=True)
 
     def _receive(self, data: str) -> Iterator[SpeechChunk]:
-        if data.strip() == DONE:
+        event = event_of(TTS, data)
+        if event is None or event.get("type") == "speech.audio.done":
             self.done = True
             return
+        if event.get("type") != "speech.audio.delta":
+            return
         try:
-            event = json.loads(data)
-            if error := event.get("error"):
-                raise fault_of_event(TTS, error)
-            if event.get("type") == "speech.audio.done":
-                self.done = True
-            if event.get("type") != "speech.audio.delta":
-                return
             samples = np.frombuffer(base64.b64decode(event["audio"]), "<i2").astype(np.int16)
             words = tuple(
                 SpokenWord(word["text"], word["start_s"], word["end_s"]) for word in event.get("words", ())

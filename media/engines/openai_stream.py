@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from media.engines.openai_faults import LLM, EndpointFault, fault_of_event
+from media.engines.openai_events import event_of
+from media.engines.openai_faults import LLM, EndpointFault
 from media.engines.protocols import LlmDelta, ToolCallDelta
-
-DONE = "[DONE]"
-"""The data of the last event."""
 
 
 @dataclass(slots=True)
@@ -56,17 +54,10 @@ class CompletionStream:
         Raises:
             EndpointFault: it tells of one, or is no chunk.
         """
-        if data.strip() == DONE:
+        chunk = event_of(LLM, data)
+        if chunk is None:
             self._done = True
             return
-        try:
-            chunk = json.loads(data)
-        except ValueError:
-            raise EndpointFault(f"{LLM.endpoint} sent an event that is not JSON.") from None
-        if not isinstance(chunk, Mapping):
-            raise EndpointFault(f"{LLM.endpoint} sent an event that is no chunk of a reply.")
-        if error := chunk.get("error"):
-            raise fault_of_event(LLM, error)
         self._usage = _mapping(chunk.get("usage")) or self._usage
         for choice in _mappings(chunk.get("choices")):
             yield from self._receive_choice(choice)

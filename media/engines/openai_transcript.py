@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from media.engines.openai_faults import STT, EndpointFault, fault_of_event
-from media.engines.openai_stream import DONE
+from media.engines.openai_events import event_of
+from media.engines.openai_faults import STT, EndpointFault
 
 
 class TranscriptStream:
@@ -35,17 +34,10 @@ class TranscriptStream:
         Raises:
             EndpointFault: it tells of one, or is no event of a transcript.
         """
-        if data.strip() == DONE:
+        event = event_of(STT, data)
+        if event is None:
             self._done = True
             return
-        try:
-            event = json.loads(data)
-        except ValueError:
-            raise EndpointFault(f"{STT.endpoint} sent an event that is not JSON.") from None
-        if not isinstance(event, Mapping):
-            raise EndpointFault(f"{STT.endpoint} sent an event that is none of a transcript.")
-        if error := event.get("error"):
-            raise fault_of_event(STT, error)
         match event.get("type"):
             case "transcript.text.delta":
                 self._pieces.append(_text(event.get("delta")))

@@ -24,7 +24,7 @@ from media.engines.openai_transcript import TranscriptStream
 from media.engines.protocols import SttOptions
 from media.engines.server_sent_events import EventReader
 from media.engines.starting import closed_unless_started
-from media.errors import EngineError
+from media.engines.stt_languages import require_language
 from media.wav import wav_bytes
 
 _SHORTEST_SAMPLES = SPEECH_RATE_HZ // 2
@@ -103,11 +103,7 @@ class OpenAiTranscription:
         Raises:
             EngineError: the language is none of `languages`.
         """
-        if options.language is not None and options.language not in self._languages:
-            raise EngineError(
-                f"{self.name} does not transcribe the language {options.language}.",
-                code="language_unavailable",
-            )
+        require_language(self, options)
         return OpenAiSttSession(self.hear, options, self._partial_interval_s)
 
     async def hear(self, samples: npt.NDArray[np.int16], language: str | None, prompt: str) -> Heard:

@@ -18,6 +18,7 @@ from media.engines.protocols import (
     TtsRequest,
     Voice,
 )
+from media.engines.stt_languages import require_language
 from media.engines.wire import (
     AbortSession,
     FlushSession,
@@ -128,11 +129,7 @@ class RemoteStt:
         Raises:
             EngineError: the language is none of `languages`.
         """
-        if options.language is not None and options.language not in self.languages:
-            raise EngineError(
-                f"{self.name} does not transcribe the language {options.language}.",
-                code="language_unavailable",
-            )
+        require_language(self, options)
         return RemoteSttSession(self._link, next(self._numbers), options)
 
 

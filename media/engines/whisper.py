@@ -11,6 +11,7 @@ from media.engines.inference import InferenceThreads
 from media.engines.memory import give_back_freed
 from media.engines.protocols import SttOptions
 from media.engines.starting import closed_unless_started
+from media.engines.stt_languages import require_language
 from media.engines.whisper_decoder import WhisperDecoder
 from media.engines.whisper_session import WhisperSession
 from media.errors import EngineError
@@ -64,11 +65,7 @@ class Whisper:
         """
         if self._decoder is None:
             raise EngineError(f"The engine {self.name} is not started.")
-        if options.language is not None and options.language not in self._decoder.languages:
-            raise EngineError(
-                f"{self.name} does not transcribe the language {options.language}.",
-                code="language_unavailable",
-            )
+        require_language(self, options)
         return WhisperSession(self._decoder, self._inference, options, self._partial_interval_s)
 
     def _load(self) -> WhisperDecoder:
