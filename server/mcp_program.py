@@ -67,13 +67,16 @@ async def program(
         OSError: it cannot be started.
     """
     loop = asyncio.get_running_loop()
-    process, pipes = await loop.subprocess_exec(
-        lambda: _Pipes(loop),
-        command,
-        *arguments,
-        env=get_default_environment() | dict(environment),
-        start_new_session=True,
-    )
+    try:
+        process, pipes = await loop.subprocess_exec(
+            lambda: _Pipes(loop),
+            command,
+            *arguments,
+            env=get_default_environment() | dict(environment),
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:  # uvloop's does not say which
+        raise FileNotFoundError(error.errno, error.strerror, command) from None
     to_client, incoming = anyio.create_memory_object_stream[SessionMessage | Exception]()
     outgoing, from_client = anyio.create_memory_object_stream[SessionMessage]()
 
@@ -175,6 +178,8 @@ async def _write(
     try:
         async for sent in from_client:
             text = sent.message.model_dump_json(by_alias=True, exclude_unset=True)
+            if pipes.stdin.is_closing():  # which asyncio says when it drains, uvloop in another way
+                raise BrokenPipeError
             pipes.stdin.write(text.encode() + b"\n")
             await pipes.stdin.drain()
     except ConnectionError:
@@ -199,8 +204,15 @@ async def _end(process: asyncio.SubprocessTransport, pipes: _Pipes) -> None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GRACE_S):
                     await pipes.exited.wait()
-        if pipes.stdin.transport.get_write_buffer_size():  # what it started may keep its input open, unread
+        if _unsent_bytes(pipes.stdin.transport):  # what it started may keep its input open, unread
             pipes.stdin.transport.abort()
+
+
+def _unsent_bytes(transport: asyncio.WriteTransport) -> int:
+    try:
+        return transport.get_write_buffer_size()
+    except RuntimeError:  # uvloop: it is closed
+        return 0
 
 
 def _signal(process: asyncio.SubprocessTransport, number: signal.Signals) -> None:

@@ -8,23 +8,37 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import pytest
 from mcp.shared.message import SessionMessage
 
 from media.errors import ConfigError, ToolError
 from server import mcp_tools
+from server.event_loop import new_event_loop
 from server.mcp_program import program as program_over_pipes
 from server.tool_settings import ToolsSettings
 from server.toolbox import ServerToolbox, toolbox_of
 from tests.free_ports import free_tcp_port
 
+T = TypeVar("T")
+
 PROGRAM = str(Path(__file__).resolve().parent.parent / "mcp_server.py")
 SUM = '{"first": 1, "second": 2}'
+
+
+Loop: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
+
+LOOPS: list[Loop] = [new_event_loop, asyncio.new_event_loop]
+"""The server's, and what it makes do with: they tell of a program's end in different ways."""
+
+
+def run(main: Coroutine[Any, Any, T], loop: Loop) -> T:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(main)
 
 
 def program(name: str = "home", **more: Any) -> dict[str, Any]:
@@ -128,7 +142,8 @@ def test_an_address_lends_its_tools(kind: str) -> None:
     asyncio.run(main())
 
 
-def test_a_program_that_dies_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_program_that_dies_is_started_again(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with connected(program()) as box:
             first = await box.call("process_id", "{}")
@@ -143,7 +158,7 @@ def test_a_program_that_dies_is_started_again(caplog: pytest.LogCaptureFixture) 
             third = await box.call("process_id", "{}")
             assert third not in (first, second)
 
-    asyncio.run(main())
+    run(main(), loop)
     reasons = [
         record.__dict__["reason"] for record in caplog.records if record.message == "a tool server is lost"
     ]
@@ -188,7 +203,11 @@ def test_an_address_that_was_started_anew_is_asked_again() -> None:
     asyncio.run(main())
 
 
-def test_what_is_absent_is_told_and_holds_up_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_is_absent_is_told_and_holds_up_nothing(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp_tools, "_delay_s", lambda short_lives: 60.0)  # none is starting again at the end
     broken = tmp_path / "broken.py"
     broken.write_text("import sys\nprint('no licence', file=sys.stderr)\nsys.exit(1)\n")
 
@@ -211,7 +230,7 @@ def test_what_is_absent_is_told_and_holds_up_nothing(tmp_path: Path) -> None:
             ]
             assert await refusal(box.call("add", SUM)) == "There is no tool add."
 
-    asyncio.run(main())
+    run(main(), loop)
 
 
 def test_a_program_that_never_answers_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,8 +247,9 @@ def test_a_program_that_never_answers_is_ended_too(monkeypatch: pytest.MonkeyPat
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("then", ["", "yes", "yes >&2"])
-def test_a_program_is_ended_even_where_that_is_cancelled(then: str) -> None:
+def test_a_program_is_ended_even_where_that_is_cancelled(then: str, loop: Loop) -> None:
     """One that heeds neither the end of its input nor a request, and may write on without end."""
     message = '{"jsonrpc": "2.0", "method": "started", "params": {"pid": %d}}'
     script = f"trap '' TERM; printf '{message}\\n' $$; {then}\nwhile true; do sleep 0.1; done"
@@ -253,7 +273,7 @@ def test_a_program_is_ended_even_where_that_is_cancelled(then: str) -> None:
                 life.cancel()
         return pids[0]
 
-    pid = asyncio.run(main())
+    pid = run(main(), loop)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
