@@ -49,17 +49,19 @@ _DEMANDS = {
 """Words that nobody says who only listens, nor does a transcriber make them up from a hum."""
 
 
-def _phrases(listed: str) -> str:
-    known = (" ".join(phrase.split()) for phrase in listed.split("|"))
-    return "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
+def _phrases(listed: str) -> list[str]:
+    return [re.escape(" ".join(phrase.split())) for phrase in listed.split("|")]
 
 
-_ONLY_BACKCHANNELS = {
-    language: re.compile(rf"(?:(?:{_phrases(listed)}|{_HUMMED})(?:[^\w']+|$))+", re.IGNORECASE)
+_NEXT_BACKCHANNEL = {
+    language: [
+        re.compile(rf"(?:{phrase})(?:[^\w']+|$)", re.IGNORECASE) for phrase in (*_phrases(listed), _HUMMED)
+    ]
     for language, listed in _BACKCHANNELS.items()
 }
+"""One of them, and what parts it from the next."""
 _DEMANDING = {
-    language: re.compile(rf"(?<!\w)(?:{_phrases(listed)})(?!\w)", re.IGNORECASE)
+    language: re.compile(rf"(?<!\w)(?:{'|'.join(_phrases(listed))})(?!\w)", re.IGNORECASE)
     for language, listed in _DEMANDS.items()
 }
 
@@ -74,10 +76,23 @@ def words_in(text: str, language: str | None) -> Words:
     said = text.replace("’", "'").strip(' .,!?…-"¡¿')
     if not said:
         return Words.NONE
-    languages = [language] if language is not None else list(_ONLY_BACKCHANNELS)
-    if not _ONLY_BACKCHANNELS.keys() >= set(languages):
+    languages = [language] if language is not None else list(_NEXT_BACKCHANNEL)
+    if not _NEXT_BACKCHANNEL.keys() >= set(languages):
         return Words.UNKNOWN
-    if any(_ONLY_BACKCHANNELS[known].fullmatch(said) for known in languages):
+    if any(_only_backchannels(said, _NEXT_BACKCHANNEL[known]) for known in languages):
         return Words.BACKCHANNEL
     demanding = any(_DEMANDING[known].search(said) for known in languages)
     return Words.DEMAND if demanding else Words.OTHERS
+
+
+def _only_backchannels(said: str, known: list[re.Pattern[str]]) -> bool:
+    """Whether it is a row of them.
+
+    One expression for all of it would try every way to read a row of "ha ha" or "oh my god", 2^n of them:
+    transcribers write such rows of laughter, and the loop would stand still.
+    """
+    ends = {0}
+    for begin in range(len(said)):
+        if begin in ends:
+            ends.update(match.end() for phrase in known if (match := phrase.match(said, begin)))
+    return len(said) in ends
