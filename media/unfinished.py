@@ -60,13 +60,14 @@ _LAST_WORD = re.compile(r"[\w']+(?=\W*$)")
 _AMOUNT = re.compile(r"\d{1,3}(?:,\d{3})+(?!\d)")
 _NUMBER = r"(?:\d+(?:[.:]\d+)?|zero|oh|one|two|three|four|five|six|seven|eight|nine)"
 _DICTATED = re.compile(
-    rf"(?:\b{_NUMBER}(?:\W+{_NUMBER}){{2,}}|(?<![\d.:,])0\d+|(?<![\d.:,])\d{{6,}}|\d,\d{{4,}}"
-    r"|\b[a-z](?:[\s,-]+[a-z]\b){2,})\W*$",
+    rf"(?:\b{_NUMBER}(?:\W+{_NUMBER}){{2}}|(?<![\d.:,])0\d+|(?<![\d.:,])\d{{6,}}|\d,\d{{4,}}"
+    r"|\b[a-z](?:[\s,-]+[a-z]\b){2})\W*$",
     re.IGNORECASE,
 )
 """Three numbers or letters or more in a row, a number that begins with a nought, one of six digits: a
 telephone number, a code, a name that is spelt. It sounds complete after each group. An amount like 1,250,000
-is none of these."""
+is none of these. Only the last three of a row are looked at: "1.5" is one number or two, and a long row
+could be read in 2^n ways, which would hold up the loop."""
 
 _LONE_DIGIT = re.compile(r"\W*(?:\d|zero|oh|one|two|three|four|five|six|seven|eight|nine)\W*", re.IGNORECASE)
 

@@ -156,6 +156,13 @@ def test_words_that_may_stand_alone_say_less(text: str) -> None:
     assert finished_log_odds("Take the", "en") < finished_log_odds(text, "en") < 0
 
 
+def test_a_long_row_of_numbers_is_weighed_at_once() -> None:
+    row = "1.5, " * 200
+    assert (
+        finished_log_odds(row, "en") < finished_log_odds(row + "and", "en") == finished_log_odds("The", "en")
+    )
+
+
 def test_an_end_that_begins_the_turn_again_was_not_said() -> None:
     assert finished_log_odds("Book a room. Book a", "en") == 0
     assert finished_log_odds("Book a room. And a", "en") < finished_log_odds("Book a room. Book a", "en")
