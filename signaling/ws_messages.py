@@ -2,7 +2,8 @@
 
 A protocol for programs that want a conversation with the least of ceremony, over a WebSocket, where no UDP
 gets through: flat JSON objects, told apart by their `type`, with sound in base64. docs/websocket.md is its
-table. It is all here, however long, so that the protocol is read in one place.
+table. The messages are all here, however many, so that the protocol is read in one place; the objects in them
+are those of `signaling.ws_objects`.
 """
 
 from __future__ import annotations
