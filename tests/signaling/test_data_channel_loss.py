@@ -26,7 +26,7 @@ class Link:
     state = "connected"
 
     def __init__(self, is_server: bool) -> None:
-        self.is_server = is_server
+        self._role = "server" if is_server else "client"
         self.sent: asyncio.Queue[bytes] = asyncio.Queue()
         self._receiver: Any = None
 
@@ -79,12 +79,6 @@ async def states_after(duration_s: float, make_up: Callable[[RTCSctpTransport], 
         for task in carrying:
             task.cancel()
     return states
-
-
-@pytest.fixture(autouse=True)
-def roles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the links; aiortc asks ICE."""
-    monkeypatch.setattr(RTCSctpTransport, "is_server", property(lambda end: end.transport.is_server))
 
 
 def test_two_that_lost_both_answers_come_together() -> None:
