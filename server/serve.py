@@ -25,7 +25,7 @@ from server.machine_names import network_address, own_hosts
 from server.metrics import Metrics
 from server.resources import ResourceSampler
 from server.runtime_settings import RuntimeSettings
-from server.serving_process import cause_of, engine_set_of, engines_of, run_process, signals, url_of
+from server.serving_process import run_process, serving, started, until_signalled, url_of
 from server.tls import tls_context
 from server.toolbox import ServerToolbox, toolbox_of
 from signaling.ice import gathering_for
@@ -91,19 +91,13 @@ async def running_server(
         ConfigError, EngineError, VoiceUnavailable: as `serve`; the block is cancelled then.
     """
     engine_failures = engine_failures or (process.failures if process else EngineFailures())
-    engine_set = engine_set_of(config, engines)
-    try:
+    async with serving(config, engines) as (engine_set, tasks):
         toolbox = toolbox_of(config.tools)
-        async with asyncio.TaskGroup() as tasks:
-            async with (
-                toolbox.running(),
-                _listening_server(config, engine_set, process, engine_failures, toolbox, tasks) as server,
-            ):
-                yield server
-    except BaseExceptionGroup as failures:
-        raise cause_of(failures) from failures
-    finally:
-        await engine_set.close()
+        async with (
+            toolbox.running(),
+            _listening_server(config, engine_set, process, engine_failures, toolbox, tasks) as server,
+        ):
+            yield server
 
 
 @asynccontextmanager
@@ -142,40 +136,35 @@ async def _listening_server(
         ) as port,
     ):
         sampling = tasks.create_task(resources.run(), name="resources")
-        starting = tasks.create_task(engine_set.start(), name="start engines")
-        background = [sampling, starting]
-        if process is not None:
-            alive = process.keep_alive(engine_set, metrics.engine_process_restarted)
-            background.append(tasks.create_task(alive, name="engine process"))
         try:
-            yield Server(
-                url=url_of("https" if tls else "http", settings.host, port),
-                health_url=url_of("http", settings.health_host, health_port),
-                calls=calls,
-                engine_set=engine_set,
-                toolbox=toolbox,
-            )
-            await calls.drain(settings.drain_timeout_s)
+            async with started(tasks, engine_set, process, metrics.engine_process_restarted):
+                yield Server(
+                    url=url_of("https" if tls else "http", settings.host, port),
+                    health_url=url_of("http", settings.health_host, health_port),
+                    calls=calls,
+                    engine_set=engine_set,
+                    toolbox=toolbox,
+                )
+                await calls.drain(settings.drain_timeout_s)
         finally:
-            for task in background:
-                task.cancel()
-            await asyncio.wait(background)
+            sampling.cancel()
+            await asyncio.wait({sampling})
 
 
 async def _until_signalled(config: Config, process: EngineProcess | None, began_s: float) -> None:
-    engine_failures = process.failures if process else EngineFailures()
-    with signals() as stop:
-        async with (
-            engines_of(config, process, engine_failures) as engines,
-            running_server(config, engines, process, engine_failures) as server,
-            asyncio.TaskGroup() as tasks,
-        ):
-            announcing = tasks.create_task(_announce(config, server, began_s), name="announce")
-            await stop.wait()
-            announcing.cancel()
-            print("Stopping: no new calls, running ones may end. Ctrl-C again stops at once.", flush=True)
-            _log.info("server stopping", extra={"calls": server.calls.active})
+    await until_signalled(
+        config,
+        process,
+        lambda engines, failures: running_server(config, engines, process, failures),
+        lambda server: _announce(config, server, began_s),
+        _say_that_it_stops,
+    )
     _log.info("server stopped")
+
+
+def _say_that_it_stops(server: Server) -> None:
+    print("Stopping: no new calls, running ones may end. Ctrl-C again stops at once.", flush=True)
+    _log.info("server stopping", extra={"calls": server.calls.active})
 
 
 async def _announce(config: Config, server: Server, began_s: float) -> None:

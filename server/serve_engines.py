@@ -26,7 +26,7 @@ from server.engines import EngineSet
 from server.host_routes import OPEN_PATHS, EngineRoutes
 from server.host_slots import HostSlots
 from server.machine_names import own_hosts
-from server.serving_process import cause_of, engine_set_of, engines_of, run_process, signals, url_of
+from server.serving_process import run_process, serving, started, until_signalled, url_of
 from server.tls import tls_context
 from signaling.client_secrets import ClientSecrets
 from signaling.guard import guard, key_guard
@@ -86,15 +86,11 @@ async def running_host(
         ConfigError, EngineError, VoiceUnavailable: as `serve_engines`; the block is cancelled then.
     """
     engine_failures = engine_failures or (process.failures if process else EngineFailures())
-    engine_set = engine_set_of(config, engines)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            async with _listening_host(config, engine_set, process, engine_failures, tasks) as host:
-                yield host
-    except BaseExceptionGroup as failures:
-        raise cause_of(failures) from failures
-    finally:
-        await engine_set.close()
+    async with (
+        serving(config, engines) as (engine_set, tasks),
+        _listening_host(config, engine_set, process, engine_failures, tasks) as host,
+    ):
+        yield host
 
 
 @asynccontextmanager
@@ -117,20 +113,14 @@ async def _listening_host(
     tls = tls_context(config.server)
     with ThreadPoolExecutor(1, "recordings") as decoding:
         app = _app(config, EngineRoutes(config, engine_set, slots, decoding, process, engine_failures))
-        async with listening(
-            app, settings.host, settings.port, setting="engine_host.port", tls=tls, cancelling=True
-        ) as port:
-            background = [tasks.create_task(engine_set.start(), name="start engines")]
-            if process is not None:
-                alive = process.keep_alive(engine_set, lambda: None)
-                background.append(tasks.create_task(alive, name="engine process"))
-            try:
-                yield RunningHost(url_of("https" if tls else "http", settings.host, port), engine_set, slots)
-                await slots.drain(config.server.drain_timeout_s)
-            finally:
-                for task in background:
-                    task.cancel()
-                await asyncio.wait(background)
+        async with (
+            listening(
+                app, settings.host, settings.port, setting="engine_host.port", tls=tls, cancelling=True
+            ) as port,
+            started(tasks, engine_set, process),
+        ):
+            yield RunningHost(url_of("https" if tls else "http", settings.host, port), engine_set, slots)
+            await slots.drain(config.server.drain_timeout_s)
 
 
 def _app(config: Config, routes: EngineRoutes) -> web.Application:
@@ -146,19 +136,19 @@ def _app(config: Config, routes: EngineRoutes) -> web.Application:
 
 
 async def _until_signalled(config: Config, process: EngineProcess | None, began_s: float) -> None:
-    engine_failures = process.failures if process else EngineFailures()
-    with signals() as stop:
-        async with (
-            engines_of(config, process, engine_failures) as engines,
-            running_host(config, engines, process, engine_failures) as host,
-            asyncio.TaskGroup() as tasks,
-        ):
-            announcing = tasks.create_task(_announce(config, host, began_s), name="announce")
-            await stop.wait()
-            announcing.cancel()
-            print("Stopping: no new requests, running ones may end. Ctrl-C again stops at once.", flush=True)
-            _log.info("engine host stopping")
+    await until_signalled(
+        config,
+        process,
+        lambda engines, failures: running_host(config, engines, process, failures),
+        lambda host: _announce(config, host, began_s),
+        _say_that_it_stops,
+    )
     _log.info("engine host stopped")
+
+
+def _say_that_it_stops(_host: RunningHost) -> None:
+    print("Stopping: no new requests, running ones may end. Ctrl-C again stops at once.", flush=True)
+    _log.info("engine host stopping")
 
 
 async def _announce(config: Config, host: RunningHost, began_s: float) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
 from yarl import URL
 
@@ -23,6 +23,8 @@ from server.event_loop import new_event_loop
 from server.health import VERSION
 from server.logs import logging_to
 from server.warm_up import WarmUp
+
+S = TypeVar("S")
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ def run_process(config: Config, main: Callable[[float], Coroutine[Any, Any, None
 
 
 @asynccontextmanager
-async def engines_of(
+async def _engines_of(
     config: Config, process: EngineProcess | None, engine_failures: EngineFailures
 ) -> AsyncIterator[Engines]:
     """The configured engines, unstarted: in their process, or in this one, which then tells what fails."""
@@ -61,19 +63,90 @@ async def engines_of(
             yield engines
 
 
-def engine_set_of(config: Config, engines: Engines) -> EngineSet:
-    """The engines with what they are warmed up by."""
+async def until_signalled(
+    config: Config,
+    process: EngineProcess | None,
+    running: Callable[[Engines, EngineFailures], AbstractAsyncContextManager[S]],
+    announce: Callable[[S], Coroutine[Any, Any, None]],
+    stopping: Callable[[S], None],
+) -> None:
+    """Runs what serves the configured engines until SIGINT or SIGTERM.
+
+    Args:
+        config: all settings.
+        process: the engines', begun; None runs them in this one.
+        running: serves engines, of whose failures it is told, for as long as its block lasts.
+        announce: waits until it is ready, and says so.
+        stopping: says that it stops.
+    """
+    failures = process.failures if process else EngineFailures()
+    with _signals() as stop:
+        async with (
+            _engines_of(config, process, failures) as engines,
+            running(engines, failures) as served,
+            asyncio.TaskGroup() as tasks,
+        ):
+            announcing = tasks.create_task(announce(served), name="announce")
+            await stop.wait()
+            announcing.cancel()
+            stopping(served)
+
+
+@asynccontextmanager
+async def serving(config: Config, engines: Engines) -> AsyncIterator[tuple[EngineSet, asyncio.TaskGroup]]:
+    """The engines with what they are warmed up by, and a group for the tasks of what serves them.
+
+    The engines are closed in the end. Of what goes wrong at once, the one thing to tell is raised.
+
+    Args:
+        config: all settings.
+        engines: none of them started.
+    """
     warm_up = WarmUp(
         engines,
         voice=config.tts.voice,
         instructions=config.speech_to_speech.instructions,
         language=config.model.language_hint,
     )
-    return EngineSet(engines, warm_up)
+    engine_set = EngineSet(engines, warm_up)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield engine_set, tasks
+    except BaseExceptionGroup as failures:
+        raise _cause_of(failures) from failures
+    finally:
+        await engine_set.close()
+
+
+@asynccontextmanager
+async def started(
+    tasks: asyncio.TaskGroup,
+    engine_set: EngineSet,
+    process: EngineProcess | None,
+    restarted: Callable[[], None] = lambda: None,
+) -> AsyncIterator[None]:
+    """Starts the engines beside the block, and keeps their process alive until it ends.
+
+    Args:
+        tasks: owns what starts them and keeps it alive.
+        engine_set: the engines.
+        process: theirs.
+        restarted: called for each process that is started again.
+    """
+    background = [tasks.create_task(engine_set.start(), name="start engines")]
+    if process is not None:
+        alive = process.keep_alive(engine_set, restarted)
+        background.append(tasks.create_task(alive, name="engine process"))
+    try:
+        yield
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.wait(background)
 
 
 @contextmanager
-def signals() -> Iterator[asyncio.Event]:
+def _signals() -> Iterator[asyncio.Event]:
     """Set by the first SIGINT or SIGTERM; a second one acts as if nobody caught it."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -93,7 +166,7 @@ def signals() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def cause_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+def _cause_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     """Of what went wrong at once, the one thing to tell: ours before others; the rest stays its context."""
     cause: BaseException = failures.subgroup(VoxtralKokoroError) or failures
     while isinstance(cause, BaseExceptionGroup):
