@@ -10,6 +10,9 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
     A call wakes the loop 50 times a second for each direction, and asyncio's own work at each of them, in
     Python, costs more than what a packet needs. There is no uvloop for Windows.
+
+    The engine process stays on asyncio's loop: of a caller who speaks it hears one message for each window,
+    and the inference that follows outweighs these wake-ups by far.
     """
     try:
         import uvloop
