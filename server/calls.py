@@ -17,7 +17,7 @@ from media.session import SessionConfig
 from media.tools import Toolbox
 from media.yielding import OverlapJudge
 from server.config import Config
-from server.engines import EngineSet
+from server.engine_set import EngineSet
 from server.logs import current_call, set_level
 from server.metrics import Metrics
 from server.page_config import page_config

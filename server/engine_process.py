@@ -41,7 +41,8 @@ from media.engines.wire import (
 from media.errors import EngineError, VoxtralKokoroError
 from server.config import Config
 from server.engine_failures import EngineFailures
-from server.engines import EngineSet, Tell
+from server.engine_set import EngineSet
+from server.engines import Tell
 
 _log = logging.getLogger(__name__)
 

@@ -1,23 +1,18 @@
-"""The engines: which backend each name stands for, and how far each of them is.
+"""Which backend each engine's name stands for.
 
 An adapter is imported only when it is asked for: a machine without torch never loads one that needs it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias, assert_never, get_args
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
-from media.clock import thread_time_s
 from media.engines.host import HostedEngines
 from media.engines.protocols import (
-    Engine,
     Engines,
     LlmEngine,
     SttEngine,
@@ -26,53 +21,17 @@ from media.engines.protocols import (
     VadEngine,
 )
 from media.engines.wire import CameBack, FellBack
-from media.errors import EngineError, VoiceUnavailable
 from server.config import Config
 from server.engine_settings import EndpointSettings, LlmBackend, SttBackend, TtsBackend
 from server.model_store import ModelStore, default_root
-from server.warm_up import EngineRole, WarmUp
 
 if TYPE_CHECKING:
     from media.engines.openai_endpoint import Patience
 
-_log = logging.getLogger(__name__)
-
 _DEFAULT_THREADS_LIMIT = 4
 """The small models gain nothing from more, and other calls' engines want cores too."""
 
-
-ENGINE_ROLES: tuple[EngineRole, ...] = get_args(EngineRole)
-
 Tell: TypeAlias = Callable[[FellBack | CameBack], None]
-
-
-class EngineState(StrEnum):
-    """How far an engine is."""
-
-    ABSENT = "absent"
-    LOADING = "loading"
-    WARMING = "warming"
-    READY = "ready"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineReport:
-    """One engine, for `/status`.
-
-    Attributes:
-        role: `stt`.
-        name: the backend and its model.
-        state: how far it is.
-        reason: of a failure, one sentence.
-        started_after_s: loading and warming took so long.
-    """
-
-    role: EngineRole
-    name: str
-    state: EngineState
-    reason: str | None = None
-    started_after_s: float | None = None
 
 
 def build_engines(config: Config, tell: Tell = lambda _event: None) -> Engines:
@@ -105,78 +64,6 @@ def build_hosted_engines(config: Config, tell: Tell = lambda _event: None) -> Ho
     return HostedEngines(turn_end=_turn_end(config, store), stt=stt, llm=llm, tts=tts)
 
 
-class EngineSet:
-    """The engines' life: started together, reported on, closed together.
-
-    Args:
-        engines: none of them started.
-        warm_up: what each does once before it counts as ready.
-    """
-
-    def __init__(self, engines: Engines, warm_up: WarmUp) -> None:
-        self.engines = engines
-        self._warm_up = warm_up
-        self._all_ready = asyncio.Event()
-        self._reports = {
-            role: EngineReport(role, engine.name, EngineState.ABSENT) for role, engine in _by_role(engines)
-        }
-
-    @property
-    def ready(self) -> bool:
-        """Each of them has done its work once."""
-        return self._all_ready.is_set()
-
-    @property
-    def reports(self) -> tuple[EngineReport, ...]:
-        return tuple(self._reports.values())
-
-    async def start(self, roles: Collection[EngineRole] = ENGINE_ROLES) -> None:
-        """Loads and warms all of them, or those that were `lost`, side by side.
-
-        Raises:
-            EngineError: one failed; the others are given up, and closed by `close`.
-            VoiceUnavailable: the configured voice cannot be spoken.
-        """
-        try:
-            async with asyncio.TaskGroup() as starting:
-                for role, engine in _by_role(self.engines):
-                    if role in roles:
-                        starting.create_task(self._start(role, engine), name=f"start {role}")
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
-        self._all_ready.set()
-
-    def lost(self, roles: Collection[EngineRole], reason: str) -> None:
-        """These are gone, with their process; nobody is ready until they have been started again."""
-        self._all_ready.clear()
-        for role, engine in _by_role(self.engines):
-            if role in roles:
-                self._reports[role] = EngineReport(role, engine.name, EngineState.FAILED, reason)
-
-    async def until_ready(self) -> None:
-        """Returns when all of them are ready. Never, if one failed: `start` raises that."""
-        await self._all_ready.wait()
-
-    async def close(self) -> None:
-        """Frees all of them. May be called at any time, and twice."""
-        for _, engine in _by_role(self.engines):
-            await engine.close()
-
-    async def _start(self, role: EngineRole, engine: Engine) -> None:
-        began_s = thread_time_s()
-        self._reports[role] = EngineReport(role, engine.name, EngineState.LOADING)
-        try:
-            await engine.start()
-            self._reports[role] = EngineReport(role, engine.name, EngineState.WARMING)
-            await self._warm_up.of(role)
-        except (EngineError, VoiceUnavailable) as error:
-            self._reports[role] = EngineReport(role, engine.name, EngineState.FAILED, str(error))
-            raise
-        took_s = round(thread_time_s() - began_s, 2)
-        self._reports[role] = EngineReport(role, engine.name, EngineState.READY, started_after_s=took_s)
-        _log.info("engine ready", extra={"engine": role, "model": engine.name, "took_s": took_s})
-
-
 def threads_of(own: int | None, config: Config) -> int:
     """An engine's threads: its section's, or `performance.threads`, or one for each core, up to 4."""
     return own or config.performance.threads or min(_usable_cores(), _DEFAULT_THREADS_LIMIT)
@@ -203,14 +90,6 @@ def _llm_threads_of(own: int | None, config: Config) -> int:
 
 def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _by_role(engines: Engines) -> Iterator[tuple[EngineRole, Engine]]:
-    yield "vad", engines.vad
-    yield "turn_end", engines.turn_end
-    yield "stt", engines.stt
-    yield "llm", engines.llm
-    yield "tts", engines.tts
 
 
 def _store(config: Config) -> ModelStore:

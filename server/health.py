@@ -15,7 +15,7 @@ from media.clock import loop_time_s
 from server.calls import Calls
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
-from server.engines import EngineSet
+from server.engine_set import EngineSet
 from server.metrics import Metrics
 from server.performance import analysed
 from server.resources import ResourceSampler

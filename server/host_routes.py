@@ -29,7 +29,7 @@ from server.chat_wire import ChatRequest, Completion
 from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
-from server.engines import EngineSet
+from server.engine_set import EngineSet
 from server.event_stream import DONE, event, json_response, send_streamed
 from server.health import VERSION
 from server.host_slots import HostRole, HostSlots

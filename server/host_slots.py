@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from media.errors import ServerFull
-from server.engines import EngineSet
+from server.engine_set import EngineSet
 
 HostRole: TypeAlias = Literal["stt", "llm", "tts"]
 """The engines that are served."""

@@ -19,7 +19,7 @@ from server.calls import Calls
 from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
-from server.engines import EngineSet
+from server.engine_set import EngineSet
 from server.health import Health
 from server.machine_names import network_address, own_hosts
 from server.metrics import Metrics

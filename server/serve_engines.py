@@ -22,7 +22,7 @@ from server.app import listening
 from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
-from server.engines import EngineSet
+from server.engine_set import EngineSet
 from server.host_routes import OPEN_PATHS, EngineRoutes
 from server.host_slots import HostSlots
 from server.machine_names import own_hosts

@@ -17,7 +17,8 @@ from media.errors import VoxtralKokoroError
 from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
-from server.engines import EngineSet, build_engines, build_vad
+from server.engine_set import EngineSet
+from server.engines import build_engines, build_vad
 from server.environment import set_thread_switch_interval
 from server.event_loop import new_event_loop
 from server.health import VERSION

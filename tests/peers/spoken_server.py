@@ -29,7 +29,8 @@ from media.session import SessionConfig
 from server.app import listening, page_app
 from server.calls import Calls
 from server.config import Config
-from server.engines import EngineSet, build_engines
+from server.engine_set import EngineSet
+from server.engines import build_engines
 from server.environment import prepare_environment
 from server.metrics import Metrics
 from server.runtime_settings import RuntimeSettings

@@ -18,7 +18,7 @@ from media.overlap import OverlapScores
 from media.yielding import OverlapJudge
 from server.calls import Calls
 from server.config import Config
-from server.engines import EngineSet
+from server.engine_set import EngineSet
 from server.metrics import Metrics
 from server.runtime_settings import RuntimeSettings
 from server.warm_up import WarmUp

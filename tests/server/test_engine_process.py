@@ -22,7 +22,7 @@ from media.errors import EngineError, ModelMissing
 from server import engine_process
 from server.config import Config
 from server.engine_process import EngineProcess
-from server.engines import EngineState
+from server.engine_set import EngineState
 from server.serve import Server, running_server
 from tests.scripted import LevelVad, speech
 

@@ -11,7 +11,8 @@ import pytest
 
 from media.errors import EngineError, ModelMissing, VoiceUnavailable
 from server.config import Config
-from server.engines import EngineSet, EngineState, build_engines, threads_of
+from server.engine_set import EngineSet, EngineState
+from server.engines import build_engines, threads_of
 from server.warm_up import WarmUp
 from tests import virtual_time
 from tests.scripted import LevelVad, ScriptedEngines
