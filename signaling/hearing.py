@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,17 +30,15 @@ async def connecting(limit_s: float, close: Callable[[], Awaitable[None]]) -> As
         CallFailed: it takes longer than `limit_s`, or the server cannot be reached.
     """
     try:
-        async with asyncio.timeout(limit_s):
-            yield
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(close)
+            async with asyncio.timeout(limit_s):
+                yield
+            stack.pop_all()
     except TimeoutError:
-        await close()
         raise CallFailed("The call did not connect in time.") from None
     except aiohttp.ClientError as error:
-        await close()
         raise CallFailed(f"The server cannot be reached: {error}") from error
-    except BaseException:
-        await close()
-        raise
 
 
 @dataclass(frozen=True, slots=True)

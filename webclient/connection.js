@@ -156,10 +156,11 @@ export class Connection {
     body.set("sdp", this.#peer.localDescription.sdp);
     body.set("session", JSON.stringify(session));
     const answer = await this.#post(body);
-    this.#callId = answer.headers.get("Location").split("/").pop();
+    // A proxy may leave it out. The call ends with its connection then.
+    this.#callId = answer.headers.get("Location")?.split("/").pop() ?? null;
     if (this.#closed) {
       // Hung up before the server had answered: it must not keep the line.
-      this.#hangUp();
+      if (this.#callId !== null) this.#hangUp();
       throw lostProblem();
     }
     await this.#peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
