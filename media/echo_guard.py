@@ -43,6 +43,11 @@ _SENT_S = _SENT_SLOTS * SLOT_S + 0.1
 _QUIET_DB = 25.0
 """Below the loudest slot: not compared."""
 _LEAST_SLOTS = 20
+_TELLING_SLOTS = 32
+"""In fewer, an echo may be as little like what was sent as any other sound."""
+_TAIL_DB = 1.5
+"""By which an echo fades in a slot, where its likeness is looked for. The voice is held as soon as an echo is
+heard, and what then comes is the room's tail: it is like no silence."""
 _SURE_LIKENESS = 0.78
 """From how much likeness at some delay on one look the leg echoes. Voices that speak by chance at once reach
 0.45 in one of twenty looks, 0.53 in one of a hundred."""
@@ -54,9 +59,11 @@ _KEPT_STEP = 0.14
 _LOST_LIKENESS = 0.2
 """What is still that much alike on average keeps the leg's delay."""
 
-_SUSPICIOUS_LIKENESS = 0.5
-"""From how much likeness, at any delay, what is heard may be an echo. Echoes reach it as soon as enough of
-them can be compared, and so do one in ten words of somebody else's."""
+_SUSPICIOUS_LIKENESS = 0.45
+"""From how much likeness, at any delay, what is heard may be an echo. As soon as there is enough to tell,
+echoes reach it in 98 of 100 looks, somebody else's words in 20."""
+_EARLY_LIKENESS = 0.3
+"""Likewise, as long as there is not enough."""
 _SUSPICIOUS_LASTING = 0.3
 """Likewise, from how much on average."""
 _PROVEN_WINDOWS = 10
@@ -173,8 +180,9 @@ class EchoGuard:
 
     def _compare(self, heard: Levels, sent: Levels) -> None:
         """Looks for a delay at which the caller's side is like ours."""
-        likeness = _likeness(heard, sent)
-        self._suspect(likeness, sent)
+        loud = _loud_slots(heard)
+        likeness = _likeness(heard, sent, loud)
+        self._suspect(likeness, sent, len(loud))
         if likeness is None or (self._delay_slots is not None and likeness[self._delay_slots] == 0.0):
             # Nothing was sent that could have come back: a known leg is not to be forgotten for that.
             return
@@ -200,13 +208,15 @@ class EchoGuard:
             self._delay_slots = found
             self._gain_db = _gains_db(heard, _delayed(sent, found, len(heard)))
 
-    def _suspect(self, likeness: npt.NDArray[np.float32] | None, sent: Levels) -> None:
-        """Follows whether the leg shows that it does not echo."""
-        lasts = float(self._lasting.max()) >= _SUSPICIOUS_LASTING
-        self._alike = likeness is None or lasts or float(likeness.max()) >= _SUSPICIOUS_LIKENESS
+    def _suspect(self, likeness: npt.NDArray[np.float32] | None, sent: Levels, slots: int) -> None:
+        """Follows whether the leg shows that it does not echo, in so many slots that are loud."""
+        likest = float(likeness.max()) if likeness is not None else 0.0
+        answers = float(self._lasting.max()) >= _SUSPICIOUS_LASTING or likest >= _SUSPICIOUS_LIKENESS
+        early = slots < _TELLING_SLOTS and likest >= _EARLY_LIKENESS
+        self._alike = likeness is None or answers or early
         if self._proven:
             return
-        if likeness is not None and self._alike:
+        if likeness is not None and answers:
             self._unanswered = 0
         elif (sent[_ANSWERED_SLOTS].max(axis=1) > _FLOOR_DB + 20.0).mean() > 0.5:
             self._unanswered += 1
@@ -274,9 +284,9 @@ def _delayed(sent: Levels, delay_slots: int, slots: int) -> Levels:
     return loudest
 
 
-def _reverberant(direct: Levels) -> Levels:
-    """The direct sound and its fading."""
-    fading = np.arange(len(direct), dtype=np.float32)[:, None] * np.float32(_REVERBERATION_DB)
+def _reverberant(direct: Levels, fading_db: float = _REVERBERATION_DB) -> Levels:
+    """The direct sound and its fading, by so much in a slot."""
+    fading = np.arange(len(direct), dtype=np.float32)[:, None] * np.float32(fading_db)
     reverberant: Levels = np.maximum.accumulate(direct + fading, axis=0) - fading
     return reverberant
 
@@ -295,22 +305,25 @@ def _gains_db(heard: Levels, delayed: Levels) -> Levels:
 
 def _alike(heard: Levels, expected: Levels) -> float:
     """The likeness of what was heard to what was expected, 0 where too little of it is loud."""
-    strongest = heard.max(axis=1)
-    loud = strongest > max(_FLOOR_DB + 10.0, float(strongest.max()) - _QUIET_DB)
-    if loud.sum() < _LEAST_SLOTS:
+    loud = _loud_slots(heard)
+    if len(loud) < _LEAST_SLOTS:
         return 0.0
     ours, theirs = _fine_structure(expected[None, loud]), _fine_structure(heard[None, loud])
     return float(np.sum(ours * theirs) / (np.sqrt(np.sum(ours**2) * np.sum(theirs**2)) + 1e-6))
 
 
-def _likeness(heard: Levels, sent: Levels) -> npt.NDArray[np.float32] | None:
-    """How alike the two are in their fine structure, at each delay; None where too little is loud."""
+def _loud_slots(heard: Levels) -> npt.NDArray[np.intp]:
+    """Those that are compared."""
     strongest = heard.max(axis=1)
-    loud = np.flatnonzero(strongest > max(_FLOOR_DB + 10.0, float(strongest.max()) - _QUIET_DB))
+    return np.flatnonzero(strongest > max(_FLOOR_DB + 10.0, float(strongest.max()) - _QUIET_DB))
+
+
+def _likeness(heard: Levels, sent: Levels, loud: npt.NDArray[np.intp]) -> npt.NDArray[np.float32] | None:
+    """How alike the two are in their fine structure, at each delay; None where too little is loud."""
     if len(loud) < _LEAST_SLOTS:
         return None
-    starts = len(sent) - len(heard) - _DELAYS_SLOTS
-    others = sent[starts[:, None] + loud]
+    slots = (len(sent) - len(heard) - _DELAYS_SLOTS)[:, None] + loud
+    others = _reverberant(sent, _TAIL_DB)[slots]
     both = (others.max(axis=2) > _FLOOR_DB + 20.0).mean(axis=1) > 0.5
     ours, theirs = _fine_structure(others), _fine_structure(heard[loud][None])
     scale = np.sqrt(np.sum(theirs**2) * np.sum(ours**2, axis=(1, 2))) + 1e-6

@@ -17,17 +17,21 @@ LENGTH_S = 8.0
 WINDOW_S = VAD_WINDOW_SAMPLES / SPEECH_RATE_HZ
 KNOWN_S = 1.6
 """By then an echo has been found out."""
+HELD_AFTER_S = 0.08
+"""What is heard is judged, and the voice held, so soon."""
 
 Flags = npt.NDArray[np.bool_]
 
 
-def echo_of(sound: Audio, delay_s: float, gain_db: float) -> npt.NDArray[np.float32]:
+def echo_of(
+    sound: Audio, delay_s: float, gain_db: float, *, fades_in_s: float = 0.3, tail: float = 0.06
+) -> npt.NDArray[np.float32]:
     """What comes back of it through a room, at 16 kHz."""
     dry = resample(sound, SPEECH_RATE_HZ).as_float32()
     tail_s = np.arange(round(0.25 * SPEECH_RATE_HZ)) / SPEECH_RATE_HZ
-    tail = np.random.default_rng(9).normal(size=len(tail_s)) * 10 ** (-3 * tail_s / 0.3) * 0.06
-    tail[0] = 1
-    wet = np.convolve(dry, tail)[: len(dry)] * 10 ** (gain_db / 20)
+    room = np.random.default_rng(9).normal(size=len(tail_s)) * 10 ** (-3 * tail_s / fades_in_s) * tail
+    room[0] = 1
+    wet = np.convolve(dry, room)[: len(dry)] * 10 ** (gain_db / 20)
     delay = round(delay_s * SPEECH_RATE_HZ)
     return np.concatenate([np.zeros(delay), wet])[: len(dry)].astype(np.float32)
 
@@ -108,6 +112,32 @@ def test_an_echo_is_suspected_from_the_first_word_until_it_is_known() -> None:
     known = int(np.argmax(own))
     assert suspected[:known][loud[:known]].all()
     assert not suspected[round((KNOWN_S + 1) / WINDOW_S) :].any()
+
+
+def held(seed: int, from_s: float) -> Audio:
+    """A voice that falls silent at that time."""
+    samples = talk(seed, 2.0, PLAYOUT_RATE_HZ).samples.copy()
+    samples[round(from_s * PLAYOUT_RATE_HZ) :] = 0
+    return Audio(samples, PLAYOUT_RATE_HZ)
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5, 11, 14, 17])
+def test_an_echo_for_which_the_voice_was_held_at_once_is_suspected(seed: int) -> None:
+    """Most of what is heard of so little is the room's tail."""
+    sent = held(seed, 0.16 + HELD_AFTER_S)
+    loud, own, suspected = played(EchoGuard(), sent, echo_of(sent, 0.16, -8, fades_in_s=0.5, tail=0.1))
+    assert loud.any()
+    assert (own | suspected)[loud].all()
+
+
+@pytest.mark.parametrize("seed", range(2, 8))
+def test_somebody_else_for_whom_the_voice_was_held_is_soon_not_suspected(seed: int) -> None:
+    onset_s = 0.5
+    caller = np.zeros(round(2.0 * SPEECH_RATE_HZ), np.float32)
+    caller[round(onset_s * SPEECH_RATE_HZ) :] = talk(seed, 1.5, SPEECH_RATE_HZ).as_float32()
+    _, own, suspected = played(EchoGuard(), held(1, onset_s + HELD_AFTER_S), caller)
+    assert not own.any()
+    assert not suspected[round((onset_s + 0.6) / WINDOW_S) :].any()
 
 
 def test_a_leg_is_suspected_until_it_has_shown_that_nothing_comes_back() -> None:
