@@ -49,6 +49,7 @@ from bench.server_process import server  # noqa: E402
 from media.audio import Audio  # noqa: E402
 from signaling.caller import Caller, CallerOptions  # noqa: E402
 from signaling.heard import FRAME_S, HeardFrame  # noqa: E402
+from signaling.hearing import ReceivedEvent  # noqa: E402
 
 ASKED = "Tell me a long story about the sea."
 ANSWER_LIMIT_S = 20.0
@@ -68,6 +69,7 @@ DOWN_P95_MS = 150.0
 SILENT_P95_MS = 450.0
 NOISE_STOPS = 0.05
 BACKCHANNEL_STOPS = 0.2
+ECHO_KINDS: tuple[EventKind, ...] = ("interruption", "none")
 NOISES: tuple[EventKind, ...] = ("cough", "typing", "noise", "none")
 SPREAD = {"p50": 50, "p95": 95, "max": 100}
 
@@ -138,7 +140,7 @@ class Way:
 
 
 async def overlap(way: Way, event: Event, number: int) -> Overlap | None:
-    """Calls, has the assistant speak, lets the event happen. None where the assistant had nothing to say."""
+    """Calls, has the assistant speak, lets the event happen. None where the assistant said too little."""
     options = CallerOptions(session={"greeting": ""})
     async with Caller(way.url, options) as caller:
         if way.echo:
@@ -150,11 +152,11 @@ async def overlap(way: Way, event: Event, number: int) -> Overlap | None:
         try:
             async with asyncio.timeout(ANSWER_LIMIT_S):
                 first = await caller.next_audible(asked_s)
+            await asyncio.sleep(max(0.0, first.at_s + LET_SPEAK_S - asyncio.get_running_loop().time()))
+            async with asyncio.timeout(ANSWER_LIMIT_S):
+                await _until_loud(caller)
         except TimeoutError:
-            return None
-        await asyncio.sleep(max(0.0, first.at_s + LET_SPEAK_S - asyncio.get_running_loop().time()))
-        async with asyncio.timeout(ANSWER_LIMIT_S):
-            await _until_loud(caller)
+            return Overlap(event.kind, event.name, "stopped itself", None) if _cut(caller) else None
         onset_s = await _happens(caller, event)
         watched_s = WATCHED_ALONE_S if way.echo and event.audio is None else WATCHED_S
         await asyncio.sleep(max(0.0, onset_s + watched_s - asyncio.get_running_loop().time()))
@@ -181,10 +183,15 @@ async def _happens(caller: Caller, event: Event) -> float:
     return silent.result() + event.onset_s - LEAD_S
 
 
+def _cut(caller: Caller) -> ReceivedEvent | None:
+    """The client's being told that the assistant stopped, if it was."""
+    return next((one for one in caller.events if one.type == "conversation.item.truncated"), None)
+
+
 def _outcome(caller: Caller, event: Event, onset_s: float, history: HistoryCheck | None) -> Overlap:
     stretches = quiet_stretches(caller.heard, onset_s, onset_s + WATCHED_S)
     down_ms = round((stretches[0][0] - onset_s) * 1000, 1) if stretches else None
-    cut = next((one for one in caller.events if one.type == "conversation.item.truncated"), None)
+    cut = _cut(caller)
     if cut is not None and (cut.at_s < onset_s or event.audio is None):
         return Overlap(event.kind, event.name, "stopped itself", None)
     if cut is None:
@@ -304,7 +311,9 @@ async def measure(way: Way, events: Sequence[Event]) -> list[Overlap]:
 
 def run(arguments: argparse.Namespace) -> int:
     machine = calibrate()
-    kinds: Sequence[str] = ("interruption", "none") if arguments.echo else arguments.kinds.split(",")
+    kinds: Sequence[str] = (
+        arguments.kinds.split(",") if arguments.kinds else ECHO_KINDS if arguments.echo else KINDS
+    )
     events = [one for one in events_for(arguments.speech, arguments.events) if one.kind in kinds]
     part, parts = map(int, arguments.part.split("/"))
     events = events[part - 1 :: parts]
@@ -339,7 +348,9 @@ def main() -> int:
         default=ROOT.parent / "shared" / "speech",
         help="folder of recordings with a manifest.jsonl; without one, all is synthesised or generated",
     )
-    parser.add_argument("--kinds", default=",".join(KINDS), help="only these, between commas (all)")
+    parser.add_argument(
+        "--kinds", help=f"only these, between commas (all; with --echo {' and '.join(ECHO_KINDS)})"
+    )
     parser.add_argument("--part", default="1/1", help="2/3: of every three events the second (all)")
     parser.add_argument("--echo", action="store_true", help="callers without echo cancellation")
     parser.add_argument("--url", help="a server that runs already; by default one is started")
