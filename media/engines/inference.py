@@ -7,7 +7,7 @@ import contextlib
 import heapq
 import itertools
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import IntEnum
 from typing import Any, Generic, TypeVar
@@ -114,10 +114,8 @@ class InferenceThreads:
         Raises:
             EngineError: the work raised one of `failures`, or `close` came first.
         """
-        try:
-            return await asyncio.wrap_future(self._submit(work, urgency))
-        except self._failures as error:
-            raise EngineError(f"{self._name}: {error}") from error
+        with self.translating():
+            return await asyncio.wrap_future(self.submit(work, urgency))
 
     async def stream(
         self, work: Callable[[Outlet[T]], None], *, urgency: Urgency = Urgency.NOW
@@ -131,17 +129,40 @@ class InferenceThreads:
             EngineError: the work raised one of `failures`, or `close` came first.
         """
         outlet: Outlet[T] = Outlet()
-        future = self._submit(lambda: work(outlet), urgency)
+        future = self.submit(lambda: work(outlet), urgency)
         future.add_done_callback(lambda _: outlet.end())
         try:
-            while (item := await outlet.receive()) is not None:
-                yield item
-            future.result()  # done: this only raises what the work raised
-        except self._failures as error:
-            raise EngineError(f"{self._name}: {error}") from error
+            with self.translating():
+                while (item := await outlet.receive()) is not None:
+                    yield item
+                future.result()  # done: this only raises what the work raised
         finally:
             outlet.close()
             future.cancel()
+
+    def submit(self, work: Callable[[], T], urgency: Urgency) -> Future[T]:
+        """Has `work` wait for a thread, for who does not wait for it on the loop.
+
+        Raises:
+            EngineError: the threads are closed. If that comes before the work began, its future raises it.
+        """
+        if self._closed:
+            raise self._closed_error()
+        future: Future[T] = Future()
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        with self._lock:
+            heapq.heappush(self._waiting, (urgency, next(self._order), future, work))
+        self._executor.submit(self._run_most_urgent)
+        return future
+
+    @contextlib.contextmanager
+    def translating(self) -> Iterator[None]:
+        """Raises what the backend raised as `EngineError`."""
+        try:
+            yield
+        except self._failures as error:
+            raise EngineError(f"{self._name}: {error}") from error
 
     async def close(self) -> None:
         """Drops what waits, lets what runs come to its end, ends the threads. May be called twice."""
@@ -158,17 +179,6 @@ class InferenceThreads:
         thread.start()
         await asyncio.shield(asyncio.wrap_future(closer))
         thread.join()
-
-    def _submit(self, work: Callable[[], T], urgency: Urgency) -> Future[T]:
-        if self._closed:
-            raise self._closed_error()
-        future: Future[T] = Future()
-        self._unfinished.add(future)
-        future.add_done_callback(self._unfinished.discard)
-        with self._lock:
-            heapq.heappush(self._waiting, (urgency, next(self._order), future, work))
-        self._executor.submit(self._run_most_urgent)
-        return future
 
     def _run_most_urgent(self) -> None:
         """One for each submitted work, but not its own: whichever is most urgent by now."""

@@ -1,0 +1,59 @@
+"""Where torch computes, and in which numbers."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from media.errors import EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class TorchPlace:
+    """A device and what it computes in.
+
+    Attributes:
+        device: `cuda:0` or `cpu`.
+        dtype: torch's: bfloat16 on GPUs, where half of the memory is half of the time; float32 on CPUs, which
+            compute the other more slowly.
+    """
+
+    device: str
+    dtype: Any
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.device.startswith("cuda")
+
+
+def place_of(device: str) -> TorchPlace:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:1` stands for.
+
+    Raises:
+        EngineError: there is no such GPU, or torch was built without CUDA.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return TorchPlace("cpu", torch.float32)
+    if not torch.cuda.is_available():
+        raise EngineError(f"torch finds no GPU here, so device {device} is none: set device to cpu or auto.")
+    number = int(device.partition(":")[2] or 0)
+    if number >= (count := torch.cuda.device_count()):
+        raise EngineError(f"There is no GPU {device} here, only {count}: set device to another, or to auto.")
+    return TorchPlace(f"cuda:{number}", torch.bfloat16)
+
+
+def give_back_gpu_memory() -> None:
+    """Returns what torch keeps of models that were dropped: other processes and models can have it then."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch raised `error` since its device is full."""
+    return isinstance(error, torch.OutOfMemoryError)
