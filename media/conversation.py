@@ -217,6 +217,8 @@ class Conversation:
         before = self._history.add(item, previous_item_id)
         self._notify(ItemAdded(item, before))
         self._notify(ItemDone(item, before))
+        if isinstance(item, Message) and item.role == "user":
+            self._listening.taken_up()
         self._read_ahead()
 
     def add_recording(
@@ -292,6 +294,7 @@ class Conversation:
     def clear_output(self) -> None:
         """Falls silent; the history is cut to what was heard."""
         self._speaking.stop("client_cancelled")
+        self._listening.taken_up()
         self._read_ahead()
 
     def commit_input(self) -> None:
@@ -482,7 +485,7 @@ class Conversation:
         self._apology.note(event)
         self._tools.look()
         if isinstance(event, OutputBufferStopped):
-            self._listening.answered()
+            self._listening.taken_up()
             self._apology.look()
 
     def _drop_draft(self) -> None:

@@ -89,7 +89,7 @@ class Endpointer:
         self._words: float | None = None
         self._lone_digit = False
         self._habit_s = 0.0
-        self._answered = False
+        self._taken_up = False
 
     @property
     def habit_s(self) -> float:
@@ -113,7 +113,7 @@ class Endpointer:
         """Another pause began: nothing is known of it yet."""
         self._verdicts.clear()
         self._words = None
-        self._answered = False
+        self._taken_up = False
 
     def sounded(self, probability: float) -> None:
         """The turn-end engine's verdict: P(complete)."""
@@ -125,9 +125,9 @@ class Endpointer:
         self._words = finished_log_odds(text, language, spoken_s)
         self._lone_digit = is_lone_digit(text)
 
-    def answered(self) -> None:
-        """A reply was heard to its end: whatever the caller says next is another turn."""
-        self._answered = True
+    def taken_up(self) -> None:
+        """The turn was over, as what came after shows: whatever the caller says next is another one."""
+        self._taken_up = True
 
     def resumed(self, pause_s: float) -> None:
         """The caller speaks again, after a silence of this length: in the same turn, or in a later one."""
@@ -135,7 +135,7 @@ class Endpointer:
             return
         if pause_s <= self.wait_s:
             self._learn(pause_s, _HABIT_LIMIT)
-        elif pause_s <= self.wait_s + _REGRET_S and not self._answered:
+        elif pause_s <= self.wait_s + _REGRET_S and not self._taken_up:
             self._learn(pause_s, _REGRET_LIMIT)
         else:
             self._habit_s *= _HABIT_FADES_OVER

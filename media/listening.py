@@ -136,9 +136,12 @@ class Listening:
         self._changes.clear()
         self._gate.reset()
 
-    def answered(self) -> None:
-        """A reply was heard to its end: the silence before what is said next is no pause of the caller's."""
-        self._endpointer.answered()
+    def taken_up(self) -> None:
+        """A reply was heard to its end or silenced by hand, or the caller typed: their turn was over.
+
+        The silence before what is said next is no pause of the caller's.
+        """
+        self._endpointer.taken_up()
 
     def configure(self, session: SessionConfig) -> None:
         """Takes over changed settings; they hold from the next pause on."""

@@ -267,10 +267,10 @@ def test_who_answers_a_reply_did_not_pause() -> None:
     assert endpointer.habit_s == 0
 
 
-def test_who_heard_the_reply_to_its_end_did_not_pause_however_soon_they_answer() -> None:
+def test_whose_turn_was_taken_up_did_not_pause_however_soon_they_go_on() -> None:
     endpointer = Endpointer(PATIENCE_S)
     judge(endpointer, 0.99)
-    endpointer.answered()
+    endpointer.taken_up()
     endpointer.resumed(1.2)
     assert endpointer.habit_s == 0
     judge(endpointer, 0.99)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from media.caller_floor import TurnTakingSettings
+from media.conversation import Conversation
 from media.endpointing import LONGEST
 from media.errors import CallerError
 from media.events import (
@@ -18,6 +20,7 @@ from media.events import (
     SpeechStopped,
     TranscriptCompleted,
 )
+from media.items import Message, Part
 from media.session import TurnDetection
 from tests import virtual_time
 from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedTurnEnd, quiet, speech
@@ -78,6 +81,28 @@ def test_who_was_cut_short_is_given_longer_and_who_answers_a_reply_is_not() -> N
 
     assert virtual_time.run(main("Yes.")) == pytest.approx(PATIENCE_S, abs=0.05), "the reply was over by then"
     assert virtual_time.run(main(LONG_REPLY)) == pytest.approx(3 * PATIENCE_S, abs=0.05)
+
+
+def silence_it(conversation: Conversation) -> None:
+    conversation.clear_output()
+
+
+def type_something(conversation: Conversation) -> None:
+    conversation.add_item(Message("typed", "user", (Part("input_text", "And tomorrow?"),)))
+
+
+@pytest.mark.parametrize("act", [silence_it, type_something])
+def test_who_silences_a_reply_or_types_was_not_cut_short(act: Callable[[Conversation], None]) -> None:
+    async def main() -> None:
+        async with virtual_call(ScriptedEngines(llm=ScriptedLlm(replies=(LONG_REPLY,)))) as call:
+            await call.say(quiet(0.3), speech(0.8), quiet(1.0))
+            act(call.conversation)
+            await call.say(quiet(0.5), speech(0.8))
+            speech_end_s = asyncio.get_running_loop().time()
+            await call.say(quiet(2.5))
+            assert call.at_s(SpeechStopped, 1) - speech_end_s == pytest.approx(PATIENCE_S, abs=0.05)
+
+    virtual_time.run(main())
 
 
 def test_an_unfinished_turn_is_given_up_on_in_the_end() -> None:
