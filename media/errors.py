@@ -53,6 +53,12 @@ class EngineError(VoxtralKokoroError):
         self.retryable = retryable
 
 
+class EngineOutOfMemory(EngineError):
+    """An engine found no memory for its work. It is unloaded, and started again."""
+
+    code = "out_of_memory"
+
+
 class ModelMissing(EngineError):
     """A model's files are absent, truncated or not the pinned ones."""
 

@@ -223,11 +223,11 @@ class Calls:
         self._draining = True
         if self._slots:
             _log.info("draining", extra={"calls": self.active, "timeout_s": timeout_s})
-        await self._until_nobody_calls(timeout_s)
+        await self._nobody_calls_within(timeout_s)
         self._stopped = True
         for slot in tuple(self._slots.values()):
             slot.hang_up()
-        await self._until_nobody_calls(_HANG_UP_GRACE_S)
+        await self._nobody_calls_within(_HANG_UP_GRACE_S)
         for slot in tuple(self._slots.values()):
             _log.warning("call cancelled", extra={"cancelled_call": slot.call_id})
             slot.cancel()
@@ -240,10 +240,14 @@ class Calls:
         if not self._slots:
             self._nobody_calls.set()
 
-    async def _until_nobody_calls(self, timeout_s: float) -> None:
+    async def until_nobody_calls(self) -> None:
+        """Returns when no slot is taken."""
+        await self._nobody_calls.wait()
+
+    async def _nobody_calls_within(self, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                await self._nobody_calls.wait()
+                await self.until_nobody_calls()
         except TimeoutError:
             return
 

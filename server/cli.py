@@ -122,8 +122,9 @@ def _add_config_option(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from server.config import load_config
+    from server.gpu_plan import settled
 
-    config = load_config(arguments.config, os.environ, _settings_of(arguments))
+    config = settled(load_config(arguments.config, os.environ, _settings_of(arguments)), os.environ)
     if not config.performance.engine_process:
         from server.serve import serve
 
@@ -142,8 +143,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _engines(arguments: argparse.Namespace) -> int:
     from server.config import load_config
+    from server.gpu_plan import settled
 
-    config = load_config(arguments.config, os.environ, _settings_of(arguments))
+    config = settled(load_config(arguments.config, os.environ, _settings_of(arguments)), os.environ)
     if not config.performance.engine_process:
         from server.serve_engines import serve_engines
 

@@ -1,4 +1,4 @@
-"""Engines that failed, elsewhere or with others to stand in: what is known of them in the media process."""
+"""Engines that fail: what is known of them in the media process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from media.engines.wire import CameBack, FellBack, RemoteRole
+from media.engines.wire import CameBack, EngineEvent, FellBack, RemoteRole, Unusable
+from server.faults import Circumstances, FaultLedger, Recovery, classified
+
+PROCESS = "process"
+"""Whose fault it is where the engine process ends."""
 
 
 @dataclass(slots=True)
@@ -29,14 +33,29 @@ class _Failing:
 
 
 class EngineFailures:
-    """Takes note of what becomes of them. `told` is called for each failure, with the role and its code."""
+    """Takes note of what becomes of them. `told` is called for each failure, with the role and its code.
 
-    def __init__(self) -> None:
+    Args:
+        faults: is told of them as faults.
+    """
+
+    def __init__(self, faults: FaultLedger | None = None) -> None:
+        self.faults = faults or FaultLedger()
         self.told: Callable[[RemoteRole, str], None] = lambda _role, _code: None
+        self.noticed: Callable[[Unusable], None] = lambda _unusable: None
+        """Called for each engine that becomes unusable."""
+        self.unusable: dict[RemoteRole, Unusable] = {}
+        """By role, the last engine that waits to be started again."""
         self._failing: dict[RemoteRole, dict[str, _Failing]] = {}
 
-    def take(self, event: FellBack | CameBack) -> None:
+    def take(self, event: EngineEvent) -> None:
         """Something happened."""
+        if isinstance(event, Unusable):
+            self.unusable[event.role] = event
+            recovery = Recovery.RESTART_PROCESS if event.needs_process else Recovery.RESTART_ENGINE
+            self.faults.escalated(event.role, event.engine, recovery)
+            self.noticed(event)
+            return
         of_role = self._failing.setdefault(event.role, {})
         engine = of_role.setdefault(event.engine, _Failing(event.engine))
         match event:
@@ -45,14 +64,30 @@ class EngineFailures:
                 engine.failures += 1
                 engine.last_code, engine.last_reason = code, reason
                 self.told(role, code)
+                about = Circumstances(event.elsewhere, event.starting, event.stood_in_for)
+                self.faults.began(classified(role, event.engine, code, reason, about))
             case CameBack():
                 engine.works = True
+                self.faults.ended(event.role, event.engine)
 
-    def begin_anew(self) -> None:
-        """The engine process was started again: it knows of no failures."""
+    def process_ended(self, code: str, reason: str) -> None:
+        """The engine process is gone, and with it what was known of its engines.
+
+        Args:
+            code: `engine_process_died` or `engine_process_stuck`; empty where it was ended for an engine's
+                sake, whose fault it is.
+            reason: a sentence.
+        """
+        self.unusable.clear()
         for of_role in self._failing.values():
             for engine in of_role.values():
                 engine.works = True
+        if code:
+            self.faults.began(classified(PROCESS, "engine process", code, reason, Circumstances()))
+
+    def process_back(self) -> None:
+        """Another engine process has taken its place, and its engines work."""
+        self.faults.all_ended()
 
     @property
     def report(self) -> dict[str, list[dict[str, Any]]]:

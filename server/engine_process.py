@@ -37,10 +37,12 @@ from media.engines.wire import (
     Refused,
     RemoteRole,
     SetLogLevel,
+    Unusable,
 )
 from media.errors import EngineError, VoxtralKokoroError
+from server.backoff import SHORT_LIFE_S, delay_s
 from server.config import Config
-from server.engine_failures import EngineFailures
+from server.engine_failures import PROCESS, EngineFailures
 from server.engine_set import EngineSet
 from server.engines import Tell
 
@@ -62,10 +64,6 @@ _SILENCE_LIMIT_S = 30.0
 
 _END_LIMIT_S = 5.0
 """A process that was let go has so long to end by itself."""
-
-_SHORT_LIFE_S = 60.0
-_LONGEST_DELAY_S = 30.0
-"""One that dies young is started again at once, then after 0.5 s, 1 s, 2 s … up to this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +102,8 @@ class EngineProcess:
         self._present: _Incarnation | None = None
         self._restarts = 0
         self._last_end: str | None = None
+        self._replacing = False
+        """The present process was ended for an engine's sake."""
 
     def __enter__(self) -> Self:
         """Starts it, and does not wait for it: this process has its own half to import meanwhile."""
@@ -150,16 +150,28 @@ class EngineProcess:
             lived_s = thread_time_s() - self._present.began_s
             await self._lose(engine_set)
             while True:
-                short_lives = short_lives + 1 if lived_s < _SHORT_LIFE_S else 0
-                await asyncio.sleep(_delay_s(short_lives))
+                short_lives = short_lives + 1 if lived_s < SHORT_LIFE_S else 0
+                await asyncio.sleep(delay_s(short_lives))
                 began_s = thread_time_s()
                 try:
                     await self._start_again(engine_set, restarted)
                     break
                 except VoxtralKokoroError as error:
                     _log.error("the engine process did not come back", extra={"reason": str(error)})
+                    self.failures.faults.not_mended(PROCESS)
                     lived_s = thread_time_s() - began_s
                     await self._lose(engine_set)
+
+    def replace(self, reason: str) -> None:
+        """Ends the present process, so that `keep_alive` starts another one: nothing less helps its engines.
+
+        Args:
+            reason: a sentence.
+        """
+        if self._present is not None:
+            _log.error("the engine process is replaced", extra={"reason": reason})
+            self._replacing = True
+            self._present.strike()
 
     async def _start_again(self, engine_set: EngineSet, restarted: Callable[[], None]) -> None:
         self._restarts += 1
@@ -167,6 +179,7 @@ class EngineProcess:
         self._present = self._incarnation()
         await self._meet()
         await engine_set.start(REMOTE_ROLES)
+        self.failures.process_back()
         _log.info("the engine process is back", extra={"pid": self._present.pid})
 
     def _incarnation(self) -> _Incarnation:
@@ -174,9 +187,12 @@ class EngineProcess:
 
     async def _lose(self, engine_set: EngineSet) -> None:
         self._link.lost()
-        self.failures.begin_anew()
+        was_stuck = self._present is not None and self._present.stuck
         await self._part()
         reason = f"The engine process ended: {self._last_end}."
+        code = "engine_process_stuck" if was_stuck else "engine_process_died"
+        self.failures.process_ended("" if self._replacing else code, reason)
+        self._replacing = False
         engine_set.lost(REMOTE_ROLES, reason)
         _log.error("the engine process ended", extra={"reason": self._last_end})
 
@@ -227,6 +243,8 @@ class _Incarnation:
         self._lost = asyncio.Event()
         self._channel = Channel(self._received, self._was_lost)
         self.connection = Connection(self._channel)
+        self.stuck = False
+        """It answered no ping, and was killed."""
 
     @property
     def pid(self) -> int:
@@ -266,6 +284,7 @@ class _Incarnation:
                     await self.connection.ask(Ping())
             except TimeoutError:
                 _log.error("the engine process is stuck", extra={"pid": self.pid})
+                self.stuck = True
                 self.kill()
                 return
             except EngineProcessDied:
@@ -285,6 +304,10 @@ class _Incarnation:
             self.kill()
             waiting.shutdown(wait=True)
 
+    def strike(self) -> None:
+        """Kills it; that it is gone is noticed as ever."""
+        self._process.kill()
+
     def kill(self) -> None:
         """Ends and reaps it at once. May be called at any time, and twice."""
         self._process.kill()
@@ -297,7 +320,7 @@ class _Incarnation:
                 self.connection.received(message)
             case Hello() | Refused():
                 self._said.put_nowait(message)
-            case FellBack() | CameBack():
+            case FellBack() | CameBack() | Unusable():
                 self._tell(message)
             case Logged(record=attributes):
                 record = logging.makeLogRecord(attributes)
@@ -311,10 +334,6 @@ class _Incarnation:
         self._said.put_nowait(None)
         self._lost.set()
         self.connection.lost()
-
-
-def _delay_s(short_lives: int) -> float:
-    return 0.0 if short_lives < 2 else min(_LONGEST_DELAY_S, 0.5 * 2 ** (short_lives - 2))
 
 
 def _in_words(status: int) -> str:

@@ -60,6 +60,8 @@ class EngineSet:
         self.engines = engines
         self._warm_up = warm_up
         self._all_ready = asyncio.Event()
+        self._down: set[EngineRole] = set(ENGINE_ROLES)
+        """Those that nobody can be served by."""
         self._reports = {
             role: EngineReport(role, engine.name, EngineState.ABSENT) for role, engine in _by_role(engines)
         }
@@ -74,7 +76,7 @@ class EngineSet:
         return tuple(self._reports.values())
 
     async def start(self, roles: Collection[EngineRole] = ENGINE_ROLES) -> None:
-        """Loads and warms all of them, or those that were `lost`, side by side.
+        """Loads and warms all of them, or those that were `lost` or are to be started again, side by side.
 
         Raises:
             EngineError: one failed; the others are given up, and closed by `close`.
@@ -87,11 +89,13 @@ class EngineSet:
                         starting.create_task(self._start(role, engine), name=f"start {role}")
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
-        self._all_ready.set()
+        if not self._down:
+            self._all_ready.set()
 
     def lost(self, roles: Collection[EngineRole], reason: str) -> None:
-        """These are gone, with their process; nobody is ready until they have been started again."""
+        """These are gone, perhaps with their process; nobody is ready until they have been started again."""
         self._all_ready.clear()
+        self._down.update(roles)
         for role, engine in _by_role(self.engines):
             if role in roles:
                 self._reports[role] = EngineReport(role, engine.name, EngineState.FAILED, reason)
@@ -115,6 +119,7 @@ class EngineSet:
         except (EngineError, VoiceUnavailable) as error:
             self._reports[role] = EngineReport(role, engine.name, EngineState.FAILED, str(error))
             raise
+        self._down.discard(role)
         took_s = round(thread_time_s() - began_s, 2)
         self._reports[role] = EngineReport(role, engine.name, EngineState.READY, started_after_s=took_s)
         _log.info("engine ready", extra={"engine": role, "model": engine.name, "took_s": took_s})

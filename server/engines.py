@@ -20,7 +20,7 @@ from media.engines.protocols import (
     TurnEndEngine,
     VadEngine,
 )
-from media.engines.wire import CameBack, FellBack
+from media.engines.wire import EngineEvent
 from server.config import Config
 from server.engine_settings import EndpointSettings, LlmBackend, SttBackend, TtsBackend
 from server.model_store import ModelStore, default_root
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _DEFAULT_THREADS_LIMIT = 4
 """The small models gain nothing from more, and other calls' engines want cores too."""
 
-Tell: TypeAlias = Callable[[FellBack | CameBack], None]
+Tell: TypeAlias = Callable[[EngineEvent], None]
 
 
 def build_engines(config: Config, tell: Tell = lambda _event: None) -> Engines:
@@ -117,22 +117,19 @@ def _turn_end(config: Config, store: ModelStore) -> TurnEndEngine:
 
 
 def _watched(config: Config, store: ModelStore, tell: Tell) -> tuple[SttEngine, LlmEngine, TtsEngine]:
-    """The three that may be elsewhere, or have others to stand in for them: then their failures are told."""
+    """The three that calls wait for, with what stands in for them. What becomes of them is told."""
     stt = [_stt(settings, more, config, store) for settings, more in _in_order(config.model)]
     llm = [_llm(settings, more, config, store) for settings, more in _in_order(config.llm)]
     tts = [_tts(settings, more, config, store) for settings, more in _in_order(config.tts)]
     from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
 
     voices = [settings.voice for settings, _ in _in_order(config.tts)]
+    silence_limit_s = config.performance.engine_silence_s
     return (
-        FallbackStt(stt, tell) if _may_fail(config.model) else stt[0],
-        FallbackLlm(llm, tell) if _may_fail(config.llm) else llm[0],
-        FallbackTts(tts, voices, tell) if _may_fail(config.tts) else tts[0],
+        FallbackStt(stt, tell, silence_limit_s),
+        FallbackLlm(llm, tell, silence_limit_s),
+        FallbackTts(tts, voices, tell, silence_limit_s),
     )
-
-
-def _may_fail(section: Any) -> bool:
-    return section.engine == "openai" or bool(section.fallbacks)
 
 
 def _in_order(section: Any) -> Iterator[tuple[Any, bool]]:

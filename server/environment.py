@@ -24,10 +24,15 @@ THREADS_SLEEP = {
 }
 """Set where the operator has not set them."""
 
+CUDA_COUNTS_BY_BUS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""As the management library does, by which GPUs are chosen (`server/gpu_devices.py`); CUDA's own way is the
+fastest first. Set where the operator has not set it."""
+
 
 def prepare_environment() -> None:
-    """Makes the engines' threads sleep while they wait (or soon), unless the environment says otherwise."""
-    for name, value in THREADS_SLEEP.items():
+    """Makes the engines' threads sleep while they wait (or soon), and CUDA count as we do, unless the
+    environment says otherwise."""
+    for name, value in (THREADS_SLEEP | CUDA_COUNTS_BY_BUS).items():
         os.environ.setdefault(name, value)
 
 

@@ -16,6 +16,7 @@ from server.calls import Calls
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
 from server.engine_set import EngineSet
+from server.gpu_watch import GpuWatch
 from server.metrics import Metrics
 from server.performance import analysed
 from server.resources import ResourceSampler
@@ -37,6 +38,7 @@ class Health:
         process: the engines'; None where they are in this one.
         toolbox: what LLMs may call in this server.
         failures: the engines that failed.
+        gpus: how full they are.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Health:
         process: EngineProcess | None = None,
         toolbox: ServerToolbox | None = None,
         failures: EngineFailures | None = None,
+        gpus: GpuWatch | None = None,
     ) -> None:
         self._engine_set = engine_set
         self._calls = calls
@@ -56,6 +59,7 @@ class Health:
         self._process = process
         self._toolbox = toolbox
         self._failures = failures or EngineFailures()
+        self._gpus = gpus
         self._began_s = loop_time_s()
 
     def app(self) -> web.Application:
@@ -96,8 +100,10 @@ class Health:
                 "calls": {"active": self._calls.active, "limit": self._calls.config.server.max_calls},
                 "engines": {report.role: asdict(report) for report in self._engine_set.reports},
                 "engine_failures": self._failures.report,
+                "faults": self._failures.faults.report,
                 "engine_process": None if self._process is None else asdict(self._process.report),
                 "tools": None if self._toolbox is None else self._toolbox.report,
+                "gpu_memory": None if self._gpus is None else self._gpus.report,
                 "resources": None if sample is None else asdict(sample),
             }
         )

@@ -113,6 +113,7 @@ class EngineRoutes:
                 },
                 "engines": {report.role: asdict(report) for report in self._engine_set.reports},
                 "engine_failures": self._failures.report,
+                "faults": self._failures.faults.report,
                 "engine_process": None if self._process is None else asdict(self._process.report),
             }
         )

@@ -74,11 +74,15 @@ class HostSlots:
             if not any(self.active.values()):
                 self._idle.set()
 
+    async def until_idle(self) -> None:
+        """Returns when no request is under way."""
+        await self._idle.wait()
+
     async def drain(self, timeout_s: float) -> None:
         """Admits nobody any more, and waits until what is under way has ended, for so long."""
         self.draining = True
         try:
             async with asyncio.timeout(timeout_s):
-                await self._idle.wait()
+                await self.until_idle()
         except TimeoutError:
             return

@@ -22,10 +22,13 @@ from media.events import (
 )
 from media.items import ResponseStatus
 from media.latency import TurnLatency
+from server.faults import Fault
 from server.latency_targets import MEASURES, MeasureName, measures_of
 from server.latency_window import LatencySummary, LatencyWindow, RecentEvents
 
 _BUCKETS_S = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+_RECOVERY_BUCKETS_S = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
 _STATUSES: tuple[ResponseStatus, ...] = ("completed", "cancelled", "incomplete", "failed")
 """How a response may end. Cancelled is no error: the caller interrupted it."""
@@ -85,6 +88,16 @@ class Metrics:
         """An engine at an endpoint, or one that others stand in for, failed."""
         self._engine_failures[role] = self._engine_failures.get(role, 0) + 1
         self._prometheus.engine_failures.labels(role, code).inc()
+
+    def fault_began(self, fault: Fault) -> None:
+        self._prometheus.faults.labels(fault.kind.value, fault.severity.word, fault.engine).inc()
+
+    def fault_ended(self, fault: Fault, took_s: float) -> None:
+        self._prometheus.recoveries.labels(fault.recovery.value, "succeeded").inc()
+        self._prometheus.recovery_s.labels(fault.recovery.value).observe(took_s)
+
+    def recovery_failed(self, fault: Fault) -> None:
+        self._prometheus.recoveries.labels(fault.recovery.value, "failed").inc()
 
     def observe(self, event: CallEvent) -> None:
         """Takes note of what matters here. Quick: it is called for every event of every call."""
@@ -220,6 +233,25 @@ class _PrometheusMetrics:
             "voxtral_kokoro_engine_failures",
             "Failures of engines at endpoints, and of those that others stand in for.",
             ["engine", "code"],
+            registry=self.registry,
+        )
+        self.faults = Counter(
+            "voxtral_kokoro_faults",
+            "What went wrong in the engines.",
+            ["kind", "severity", "engine"],
+            registry=self.registry,
+        )
+        self.recoveries = Counter(
+            "voxtral_kokoro_fault_recoveries",
+            "What was done about it, by whether it helped.",
+            ["recovery", "outcome"],
+            registry=self.registry,
+        )
+        self.recovery_s = Histogram(
+            "voxtral_kokoro_fault_recovery_seconds",
+            "From an engine's fault until it did its work again.",
+            ["recovery"],
+            buckets=_RECOVERY_BUCKETS_S,
             registry=self.registry,
         )
         self.errors = Counter("voxtral_kokoro_errors", "Errors by code.", ["code"], registry=self.registry)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,8 @@ from types import ModuleType
 from typing import Any, Self, TypeVar
 
 import psutil
+
+from server.gpu_devices import nvml
 
 _log = logging.getLogger(__name__)
 
@@ -84,11 +85,18 @@ class ResourceSampler:
     Args:
         interval_s: its pace.
         engine_process: gives the id of the engine process, None while there is none. Asked on that thread.
+        looked: given each sample, on the loop.
     """
 
-    def __init__(self, interval_s: float, engine_process: Callable[[], int | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        interval_s: float,
+        engine_process: Callable[[], int | None] = lambda: None,
+        looked: Callable[[ResourceSample], None] = lambda _sample: None,
+    ) -> None:
         self._interval_s = interval_s
         self._engine_process = engine_process
+        self._looked = looked
         self._latest: ResourceSample | None = None
 
     @property
@@ -99,7 +107,7 @@ class ResourceSampler:
     async def __aenter__(self) -> Self:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="resources")
         self._probe = await self._on_thread(lambda: _Probe(self._engine_process))
-        self._latest = await self._on_thread(self._probe.look)
+        await self._look()
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -110,7 +118,11 @@ class ResourceSampler:
         """Samples until it is cancelled."""
         while True:
             await asyncio.sleep(self._interval_s)
-            self._latest = await self._on_thread(self._probe.look)
+            await self._look()
+
+    async def _look(self) -> None:
+        self._latest = await self._on_thread(self._probe.look)
+        self._looked(self._latest)
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
@@ -127,7 +139,7 @@ class _Probe:
         psutil.cpu_percent()
         self._cores = len(self._process.cpu_affinity()) if hasattr(self._process, "cpu_affinity") else 0
         self._cores = self._cores or psutil.cpu_count() or 1
-        self._nvml = _nvml()
+        self._nvml = nvml()
 
     def look(self) -> ResourceSample:
         memory = psutil.virtual_memory()
@@ -161,15 +173,15 @@ class _Probe:
             self._nvml.nvmlShutdown()
 
     def _gpus(self) -> tuple[GpuSample, ...]:
-        nvml = self._nvml
-        if nvml is None:
+        library = self._nvml
+        if library is None:
             return ()
         try:
             return tuple(
-                _gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(index))
-                for index in range(nvml.nvmlDeviceGetCount())
+                _gpu(library, library.nvmlDeviceGetHandleByIndex(index))
+                for index in range(library.nvmlDeviceGetCount())
             )
-        except nvml.NVMLError as error:
+        except library.NVMLError as error:
             _log.warning("the GPU cannot be looked at any more", extra={"reason": str(error)})
             self._nvml = None
             return ()
@@ -184,19 +196,6 @@ def _sample(process: psutil.Process) -> ProcessSample:
             threads=process.num_threads(),
             files=process.num_fds() if hasattr(process, "num_fds") else 0,
         )
-
-
-def _nvml() -> ModuleType | None:
-    """NVIDIA's management library, where both its Python module and a driver are there."""
-    try:
-        nvml = importlib.import_module("pynvml")
-    except ImportError:
-        return None
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:
-        return None
-    return nvml
 
 
 def _gpu(nvml: ModuleType, handle: Any) -> GpuSample:

@@ -20,6 +20,8 @@ from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
 from server.engine_set import EngineSet
+from server.gpu_plan import needs_of
+from server.gpu_watch import GpuWatch
 from server.health import Health
 from server.machine_names import network_address, own_hosts
 from server.metrics import Metrics
@@ -114,15 +116,17 @@ async def _listening_server(
         clock=asyncio.get_running_loop().time, latency_window_turns=config.performance.latency_window_turns
     )
     engine_failures.told = metrics.engine_failed
+    engine_failures.faults.watcher = metrics
+    gpus = GpuWatch(needs_of(config), engine_failures.faults)
     calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics, OverlapClassifier(), toolbox)
     tls = tls_context(settings)
     async with (
         ResourceSampler(
-            config.performance.sampling_interval_s, lambda: process.report.pid if process else None
+            config.performance.sampling_interval_s, lambda: process.report.pid if process else None, gpus.look
         ) as resources,
         gathering_for(config.ice) as gathering,
         listening(
-            Health(engine_set, calls, metrics, resources, process, toolbox, engine_failures).app(),
+            Health(engine_set, calls, metrics, resources, process, toolbox, engine_failures, gpus).app(),
             settings.health_host,
             settings.health_port,
             setting="server.health_port",
@@ -137,7 +141,10 @@ async def _listening_server(
     ):
         sampling = tasks.create_task(resources.run(), name="resources")
         try:
-            async with started(tasks, engine_set, process, metrics.engine_process_restarted):
+            restarted = metrics.engine_process_restarted
+            async with started(
+                tasks, engine_set, process, engine_failures, calls.until_nobody_calls, restarted
+            ):
                 yield Server(
                     url=url_of("https" if tls else "http", settings.host, port),
                     health_url=url_of("http", settings.health_host, health_port),

@@ -117,7 +117,7 @@ async def _listening_host(
             listening(
                 app, settings.host, settings.port, setting="engine_host.port", tls=tls, cancelling=True
             ) as port,
-            started(tasks, engine_set, process),
+            started(tasks, engine_set, process, engine_failures, slots.until_idle),
         ):
             yield RunningHost(url_of("https" if tls else "http", settings.host, port), engine_set, slots)
             await slots.drain(config.server.drain_timeout_s)

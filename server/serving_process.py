@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from media.errors import VoxtralKokoroError
 from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
+from server.engine_recovery import EngineRecovery
 from server.engine_set import EngineSet
 from server.engines import build_engines, build_vad
 from server.environment import set_thread_switch_interval
@@ -124,17 +125,25 @@ async def started(
     tasks: asyncio.TaskGroup,
     engine_set: EngineSet,
     process: EngineProcess | None,
+    failures: EngineFailures,
+    until_idle: Callable[[], Awaitable[None]],
     restarted: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[None]:
-    """Starts the engines beside the block, and keeps their process alive until it ends.
+    """Starts the engines beside the block, and keeps them and their process alive until it ends.
 
     Args:
-        tasks: owns what starts them and keeps it alive.
+        tasks: owns what starts them and keeps them alive.
         engine_set: the engines.
         process: theirs.
+        failures: what is known of engines that failed.
+        until_idle: returns when nobody is served.
         restarted: called for each process that is started again.
     """
-    background = [tasks.create_task(engine_set.start(), name="start engines")]
+    recovery = EngineRecovery(engine_set, failures, process.replace if process else None, until_idle)
+    background = [
+        tasks.create_task(engine_set.start(), name="start engines"),
+        tasks.create_task(recovery.run(), name="mend engines"),
+    ]
     if process is not None:
         alive = process.keep_alive(engine_set, restarted)
         background.append(tasks.create_task(alive, name="engine process"))

@@ -95,6 +95,8 @@ class PerformanceSettings(Section):
             delay the callers' audio; false puts them into the server's.
         engine_niceness: by how much that process gives way to others: 0 (not at all) to 19.
         engine_wait_s: how long a call waits for engines whose process died and is started again.
+        engine_silence_s: an engine in this server that brings nothing at all for so long, to any of those who
+            wait for it, is stuck.
         threads: of each engine whose own section does not say; 0 for as many as there are cores, up to 4.
         thread_switch_interval_ms: how long an engine's thread may hold Python's lock while the media path
             waits for it.
@@ -105,6 +107,7 @@ class PerformanceSettings(Section):
     engine_process: bool = True
     engine_niceness: int = Field(default=5, ge=0, le=19)
     engine_wait_s: float = Field(default=20.0, ge=0, le=600)
+    engine_silence_s: float = Field(default=60.0, gt=0, le=3600)
     threads: int = Field(default=0, ge=0, le=64)
     thread_switch_interval_ms: float = Field(default=1.0, ge=0.05, le=100)
     sampling_interval_s: float = Field(default=1.0, ge=0.1, le=60)

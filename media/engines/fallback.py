@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from media.audio import Audio
 from media.engines.fallback_order import FallbackEvent, FallbackOrder, falls_back
 from media.engines.protocols import (
@@ -31,12 +33,16 @@ from media.errors import EngineError
 
 Tell = Callable[[FallbackEvent], None]
 
+_GARBAGE = "engine_garbage"
+
 
 class FallbackLlm:
     """Satisfies `LlmEngine`."""
 
-    def __init__(self, engines: Sequence[LlmEngine], tell: Tell) -> None:
-        self._order = FallbackOrder("llm", engines, tell)
+    def __init__(
+        self, engines: Sequence[LlmEngine], tell: Tell, silence_limit_s: float | None = None
+    ) -> None:
+        self._order = FallbackOrder("llm", engines, tell, silence_limit_s)
 
     @property
     def name(self) -> str:
@@ -64,7 +70,7 @@ class FallbackLlm:
             begun = False
             try:
                 await self._order.ready(at)
-                async with aclosing(self._order.engines[at].reply(request)) as deltas:
+                async with aclosing(self._replying(at, request)) as deltas:
                     async for delta in deltas:
                         begun = True
                         yield delta
@@ -87,13 +93,24 @@ class FallbackLlm:
         if not self._order.is_started(at):
             return
         try:
-            async with aclosing(self._order.engines[at].reply(request)) as deltas:
+            async with aclosing(self._replying(at, request)) as deltas:
                 async for delta in deltas:
                     yield delta
         except EngineError as error:
             if falls_back(error):
                 self._order.failed(at, error)
             raise
+
+    async def _replying(self, at: int, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+        """One engine's reply.
+
+        Raises: EngineError.
+        """
+        async with aclosing(self._order.items(at, self._order.engines[at].reply(request))) as deltas:
+            async for delta in deltas:
+                if not isinstance(delta.text, str):
+                    raise EngineError("The language model wrote what is no text.", code=_GARBAGE)
+                yield delta
 
 
 @dataclass(slots=True)
@@ -140,12 +157,19 @@ class FallbackTts:
         engines: of one rate.
         voices: of each engine, in their order: the voice that speaks where it has not the one that is wanted.
         tell: given what happens.
+        silence_limit_s: as `FallbackOrder` has it.
     """
 
-    def __init__(self, engines: Sequence[TtsEngine], voices: Sequence[str], tell: Tell) -> None:
+    def __init__(
+        self,
+        engines: Sequence[TtsEngine],
+        voices: Sequence[str],
+        tell: Tell,
+        silence_limit_s: float | None = None,
+    ) -> None:
         if len({engine.rate_hz for engine in engines}) != 1:
             raise ValueError("voices that stand in for each other speak at one rate")
-        self._order = FallbackOrder("tts", engines, tell)
+        self._order = FallbackOrder("tts", engines, tell, silence_limit_s)
         self._stand_ins: Mapping[int, str] = dict(enumerate(voices))
 
     @property
@@ -186,9 +210,9 @@ class FallbackTts:
                 await self._order.ready(at)
                 engine = self._order.engines[at]
                 asked = replace(rest, voice=self._voice(at, request.voice))
-                async with aclosing(engine.speak(asked)) as chunks:
+                async with aclosing(self._order.items(at, engine.speak(asked))) as chunks:
                     async for chunk in chunks:
-                        yield spoken.take(chunk, began_s)
+                        yield spoken.take(self._sound(chunk), began_s)
             except EngineError as error:
                 if not falls_back(error):
                     raise
@@ -207,12 +231,24 @@ class FallbackTts:
         )
         return wanted if has or at == 0 else self._stand_ins[at]
 
+    def _sound(self, chunk: SpeechChunk) -> SpeechChunk:
+        """The chunk, if it is one.
+
+        Raises: EngineError.
+        """
+        audio = chunk.audio
+        if audio.rate_hz != self.rate_hz or not np.isfinite(audio.samples).all():
+            raise EngineError("The voice made what is no sound.", code=_GARBAGE)
+        return chunk
+
 
 class FallbackStt:
     """Satisfies `SttEngine`."""
 
-    def __init__(self, engines: Sequence[SttEngine], tell: Tell) -> None:
-        self._order = FallbackOrder("stt", engines, tell)
+    def __init__(
+        self, engines: Sequence[SttEngine], tell: Tell, silence_limit_s: float | None = None
+    ) -> None:
+        self._order = FallbackOrder("stt", engines, tell, silence_limit_s)
 
     @property
     def name(self) -> str:
@@ -247,6 +283,8 @@ class FallbackSttSession:
         self._tries = list(order.tries())
         self._pushed: list[Audio] = []
         self._session: SttSession | None = None
+        self._opened_in = 0
+        """Which of its engine's starts it belongs to."""
         self._aborted = False
         self._open_if_started()
 
@@ -256,6 +294,7 @@ class FallbackSttSession:
         Raises:
             ValueError: another rate than 16 kHz.
         """
+        await self._leave_closed()
         if self._session is not None:
             await self._session.push(audio)
         self._pushed.append(audio)
@@ -291,7 +330,9 @@ class FallbackSttSession:
                 raise EngineError("The transcription was aborted.", code="aborted")
             at = self._tries[0]
             try:
-                transcript = await (await self._present()).flush()
+                session = await self._present()
+                async with self._order.awaited(at):
+                    transcript = _words(await session.flush())
             except EngineError as error:
                 await self._failed(at, error)
                 continue
@@ -310,6 +351,16 @@ class FallbackSttSession:
         at = self._tries[0]
         if self._order.is_started(at):
             self._session = self._order.engines[at].open(self._options)
+            self._opened_in = self._order.starts(at)
+
+    async def _leave_closed(self) -> None:
+        """Lets go of a session whose engine was closed, or started again, since it was opened."""
+        at = self._tries[0]
+        if self._order.is_started(at) and self._order.starts(at) == self._opened_in:
+            return
+        session, self._session = self._session, None
+        if session is not None:
+            await session.abort()
 
     async def _present(self) -> SttSession:
         """The session of the engine whose turn it is, with all that was said.
@@ -319,14 +370,15 @@ class FallbackSttSession:
         """
         at = self._tries[0]
         await self._order.ready(at)
+        await self._leave_closed()
         if self._session is None:
-            session = self._order.engines[at].open(self._options)
+            session, opened_in = self._order.engines[at].open(self._options), self._order.starts(at)
             pushed = 0
             while pushed < len(self._pushed):  # more may come meanwhile
                 await session.push(self._pushed[pushed])
                 pushed += 1
             if self._session is None and at == self._tries[0] and not self._aborted:
-                self._session = session
+                self._session, self._opened_in = session, opened_in
             else:
                 await session.abort()
         if self._session is None:
@@ -351,3 +403,13 @@ class FallbackSttSession:
         session, self._session = self._session, None
         if session is not None:
             await session.abort()
+
+
+def _words(transcript: Transcript) -> Transcript:
+    """The transcript, if it is one.
+
+    Raises: EngineError.
+    """
+    if not isinstance(transcript.text, str):
+        raise EngineError("The transcriber heard what are no words.", code=_GARBAGE)
+    return transcript

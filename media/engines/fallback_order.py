@@ -1,23 +1,37 @@
-"""Which of several engines of one role is asked: the first that works, and the first of all once it does."""
+"""Which of several engines of one role is asked: the first that works, and the first of all once it does.
+
+It is also where an engine's failure is taken note of, however many there are: one that ran out of memory,
+fails again and again, or is stuck, is asked no more until it has been started again. That is done elsewhere.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from media.clock import loop_time_s
+from media.engines.backend_failures import DEVICE_LOST
+from media.engines.memory import free_caches
 from media.engines.protocols import Engine
-from media.engines.wire import CameBack, FellBack, RemoteRole
-from media.errors import EngineError
+from media.engines.wire import CameBack, EngineEvent, FellBack, RemoteRole, Unusable
+from media.errors import EngineError, EngineOutOfMemory, VoxtralKokoroError
 
 E = TypeVar("E", bound=Engine)
+T = TypeVar("T")
 
-FallbackEvent: TypeAlias = FellBack | CameBack
+FallbackEvent: TypeAlias = EngineEvent
 
 log = logging.getLogger(__name__)
+
+SILENT = "engine_silent"
+"""The code of an engine that gives no sign of life."""
+
+RESTARTING = "engine_restarting"
+"""The code of an engine that is to be started again: that it failed was told before."""
 
 _FIRST_REST_S = 2.0
 _LONGEST_REST_S = 60.0
@@ -25,15 +39,20 @@ _LONGEST_REST_S = 60.0
 
 _PROBE_LIMIT_S = 1.0
 _START_LIMIT_S = 3.0
-"""What a caller waits at most to find out that an engine still does not work, or still does not start."""
+"""What a caller waits at most to find out that an endpoint still does not work, or still does not start."""
+
+_BROKEN_AFTER = 3
+"""An engine in this process that has failed so often in a row is started again: it may have lost its way."""
 
 _OF_THE_REQUEST = frozenset({"context_full", "language_unavailable", "aborted"})
 """Failures that are no fault of the engine."""
 
+_NEEDS_PROCESS = frozenset({SILENT, DEVICE_LOST})
+
 
 @runtime_checkable
 class Probed(Protocol):
-    """An engine that can be asked whether it is there, without work."""
+    """An engine elsewhere, which can be asked whether it is there, without work."""
 
     async def probe(self) -> None:
         """Raises: EngineError: it is not."""
@@ -44,9 +63,14 @@ class _Standing:
     """How an engine has done."""
 
     started: bool = False
+    left_over: bool = False
+    """It was started once, and is to be closed before it is started again."""
+    starts: int = 0
     failures: int = 0
     """In a row."""
     rests_until_s: float = 0.0
+    waits: set[asyncio.Timeout] = field(default_factory=set)
+    """Of requests, each for the engine's next sign of life."""
 
 
 def falls_back(error: EngineError) -> bool:
@@ -61,13 +85,23 @@ class FallbackOrder(Generic[E]):
         role: theirs.
         engines: the first is the one that is wanted.
         tell: given what happens.
+        silence_limit_s: an engine in this process that has brought nothing at all for so long, to any of
+            those who wait for it, is stuck. None waits for ever. (Endpoints have their own patience.)
     """
 
-    def __init__(self, role: RemoteRole, engines: Sequence[E], tell: Callable[[FallbackEvent], None]) -> None:
+    def __init__(
+        self,
+        role: RemoteRole,
+        engines: Sequence[E],
+        tell: Callable[[FallbackEvent], None],
+        silence_limit_s: float | None = None,
+    ) -> None:
         self.engines = tuple(engines)
         self._role: RemoteRole = role
         self._tell = tell
+        self._silence_limit_s = silence_limit_s
         self._standings = [_Standing() for _ in self.engines]
+        self._starting = asyncio.Lock()
 
     @property
     def first(self) -> E:
@@ -80,28 +114,30 @@ class FallbackOrder(Generic[E]):
         return ", else ".join(engine.name for engine in self.engines)
 
     async def start(self) -> None:
-        """Starts all of them, side by side. One that does not start is tried again when it is needed.
+        """Starts those that are not, side by side: all of them at first, later what has become `Unusable`.
 
         Raises:
-            EngineError: none of them starts: the first one's.
+            EngineError: none of them works: the first one's.
         """
-        async with asyncio.TaskGroup() as starting:
-            tries = [
-                starting.create_task(self._try_to_start(at), name=f"start {engine.name}")
-                for at, engine in enumerate(self.engines)
-            ]
-        errors = [attempt.result() for attempt in tries]
-        if all(errors):
-            await self.close()
-            assert errors[0] is not None
-            raise errors[0]
-        for at, error in enumerate(errors):
-            if error is not None:
-                self.failed(at, error)
+        async with self._starting:
+            async with asyncio.TaskGroup() as starting:
+                tries = {
+                    at: starting.create_task(self._try_to_start(at), name=f"start {engine.name}")
+                    for at, engine in enumerate(self.engines)
+                    if not self._standings[at].started
+                }
+            errors = {at: error for at, attempt in tries.items() if (error := attempt.result()) is not None}
+            if len(errors) == len(self.engines):
+                await self.close()
+                raise errors[0]
+            for at, error in errors.items():
+                self._note(at, error, starting=True)
+                if not self._is_elsewhere(at):
+                    self._tell_unusable(at, error)
 
     async def close(self) -> None:
         for standing in self._standings:
-            standing.started = False
+            standing.started = standing.left_over = False
         for engine in self.engines:
             await engine.close()
 
@@ -112,26 +148,79 @@ class FallbackOrder(Generic[E]):
         return iter(sorted(range(len(self.engines)), key=rests.__getitem__))
 
     async def ready(self, at: int) -> None:
-        """Returns when an engine can be asked. One that failed last time is probed first.
+        """Returns when an engine can be asked. An endpoint that failed last time is probed first.
 
         Raises:
             EngineError: it does not work, or says nothing.
         """
         engine, standing = self.engines[at], self._standings[at]
-        if standing.started and not (standing.failures and isinstance(engine, Probed)):
+        if not isinstance(engine, Probed):
+            if not standing.started:
+                raise EngineError(f"{engine.name} is being started again.", code=RESTARTING, retryable=True)
+            return
+        if standing.started and not standing.failures:
             return
         try:
             async with asyncio.timeout(_PROBE_LIMIT_S if standing.started else _START_LIMIT_S):
-                if standing.started and isinstance(engine, Probed):
+                if standing.started:
                     await engine.probe()
                 else:
                     await engine.start()
-                    standing.started = True
+                    standing.started, standing.starts = True, standing.starts + 1
         except TimeoutError:
-            raise EngineError(f"{engine.name} says nothing.", code="engine_silent") from None
+            raise EngineError(f"{engine.name} says nothing.", code=SILENT) from None
+
+    def starts(self, at: int) -> int:
+        """How often an engine was started: what was opened before its last start is of no use any more."""
+        return self._standings[at].starts
 
     def is_started(self, at: int) -> bool:
         return self._standings[at].started
+
+    @asynccontextmanager
+    async def awaited(self, at: int) -> AsyncIterator[None]:
+        """Around waiting for something of an engine's: a step of its work, which it brings or fails to bring.
+
+        Raises:
+            EngineError: what the engine raises, as one of ours whatever it is; `engine_silent` where it has
+                brought nothing to anybody for as long as is waited.
+        """
+        engine, standing = self.engines[at], self._standings[at]
+        limit_s = None if self._is_elsewhere(at) else self._silence_limit_s
+        wait = asyncio.timeout(limit_s)
+        try:
+            async with wait:
+                standing.waits.add(wait)
+                try:
+                    yield
+                finally:
+                    standing.waits.discard(wait)
+        except VoxtralKokoroError:
+            raise
+        except Exception as error:  # the engine's boundary: one that breaks has failed, like any other
+            if isinstance(error, TimeoutError) and wait.expired():
+                raise EngineError(
+                    f"{engine.name} has brought nothing for {limit_s} s.", code=SILENT
+                ) from None
+            raise self._broken(at, error) from error
+        if limit_s is not None:
+            # It works, only slowly, or at something else first: nobody has waited in vain so far.
+            for other in standing.waits:
+                if not other.expired():
+                    other.reschedule(loop_time_s() + limit_s)
+
+    async def items(self, at: int, stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """What an engine streams, each piece `awaited`. Closing it closes the stream.
+
+        Raises: as `awaited`.
+        """
+        async with aclosing(stream):
+            while True:
+                async with self.awaited(at):
+                    item = await anext(stream, None)
+                if item is None:
+                    return
+                yield item
 
     def worked(self, at: int) -> None:
         """An engine has done what it was asked."""
@@ -144,20 +233,76 @@ class FallbackOrder(Generic[E]):
     def failed(self, at: int, error: EngineError) -> None:
         """An engine has failed; whoever asked goes to the next of `tries`."""
         standing = self._standings[at]
+        elsewhere = self._is_elsewhere(at)
+        if not (standing.started or elsewhere):
+            return  # it was to be started again by then: that was told
+        self._note(at, error)
+        out_of_memory = error.code == EngineOutOfMemory.code
+        stuck = error.code in _NEEDS_PROCESS
+        if not elsewhere and (out_of_memory or stuck or standing.failures >= _BROKEN_AFTER):
+            standing.started, standing.left_over = False, True
+            self._tell_unusable(at, error)
+
+    def _note(self, at: int, error: EngineError, *, starting: bool = False) -> None:
+        standing = self._standings[at]
         standing.failures += 1
-        rest_s = min(_LONGEST_REST_S, _FIRST_REST_S * 2 ** (standing.failures - 1))
+        rest_s = min(_LONGEST_REST_S, _FIRST_REST_S * 2 ** min(standing.failures - 1, 10))
         standing.rests_until_s = loop_time_s() + rest_s
         name = self.engines[at].name
         log.warning(
             "an engine failed",
             extra={"engine": self._role, "model": name, "code": error.code, "reason": str(error)},
         )
-        self._tell(FellBack(self._role, name, error.code, str(error)))
+        self._tell(
+            FellBack(
+                self._role,
+                name,
+                error.code,
+                str(error),
+                elsewhere=self._is_elsewhere(at),
+                starting=starting,
+                stood_in_for=len(self.engines) > 1,
+            )
+        )
+
+    def _tell_unusable(self, at: int, error: EngineError) -> None:
+        others = (standing for other, standing in enumerate(self._standings) if other != at)
+        self._tell(
+            Unusable(
+                self._role,
+                self.engines[at].name,
+                str(error),
+                stood_in_for=any(standing.started for standing in others),
+                needs_process=error.code in _NEEDS_PROCESS,
+            )
+        )
+
+    def _is_elsewhere(self, at: int) -> bool:
+        return isinstance(self.engines[at], Probed)
 
     async def _try_to_start(self, at: int) -> EngineError | None:
+        engine, standing = self.engines[at], self._standings[at]
         try:
-            await self.engines[at].start()
+            if standing.left_over:
+                await engine.close()
+                free_caches()
+                standing.left_over = False
+            await engine.start()
         except EngineError as error:
             return error
-        self._standings[at].started = True
+        except VoxtralKokoroError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the engine's boundary, as in `awaited`
+            return self._broken(at, error)
+        # As long as it has not worked since, it counts as one that has failed; but it is asked first.
+        standing.failures = min(standing.failures, 1)
+        standing.started, standing.rests_until_s = True, 0.0
+        standing.starts += 1
         return None
+
+    def _broken(self, at: int, error: Exception) -> EngineError:
+        """The error of an engine that raised what is none of ours."""
+        log.error(
+            "an engine broke", extra={"engine": self._role, "model": self.engines[at].name}, exc_info=error
+        )
+        return EngineError(f"{type(error).__name__}: {error}", code="engine_fault")

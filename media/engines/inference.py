@@ -10,8 +10,10 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import IntEnum
+from functools import partial
 from typing import Any, Generic, TypeVar
 
+from media.engines.backend_failures import engine_error
 from media.errors import EngineError
 
 T = TypeVar("T")
@@ -75,7 +77,7 @@ class InferenceThreads:
     Args:
         name: the engine's.
         threads: how many pieces of work may run at once.
-        failures: what the backend raises; it reaches whoever waits as `EngineError`.
+        failures: what the backend raises; it reaches whoever waits as `EngineError`. So does `MemoryError`.
     """
 
     def __init__(
@@ -86,9 +88,9 @@ class InferenceThreads:
         failures: tuple[type[Exception], ...] = (RuntimeError, ValueError),
     ) -> None:
         self._name = name
-        self._failures = failures
-        # Starts no thread before the first work.
-        self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
+        self._failures: tuple[type[Exception], ...] = (*failures, MemoryError)
+        self._threads = threads
+        self._executor = self._new_executor()
         self._lock = threading.Lock()
         self._waiting: list[tuple[Urgency, int, Future[Any], Callable[[], Any]]] = []
         self._order = itertools.count()
@@ -112,7 +114,8 @@ class InferenceThreads:
         goes on to its end on its thread (no backend can be interrupted in a step), its result is dropped.
 
         Raises:
-            EngineError: the work raised one of `failures`, or `close` came first.
+            EngineError: the work raised one of `failures`, or `close` came first. `EngineOutOfMemory` where
+                that was what it failed of.
         """
         with self.translating():
             return await asyncio.wrap_future(self.submit(work, urgency))
@@ -126,7 +129,7 @@ class InferenceThreads:
         work to notice.
 
         Raises:
-            EngineError: the work raised one of `failures`, or `close` came first.
+            EngineError: as `run`.
         """
         outlet: Outlet[T] = Outlet()
         future = self.submit(lambda: work(outlet), urgency)
@@ -162,7 +165,13 @@ class InferenceThreads:
         try:
             yield
         except self._failures as error:
-            raise EngineError(f"{self._name}: {error}") from error
+            raise engine_error(self._name, error) from error
+
+    def reopen(self) -> None:
+        """Takes work again after `close`: an engine may be started anew. Does nothing where it is open."""
+        if self._closed:
+            self._closed = False
+            self._executor = self._new_executor()
 
     async def close(self) -> None:
         """Drops what waits, lets what runs come to its end, ends the threads. May be called twice."""
@@ -175,7 +184,8 @@ class InferenceThreads:
         # The executor joins its threads only in a blocking call: made here from a thread of its own, since
         # the last step may take a second and the loop carries other calls' audio.
         closer: Future[None] = Future()
-        thread = threading.Thread(target=self._shut_down, args=(closer,), name=f"{self._name}_close")
+        ending = partial(self._shut_down, self._executor, closer)
+        thread = threading.Thread(target=ending, name=f"{self._name}_close")
         thread.start()
         await asyncio.shield(asyncio.wrap_future(closer))
         thread.join()
@@ -196,6 +206,11 @@ class InferenceThreads:
     def _closed_error(self) -> EngineError:
         return EngineError(f"The engine {self._name} is closed.", code="engine_closed")
 
-    def _shut_down(self, closer: Future[None]) -> None:
-        self._executor.shutdown(wait=True)
+    def _new_executor(self) -> ThreadPoolExecutor:
+        """Starts no thread before the first work."""
+        return ThreadPoolExecutor(max_workers=self._threads, thread_name_prefix=self._name)
+
+    @staticmethod
+    def _shut_down(executor: ThreadPoolExecutor, closer: Future[None]) -> None:
+        executor.shutdown(wait=True)
         closer.set_result(None)

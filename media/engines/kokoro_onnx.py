@@ -30,6 +30,7 @@ from media.engines.memory import give_back_freed
 from media.engines.model_files import damaged, require_files
 from media.engines.onnx import ONNX_ERRORS
 from media.engines.protocols import SpeechChunk, TtsRequest, Voice
+from media.engines.starting import closed_unless_started
 from media.engines.window_plan import OVERHEAD_FRAMES, first_window, next_window
 from media.errors import CallerError, EngineError, VoiceUnavailable
 
@@ -121,9 +122,10 @@ class KokoroOnnx:
         """
         if self._parts is not None:
             return
-        self._parts, self._norms = await self._inference.run(self._load)
-        async for _ in self.speak(TtsRequest(_WARM_UP, VOICE_NAMES[0])):
-            pass
+        async with closed_unless_started(self, self._inference):
+            self._parts, self._norms = await self._inference.run(self._load)
+            async for _ in self.speak(TtsRequest(_WARM_UP, VOICE_NAMES[0])):
+                pass
         # Other engines were loading beside it: that was no measure.
         self._pace = _Pace()
 

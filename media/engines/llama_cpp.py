@@ -88,7 +88,8 @@ class LlamaCpp:
     async def start(self) -> None:
         if self._server is not None:
             return
-        async with closed_unless_started(self):
+        self._closing = False
+        async with closed_unless_started(self, self._inference):
             self._server = await self._inference.run(self._load)
             hello = LlmRequest((ChatMessage("user", "Hello"),), max_tokens=1, temperature=0.0)
             async for _ in self.reply(hello):

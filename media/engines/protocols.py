@@ -39,7 +39,7 @@ class Engine(Protocol):
         """
 
     async def close(self) -> None:
-        """Frees everything. May be called twice, and on an engine that never started."""
+        """Frees everything. May be called twice, and on an engine that never started. `start` may follow."""
 
 
 class VadStream(Protocol):

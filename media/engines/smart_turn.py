@@ -40,7 +40,7 @@ class SmartTurn:
     async def start(self) -> None:
         if self._session is not None:
             return
-        async with closed_unless_started(self):
+        async with closed_unless_started(self, self._inference):
             self._session = await self._inference.run(
                 lambda: inference_session(self._model, threads=self._threads)
             )

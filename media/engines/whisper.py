@@ -47,7 +47,7 @@ class Whisper:
     async def start(self) -> None:
         if self._decoder is not None:
             return
-        async with closed_unless_started(self):
+        async with closed_unless_started(self, self._inference):
             self._decoder = await self._inference.run(self._load)
 
     async def close(self) -> None:

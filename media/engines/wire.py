@@ -10,6 +10,7 @@ from media.engines.protocols import LlmRequest, SttOptions, TtsRequest, Voice
 from media.errors import (
     CallerError,
     EngineError,
+    EngineOutOfMemory,
     ModelMissing,
     ServerFault,
     VoiceUnavailable,
@@ -164,7 +165,15 @@ class Failure:
         return self.kind(self.message, code=self.code)
 
 
-_KINDS = (ModelMissing, EngineError, VoiceUnavailable, CallerError, ServerFault, VoxtralKokoroError)
+_KINDS = (
+    ModelMissing,
+    EngineOutOfMemory,
+    EngineError,
+    VoiceUnavailable,
+    CallerError,
+    ServerFault,
+    VoxtralKokoroError,
+)
 """The kinds that arrive as themselves, the special before the general."""
 
 
@@ -222,12 +231,18 @@ class FellBack:
         engine: the name of the one that failed.
         code: of its failure.
         reason: in a sentence.
+        elsewhere: it is an endpoint.
+        starting: it did not start.
+        stood_in_for: there is another one.
     """
 
     role: RemoteRole
     engine: str
     code: str
     reason: str
+    elsewhere: bool = False
+    starting: bool = False
+    stood_in_for: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +253,28 @@ class CameBack:
     engine: str
 
 
-FromEngines: TypeAlias = Hello | Refused | Item | Done | Failed | Logged | FellBack | CameBack
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """An engine is asked no more before it has been started again.
+
+    Attributes:
+        role: its role, which is to be started.
+        engine: its name.
+        reason: in a sentence.
+        stood_in_for: another one of its role works meanwhile.
+        needs_process: it is stuck, or its device is lost: only another process helps.
+    """
+
+    role: RemoteRole
+    engine: str
+    reason: str
+    stood_in_for: bool
+    needs_process: bool = False
+
+
+EngineEvent: TypeAlias = FellBack | CameBack | Unusable
+"""What becomes of engines that fail."""
+
+FromEngines: TypeAlias = Hello | Refused | Item | Done | Failed | Logged | EngineEvent
 
 Message: TypeAlias = ToEngines | FromEngines

@@ -20,6 +20,7 @@ import pytest
 from media.engines.protocols import ChatMessage, Engines, LlmRequest, SttOptions
 from media.errors import EngineError, ModelMissing
 from server import engine_process
+from server.backoff import delay_s
 from server.config import Config
 from server.engine_process import EngineProcess
 from server.engine_set import EngineState
@@ -152,7 +153,7 @@ def test_one_that_keeps_dying_is_tried_until_it_lives(monkeypatch: pytest.Monkey
 
 
 def test_the_more_often_it_dies_young_the_longer_the_next_one_is_waited_for() -> None:
-    delays_s = [engine_process._delay_s(short_lives) for short_lives in range(12)]
+    delays_s = [delay_s(short_lives) for short_lives in range(12)]
     assert delays_s[:6] == [0.0, 0.0, 0.5, 1.0, 2.0, 4.0]
     assert delays_s[-1] == 30.0
 

@@ -97,7 +97,9 @@ def test_the_next_answers_where_it_fails_and_the_first_again_when_it_is_back() -
         await llm.start()
         first.away = True
         assert await text_of(llm) == "second"
-        assert told == [FellBack("llm", "near", "llm_unreachable", "The endpoint cannot be reached.")]
+        reason = "The endpoint cannot be reached."
+        failure = FellBack("llm", "near", "llm_unreachable", reason, elsewhere=True, stood_in_for=True)
+        assert told == [failure]
         first.away = False
         assert await text_of(llm) == "second"  # it rests
         assert first.probes == 0

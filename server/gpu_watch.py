@@ -1,0 +1,121 @@
+"""How full the GPUs are while the server runs: told in time, with what to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server.faults import Fault, FaultKind, FaultLedger, Recovery, Severity
+from server.gpu_memory import MB, Level, ModelNeed, advice, level_of
+from server.resources import ResourceSample
+
+_log = logging.getLogger(__name__)
+
+_SLACK = 0.02
+"""A level is left only so far below where it began: memory comes and goes with every reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watermarks:
+    """From which share of a GPU's memory on it is told.
+
+    PyTorch keeps what it has used once, so a server's GPU fills up in its first busy minutes and stays so.
+    What is above 85 % by then leaves less than a large GPU needs for a further call's work, or a small one
+    for its longest utterance; above 95 % the next larger batch may fail, and is what makes an engine run out.
+    """
+
+    warning: float = 0.85
+    critical: float = 0.95
+
+
+class GpuWatch:
+    """Looks at what the sampler saw.
+
+    Args:
+        needs: of the configured engines.
+        faults: a GPU that is critically full is one of them.
+        marks: from when on.
+    """
+
+    def __init__(
+        self, needs: Sequence[ModelNeed], faults: FaultLedger, marks: Watermarks = Watermarks()
+    ) -> None:
+        self._needs = tuple(needs)
+        self._faults = faults
+        self._marks = marks
+        self._levels: dict[str, Level] = {}
+        self._devices: list[dict[str, Any]] = []
+        self._advice: list[str] = []
+
+    def look(self, sample: ResourceSample) -> None:
+        """Takes note of a look at the machine."""
+        self._devices.clear()
+        self._advice.clear()
+        for index, gpu in enumerate(sample.gpus):
+            device = f"cuda:{index}"
+            share = gpu.memory_used_mb / gpu.memory_total_mb if gpu.memory_total_mb else 0.0
+            level = self._level(device, share)
+            self._devices.append(
+                {
+                    "device": device,
+                    "name": gpu.name,
+                    "used_mb": gpu.memory_used_mb,
+                    "total_mb": gpu.memory_total_mb,
+                    "share": round(share, 4),
+                    "level": level,
+                }
+            )
+            sentence = advice(level, device, share, self._needs_on(device))
+            if sentence is not None:
+                self._advice.append(sentence)
+            self._changed_to(level, device, sentence)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """For `/status`."""
+        return {
+            "devices": list(self._devices),
+            "engines": [
+                {
+                    "section": need.section,
+                    "what": need.what,
+                    "device": need.device,
+                    "needs_mb": round(need.size_bytes / MB),
+                }
+                for need in self._needs
+            ],
+            "recommendations": list(self._advice),
+        }
+
+    def _needs_on(self, device: str) -> list[ModelNeed]:
+        return [need for need in self._needs if need.device == device or ":" not in need.device]
+
+    def _level(self, device: str, share: float) -> Level:
+        marks, before = self._marks, self._levels.get(device, "ok")
+        warning = marks.warning - (_SLACK if before != "ok" else 0.0)
+        critical = marks.critical - (_SLACK if before == "critical" else 0.0)
+        return level_of(share, warning=warning, critical=critical)
+
+    def _changed_to(self, level: Level, device: str, sentence: str | None) -> None:
+        before = self._levels.get(device, "ok")
+        if level == before:
+            return
+        self._levels[device] = level
+        if sentence is not None:
+            _log.warning("a GPU is nearly full", extra={"device": device, "level": level, "reason": sentence})
+        if level == "critical":
+            self._faults.began(
+                Fault(
+                    FaultKind.MEMORY,
+                    Severity.MEDIUM,
+                    Recovery.TELL,
+                    "gpu",
+                    device,
+                    "gpu_memory_critical",
+                    sentence or "",
+                )
+            )
+        elif before == "critical":
+            self._faults.ended("gpu", device)

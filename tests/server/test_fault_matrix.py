@@ -1,0 +1,257 @@
+"""Whatever an engine does wrong, the call goes on: who goes wrong × how × whether another one stands in.
+
+`python -m pytest -s tests/server/test_fault_matrix.py` also prints how long callers had to do without.
+docs/operations.md names the tests of the whole matrix.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import aiohttp
+import numpy as np
+import pytest
+
+from media.audio import SPEECH_RATE_HZ, Audio, concatenate, silence
+from media.clock import loop_time_s
+from media.conversation_settings import ConversationSettings
+from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
+from media.engines.openai_chat import OpenAiChat
+from media.engines.openai_endpoint import Patience
+from media.engines.protocols import Engines
+from server.config import Config
+from server.engine_failures import EngineFailures
+from server.engine_process import EngineProcess
+from server.engine_recovery import EngineRecovery
+from server.engine_set import EngineSet
+from server.faults import FaultLedger
+from server.serve import running_server
+from server.warm_up import WarmUp
+from signaling.caller import Caller
+from tests import virtual_time
+from tests.faulty_engines import FaultName, FaultyLlm, FaultyStt, FaultyTts, Told
+from tests.openai_endpoint import Answer, Endpoint, Exchange
+from tests.scripted import LevelVad, ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTts, quiet, speech
+from tests.virtual_call import VirtualCall, virtual_call
+
+SORRY = "Sorry."
+SETTINGS = ConversationSettings(apology=SORRY)
+LIMIT_S = 60.0
+TRANSCRIPT = "response.output_audio_transcript.done"
+CONFIG = Config.model_validate(
+    {"server": {"port": 0, "health_port": 0}, "speech_to_speech": {"apology": SORRY, "greeting": ""}}
+)
+
+
+# In virtual time, in one process
+
+
+@dataclass
+class FaultyEngines(ScriptedEngines):
+    """Each of them may go wrong; others may stand in."""
+
+    told: Told = field(default_factory=Told)
+    stands_in: bool = False
+    failures: EngineFailures = field(default_factory=EngineFailures)
+
+    def __post_init__(self) -> None:
+        take = self.told.take
+        self.stt, self.tts = FaultyStt(take=take), FaultyTts(take=take)
+        self.llm = FaultyLlm(replies=("There.",), take=take)
+        self._built = Engines(
+            self.vad,
+            self.turn_end,
+            FallbackStt((self.stt, *self._others(ScriptedStt())), self.failures.take, 10.0),
+            FallbackLlm(
+                (self.llm, *self._others(ScriptedLlm(replies=("There.",)))), self.failures.take, 10.0
+            ),
+            FallbackTts(
+                (self.tts, *self._others(ScriptedTts())), ("af_heart", "bf_emma"), self.failures.take, 10.0
+            ),
+        )
+
+    def engines(self) -> Engines:
+        return self._built
+
+    def _others(self, other: Any) -> tuple[Any, ...]:
+        return (other,) if self.stands_in else ()
+
+
+@asynccontextmanager
+async def faulty_call(*, stands_in: bool) -> AsyncIterator[tuple[VirtualCall, FaultyEngines]]:
+    """A call whose engines are looked after."""
+    loop = asyncio.get_running_loop()
+    engines = FaultyEngines(stands_in=stands_in, failures=EngineFailures(FaultLedger(loop.time)))
+    built = engines.engines()
+    engine_set = EngineSet(built, WarmUp(built, voice="af_heart", instructions="", language="en"))
+    recovery = EngineRecovery(engine_set, engines.failures, None, asyncio.Event().wait)
+    async with asyncio.TaskGroup() as tasks:
+        looking_after = tasks.create_task(recovery.run())
+        await engine_set.start()
+        async with virtual_call(engines, SETTINGS) as call:
+            yield call, engines
+        looking_after.cancel()
+
+
+def answers(call: VirtualCall) -> list[str]:
+    """What was said; of an answer that failed there may be nothing."""
+    return [text for role, text in call.said() if role == "assistant" and text]
+
+
+@pytest.mark.parametrize("fault", ["raises", "breaks", "garbage", "out of memory"])
+@pytest.mark.parametrize("role", ["stt", "llm", "tts"])
+def test_alone_it_is_apologised_for_and_the_next_turn_is_answered(role: str, fault: FaultName) -> None:
+    async def main() -> None:
+        async with faulty_call(stands_in=False) as (call, engines):
+            engines.told.faults[role] = fault
+            await call.say(speech(0.8), quiet(4.0))
+            if role != "tts":  # without a voice there may be nothing to say it with
+                assert answers(call) == [SORRY]
+            await call.say(speech(0.8), quiet(4.0))
+            assert answers(call)[-1] == "There."
+            assert engines.failures.faults.report["open"] == []
+            assert engines.failures.faults.report["total"] == 1
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("fault", [name for name in get_args(FaultName) if name != "killed"])
+@pytest.mark.parametrize("role", ["stt", "llm", "tts"])
+def test_where_another_one_stands_in_nothing_is_missed(role: str, fault: FaultName) -> None:
+    async def main() -> None:
+        async with faulty_call(stands_in=True) as (call, engines):
+            engines.told.faults[role] = fault
+            await call.say(speech(0.8), quiet(15.0 if fault == "hangs" else 4.0))
+            assert answers(call) == ["There."]
+            await call.say(speech(0.8), quiet(4.0))
+            assert answers(call) == ["There.", "There."]
+
+    virtual_time.run(main())
+
+
+# A real call, whose engines are in a real process
+
+
+SILENCE_S = 1.0
+
+
+def question() -> Audio:
+    t = np.arange(round(0.6 * SPEECH_RATE_HZ), dtype=np.float32) / SPEECH_RATE_HZ
+    tone = Audio((0.4 * np.sin(2 * np.pi * 300 * t)).astype(np.float32), SPEECH_RATE_HZ)
+    return concatenate([tone, silence(SILENCE_S, SPEECH_RATE_HZ)], SPEECH_RATE_HZ)
+
+
+async def until_answered(caller: Caller) -> None:
+    """Asks, and asks again after each apology. Prints how long it took since the first question was over."""
+    await caller.say(question())
+    began_s = loop_time_s() - SILENCE_S
+    apologies = 0
+    while (said := await next_words(caller)) != "There.":
+        apologies += said == SORRY
+        await caller.say(question())
+    print(f"answered after {loop_time_s() - began_s:.1f} s and {apologies} apologies")
+
+
+async def next_words(caller: Caller) -> str:
+    """What is said next; nothing where that takes too long."""
+    try:
+        async with asyncio.timeout(5.0):
+            while not (said := await caller.next_event(TRANSCRIPT)).event["transcript"]:
+                pass
+            return str(said.event["transcript"])
+    except TimeoutError:
+        return ""
+
+
+def test_one_call_outlives_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "fault"
+    monkeypatch.setenv("FAULT", str(file))
+    faults: tuple[tuple[str, FaultName], ...] = (
+        ("llm", "raises"),
+        ("tts", "garbage"),
+        ("stt", "out of memory"),
+        ("llm", "hangs"),
+        ("tts", "killed"),
+    )
+
+    async def main() -> dict[str, Any]:
+        async with asyncio.timeout(2 * LIMIT_S):
+            with EngineProcess(CONFIG, "tests.faulty_engines") as process:
+                async with (
+                    process.engines(LevelVad()) as engines,
+                    running_server(CONFIG, engines, process) as server,
+                ):
+                    await server.engine_set.until_ready()
+                    async with Caller(server.url) as caller:
+                        for role, fault in faults:
+                            file.write_text(f"{role} {fault}")
+                            print(f"\n{role} {fault}: ", end="")
+                            await until_answered(caller)
+                            assert not file.exists()
+                    await server.engine_set.until_ready()
+                    async with aiohttp.ClientSession(server.health_url) as client:
+                        async with client.get("/status") as response:
+                            status: dict[str, Any] = await response.json()
+                    return status
+
+    status = asyncio.run(main())
+    assert status["engine_process"]["restarts"] >= 2
+    report = status["faults"]
+    assert report["open"] == []
+    assert report["by_kind"].keys() == {"runtime", "validation", "memory", "performance"}
+    assert report["recoveries"].keys() == {"retry", "restart_engine", "restart_process"}
+    for recovery, outcomes in report["recoveries"].items():
+        print(f"{recovery}: {outcomes['succeeded']} times, {outcomes['mean_s']} s on average")
+
+
+# An endpoint
+
+
+async def there(exchange: Exchange) -> None:
+    for delta, finish in (({"content": "There."}, None), ({}, "stop")):
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        await exchange.send(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
+    await exchange.send(b"data: [DONE]\n\n")
+
+
+async def internal_error(exchange: Exchange) -> None:
+    await exchange.refuse(500, {"error": {"message": "Something is wrong."}})
+
+
+async def nothing(_exchange: Exchange) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "kind"), [("500", internal_error, "network"), ("slow", nothing, "performance")]
+)
+def test_an_endpoint_that_fails_is_gone_on_from(name: str, fault: Answer, kind: str) -> None:
+    async def main() -> dict[str, Any]:
+        present = there
+
+        async def answer(exchange: Exchange) -> None:
+            await present(exchange)
+
+        failures = EngineFailures()
+        near = ScriptedEngines(llm=ScriptedLlm("near", replies=("There.",)))
+        async with asyncio.timeout(LIMIT_S), Endpoint(answers=(answer,)).running() as endpoint:
+            far = OpenAiChat(endpoint.base_url, "a-model", patience=Patience(1.0, 1.0, 1.0, retries_s=()))
+            llm = FallbackLlm((far, near.llm), failures.take)
+            engines = Engines(near.vad, near.turn_end, near.stt, llm, near.tts)
+            async with running_server(CONFIG, engines, engine_failures=failures) as server:
+                await server.engine_set.until_ready()
+                assert near.llm.requests == []
+                async with Caller(server.url) as caller:
+                    present = fault
+                    print(f"\nllm {name}: ", end="")
+                    await until_answered(caller)
+                assert near.llm.requests
+        return failures.faults.report
+
+    assert asyncio.run(main())["by_kind"].keys() == {kind}

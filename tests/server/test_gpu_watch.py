@@ -1,0 +1,70 @@
+"""A GPU that fills up is told of, once, with what to do; and when it is over."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+
+from server.faults import FaultLedger
+from server.gpu_memory import GB, ModelNeed, kokoro_need
+from server.gpu_watch import GpuWatch
+from server.resources import GpuSample, ResourceSample
+
+VOXTRAL = ModelNeed("model", "Voxtral in bf16", 10 * GB, "cuda:0", "set model.load_in_4bit to true")
+EMPTY = ResourceSample(0, 0, 1, 1, None, 0, 2, 1, 1, ())
+
+
+def used(*shares: float) -> ResourceSample:
+    gpus = tuple(GpuSample("a card", 0.5, share * 16_000, 16_000) for share in shares)
+    return replace(EMPTY, gpus=gpus)
+
+
+def test_without_a_gpu_there_is_nothing_to_tell() -> None:
+    watch = GpuWatch((), FaultLedger())
+    watch.look(EMPTY)
+    assert watch.report == {"devices": [], "engines": [], "recommendations": []}
+
+
+def test_a_gpu_that_fills_up(caplog: pytest.LogCaptureFixture) -> None:
+    faults = FaultLedger(lambda: 0.0)
+    watch = GpuWatch((VOXTRAL, kokoro_need("tts", "cuda:1")), faults)
+    levels = []
+    with caplog.at_level(logging.WARNING):
+        for share in (0.5, 0.86, 0.84, 0.96, 0.94, 0.96, 0.9, 0.82):
+            watch.look(used(share, 0.3))
+            levels.append(watch.report["devices"][0]["level"])
+    assert levels == ["ok", "warning", "warning", "critical", "critical", "critical", "warning", "ok"]
+    assert [vars(record)["level"] for record in caplog.records] == ["warning", "critical", "warning"]
+    assert faults.report["by_kind"] == {"memory": 1}
+    assert faults.report["open"] == []
+    assert faults.report["recoveries"].keys() == {"tell"}
+
+
+def test_what_is_told_of_it() -> None:
+    faults = FaultLedger(lambda: 0.0)
+    watch = GpuWatch((VOXTRAL, kokoro_need("tts", "cuda:1")), faults)
+    watch.look(used(0.96, 0.9))
+    report = watch.report
+    assert report["devices"][0] == {
+        "device": "cuda:0",
+        "name": "a card",
+        "used_mb": 15_360,
+        "total_mb": 16_000,
+        "share": 0.96,
+        "level": "critical",
+    }
+    assert report["engines"][1] == {
+        "section": "tts",
+        "what": "Kokoro",
+        "device": "cuda:1",
+        "needs_mb": 900,
+    }
+    first, second = report["recommendations"]
+    assert first.endswith("set model.load_in_4bit to true.")
+    assert second.startswith("cuda:1 is 90% full")
+    (open_,) = faults.report["open"]
+    assert (open_["engine"], open_["name"], open_["code"]) == ("gpu", "cuda:0", "gpu_memory_critical")
+    assert json.loads(json.dumps(report)) == report
