@@ -331,9 +331,14 @@ def yielded(example: Example, probabilities: Floats, transcriber: Transcriber) -
         stopped_s = (index + 1) * WINDOW_S
         if found is Verdict.QUESTIONABLE:
             stopped_s += WORDS_TAKE_S
-            found = verdict_of_words(scores.interruption, transcriber.words(example, index + 1), settings)
-            if found is Verdict.HARMLESS:
-                return Yielded(None, None)
+            words = transcriber.words(example, index + 1)
+            if sound.ended:
+                if verdict_of_words(scores.interruption, words, settings) is Verdict.HARMLESS:
+                    return Yielded(None, None)
+                found = Verdict.INTERRUPTION
+            else:
+                sound.only_listens = words is Words.BACKCHANNEL
+                found = Verdict.HARMLESS if sound.only_listens else Verdict.INTERRUPTION
         if found is Verdict.INTERRUPTION:
             return Yielded(stopped_s, stopped_s if silent_s is None else silent_s)
         if tolerated and found is Verdict.UNDECIDED:

@@ -3,7 +3,7 @@
 At the first hint of a sound the assistant's voice is held, before anybody knows what it is. Then the sound is
 judged, window by window, until it is an interruption (the assistant stops for good, and the sound becomes the
 caller's turn) or harmless (the assistant goes on, and the sound is forgotten unless it lasts). If it is over
-before that is sure, its words tell.
+before that is sure, or has lasted and still is not, its words tell.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ class OverlapState(Enum):
     CLEAR = "no sound of the caller's is in question"
     SUSPECTED = "a sound, and the assistant's voice is held until it is known what it is"
     QUESTIONED = "the sound is over, and the assistant's voice is held until its words are known"
+    OVERHEARD = "the sound goes on, and the assistant's voice is held until its words so far are known"
     TOLERATED = "a harmless sound goes on, and so does the assistant"
 
 
@@ -32,6 +33,13 @@ class SoundHinted:
 @dataclass(frozen=True, slots=True)
 class SoundEnded:
     """The sound is over, and may have been anything."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SoundLasted:
+    """The sound goes on, and may still be anything."""
 
     at_s: float
 
@@ -81,6 +89,7 @@ class Dismissed:
 OverlapEvent: TypeAlias = (
     SoundHinted
     | SoundEnded
+    | SoundLasted
     | FoundInterruption
     | FoundHarmless
     | SoundDoubted
@@ -132,6 +141,7 @@ OverlapCommand: TypeAlias = (
 TABLE: Table[OverlapState] = {
     (OverlapState.CLEAR, SoundHinted): OverlapState.SUSPECTED,
     (OverlapState.SUSPECTED, SoundEnded): OverlapState.QUESTIONED,
+    (OverlapState.SUSPECTED, SoundLasted): OverlapState.OVERHEARD,
     (OverlapState.SUSPECTED, FoundInterruption): OverlapState.CLEAR,
     (OverlapState.SUSPECTED, FoundHarmless): OverlapState.TOLERATED,
     (OverlapState.SUSPECTED, Unopposed): OverlapState.CLEAR,
@@ -141,6 +151,10 @@ TABLE: Table[OverlapState] = {
     (OverlapState.QUESTIONED, FoundHarmless): OverlapState.CLEAR,
     (OverlapState.QUESTIONED, Unopposed): OverlapState.CLEAR,
     (OverlapState.QUESTIONED, Dismissed): OverlapState.CLEAR,
+    (OverlapState.OVERHEARD, FoundInterruption): OverlapState.CLEAR,
+    (OverlapState.OVERHEARD, FoundHarmless): OverlapState.TOLERATED,
+    (OverlapState.OVERHEARD, Unopposed): OverlapState.CLEAR,
+    (OverlapState.OVERHEARD, Dismissed): OverlapState.CLEAR,
     (OverlapState.TOLERATED, FoundInterruption): OverlapState.CLEAR,
     (OverlapState.TOLERATED, SoundDoubted): OverlapState.SUSPECTED,
     (OverlapState.TOLERATED, SoundFaded): OverlapState.CLEAR,
@@ -163,19 +177,20 @@ class OverlapFloor:
         """
         before = self.state
         self.state = follow(TABLE, before, event)
-        asked = before is OverlapState.QUESTIONED
+        asked = before in (OverlapState.QUESTIONED, OverlapState.OVERHEARD)
         dropped = (DropWords(),) if asked else ()
         released = (ReleaseVoice(),) if asked or before is OverlapState.SUSPECTED else ()
         match event:
             case SoundHinted():
                 return dropped if asked else (HoldVoice(),)
-            case SoundEnded():
+            case SoundEnded() | SoundLasted():
                 return (AskWords(),)
             case FoundInterruption():
                 # The turn is told of before the response's end, as the Realtime API orders them.
                 return (*dropped, AdmitSound(), StopVoice())
             case FoundHarmless():
-                return (*dropped, ForgetSound(), *released) if asked else released
+                forgotten = (ForgetSound(),) if self.state is OverlapState.CLEAR else ()
+                return (*dropped, *forgotten, *released)
             case SoundDoubted():
                 return (HoldVoice(),)
             case SoundFaded():

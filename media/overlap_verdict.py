@@ -21,10 +21,10 @@ FADED_S = 0.16
 SURE_SHARE = 0.7
 """How much of the way from the threshold to certainty a score must be for a decision before its time."""
 
-LIKELY_SHARE = 0.4
-"""Likewise, once it is time to judge. What is less likely is judged when it is over, or has lasted."""
+SURELY_SHARE = 0.9
+"""Likewise, where the assistant is silent meanwhile: words can still tell then, and nobody hears the wait."""
 LASTING_S = 0.7
-"""A sound that goes on for so long is judged by the threshold itself."""
+"""A sound that goes on for so long is judged by the threshold itself: above it, its words are asked."""
 
 DOUBT_SHARE = 0.3
 """Below this share of the threshold, a noise is let go on, and the assistant goes on too."""
@@ -42,7 +42,7 @@ LIKELY_NOISE = 0.8
 NOISE_SHARE = 0.6
 """A noise that goes on is no interruption before it has lasted ..."""
 NOISE_LASTS = 1.6
-"""... for so many times as long as a backchannel may."""
+"""... for so many times as long as a sound in doubt may; nor is one that says "yeah, yeah" so far."""
 WORDS_SHARE = 0.3
 """Of the threshold: from there on, words that are no backchannel interrupt. Below it they are as a rule what
 a transcriber makes of a hum or a laugh."""
@@ -75,7 +75,7 @@ class Verdict(Enum):
     UNDECIDED = "it is too early to tell"
     INTERRUPTION = "the caller wants the floor"
     HARMLESS = "a backchannel or a noise"
-    QUESTIONABLE = "it is over, and its words must tell"
+    QUESTIONABLE = "it is over, or has lasted, and its words must tell"
 
 
 class Words(Enum):
@@ -111,6 +111,7 @@ class OverlapSound:
         quiet_s: since the last window that hinted at it.
         counts: whether it was speech for long enough to count: nothing else can become a turn.
         may_be_own: it may be the assistant's voice, from a caller without echo cancellation.
+        only_listens: its words so far are those of somebody who only listens.
     """
 
     length_s: float = 0.0
@@ -118,6 +119,7 @@ class OverlapSound:
     quiet_s: float = 0.0
     counts: bool = False
     may_be_own: bool = False
+    only_listens: bool = False
 
     def add(self, window_s: float, *, speech: bool, hint: bool) -> None:
         """One window more: whether it counts as speech, and whether it hints at some."""
@@ -163,20 +165,21 @@ def verdict(
     threshold = 1.0 - settings.sensitivity
     timely = sound.length_s >= settings.decide_s
     if tolerated:
-        tolerated_s = settings.tolerate_s * (NOISE_LASTS if scores.noise >= NOISE_SHARE else 1.0)
+        lenient = sound.only_listens or scores.noise >= NOISE_SHARE
+        tolerated_s = settings.tolerate_s * (NOISE_LASTS if lenient else 1.0)
         lasts = sound.speech_s >= tolerated_s
         if lasts or scores.interruption >= _above(threshold, SURE_SHARE):
             return Verdict.INTERRUPTION
         harmless = scores.noise >= NOISE_SHARE or scores.interruption < threshold * DOUBT_SHARE
         return Verdict.HARMLESS if harmless else Verdict.UNDECIDED
-    if not timely:
-        enough = _above(threshold, SURE_SHARE)
-    elif waits and sound.length_s < LASTING_S:
-        enough = _above(threshold, LIKELY_SHARE)
+    if waits:
+        enough = _above(threshold, SURELY_SHARE)
     else:
-        enough = threshold
+        enough = threshold if timely else _above(threshold, SURE_SHARE)
     if scores.interruption >= enough:
         return Verdict.INTERRUPTION
+    if sound.length_s >= LASTING_S and scores.interruption >= threshold:
+        return Verdict.QUESTIONABLE
     if sound.ended:
         return Verdict.HARMLESS if scores.noise >= LIKELY_NOISE else Verdict.QUESTIONABLE
     noise, doubt = (SURELY_NOISE, DOUBT_SHARE) if timely else (EARLY_SURELY_NOISE, EARLY_DOUBT_SHARE)
@@ -187,7 +190,7 @@ def verdict(
         # In doubt the assistant stays silent for as long as the caller speaks, rather than speak over them.
         return Verdict.UNDECIDED
     if sound.speech_s >= MOSTLY_SHARE * sound.length_s:
-        return Verdict.INTERRUPTION
+        return Verdict.QUESTIONABLE if waits else Verdict.INTERRUPTION
     is_noise = scores.noise >= NOISE_SHARE or sound.length_s >= settings.tolerate_s * NOISE_LASTS
     return Verdict.HARMLESS if is_noise else Verdict.UNDECIDED
 
@@ -213,7 +216,9 @@ def verdict_of_words(interruption: float, words: Words, settings: InterruptionSe
             return Verdict.INTERRUPTION
         case Words.OTHERS:
             interrupts = interruption >= WORDS_SHARE * threshold
-        case Words.NONE | Words.UNKNOWN:
+        case Words.NONE:
+            interrupts = interruption >= _above(threshold, SURE_SHARE)
+        case Words.UNKNOWN:
             interrupts = interruption >= threshold
         case _:
             assert_never(words)

@@ -31,6 +31,7 @@ from media.overlap_floor import (
     SoundEnded,
     SoundFaded,
     SoundHinted,
+    SoundLasted,
     StopVoice,
     Unopposed,
 )
@@ -92,6 +93,8 @@ class Yielding:
         self._since_onset = 0
         """How many of them came since the sound in question was speech for the first time."""
         self._sound = OverlapSound()
+        self._overheard_s = 0.0
+        """How long the words of a sound that goes on have been waited for."""
         self._interruption = 0.0
         """P(the sound in question is an interruption), as it was judged last."""
         self._interrupts = True
@@ -127,6 +130,10 @@ class Yielding:
             self._feed(SoundFaded(loop_time_s()))
         elif self.state is not OverlapState.TOLERATED and not self._speaking.audible:
             self._feed(Unopposed(loop_time_s()))
+        elif self.state is OverlapState.OVERHEARD:
+            self._overheard_s += WINDOW_S
+            if self._overheard_s >= WORDS_WITHIN_S:
+                self._weigh_words(Words.UNKNOWN)
         elif self.state is not OverlapState.QUESTIONED:
             self._decide()
         elif hint:
@@ -136,7 +143,7 @@ class Yielding:
 
     def stall(self) -> None:
         """No audio comes any more: what there was of the sound must do."""
-        if self.state is OverlapState.QUESTIONED:
+        if self.state in (OverlapState.QUESTIONED, OverlapState.OVERHEARD):
             self._weigh_words(Words.UNKNOWN)
         elif self.state is OverlapState.SUSPECTED:
             self._sound.quiet_s = max(self._sound.quiet_s, self._settings.decide_s)
@@ -178,9 +185,13 @@ class Yielding:
         self._follow(verdict(self._sound, scores, self._settings, tolerated=tolerated, waits=waits))
 
     def _weigh_words(self, words: Words) -> None:
-        """The words of a sound that is over are known, or are waited for no longer."""
+        """The words of a sound that is over, or has lasted, are known, or are waited for no longer."""
         if words.said and self._speaking.ends_within(ENDING_S):
             self._feed(Unopposed(loop_time_s()))
+            return
+        if self.state is OverlapState.OVERHEARD:
+            self._sound.only_listens = words is Words.BACKCHANNEL
+            self._follow(Verdict.HARMLESS if self._sound.only_listens else Verdict.INTERRUPTION)
             return
         self._follow(verdict_of_words(self._interruption, words, self._settings))
 
@@ -196,7 +207,7 @@ class Yielding:
                 if self.state is not OverlapState.TOLERATED:
                     self._feed(FoundHarmless(now_s))
             case Verdict.QUESTIONABLE:
-                self._feed(SoundEnded(now_s))
+                self._feed(SoundEnded(now_s) if self._sound.ended else SoundLasted(now_s))
             case _:
                 assert_never(found)
 
@@ -218,6 +229,7 @@ class Yielding:
                 if self._interrupts:
                     self._speaking.hold()
             case AskWords():
+                self._overheard_s = 0.0
                 self._listening.ask_words(self._weigh_words)
             case DropWords():
                 self._listening.drop_words()

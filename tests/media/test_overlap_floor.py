@@ -27,12 +27,14 @@ from media.overlap_floor import (
     SoundEnded,
     SoundFaded,
     SoundHinted,
+    SoundLasted,
     StopVoice,
     Unopposed,
 )
 
 HINTED = SoundHinted(10.0)
 ENDED = SoundEnded(10.1)
+LASTED = SoundLasted(10.1)
 INTERRUPTION = FoundInterruption(10.1)
 HARMLESS = FoundHarmless(10.1)
 DOUBTED = SoundDoubted(10.1)
@@ -42,6 +44,7 @@ DISMISSED = Dismissed(10.1)
 EVENTS: tuple[OverlapEvent, ...] = (
     HINTED,
     ENDED,
+    LASTED,
     INTERRUPTION,
     HARMLESS,
     DOUBTED,
@@ -54,11 +57,13 @@ PATHS: dict[OverlapState, tuple[OverlapEvent, ...]] = {
     OverlapState.CLEAR: (),
     OverlapState.SUSPECTED: (HINTED,),
     OverlapState.QUESTIONED: (HINTED, ENDED),
+    OverlapState.OVERHEARD: (HINTED, LASTED),
     OverlapState.TOLERATED: (HINTED, HARMLESS),
 }
 CELLS: dict[tuple[OverlapState, OverlapEvent], tuple[OverlapState, tuple[OverlapCommand, ...]]] = {
     (OverlapState.CLEAR, HINTED): (OverlapState.SUSPECTED, (HoldVoice(),)),
     (OverlapState.SUSPECTED, ENDED): (OverlapState.QUESTIONED, (AskWords(),)),
+    (OverlapState.SUSPECTED, LASTED): (OverlapState.OVERHEARD, (AskWords(),)),
     (OverlapState.SUSPECTED, INTERRUPTION): (OverlapState.CLEAR, (AdmitSound(), StopVoice())),
     (OverlapState.SUSPECTED, HARMLESS): (OverlapState.TOLERATED, (ReleaseVoice(),)),
     (OverlapState.SUSPECTED, UNOPPOSED): (OverlapState.CLEAR, (AdmitSound(), ReleaseVoice())),
@@ -68,6 +73,10 @@ CELLS: dict[tuple[OverlapState, OverlapEvent], tuple[OverlapState, tuple[Overlap
     (OverlapState.QUESTIONED, HARMLESS): (OverlapState.CLEAR, (DropWords(), ForgetSound(), ReleaseVoice())),
     (OverlapState.QUESTIONED, UNOPPOSED): (OverlapState.CLEAR, (DropWords(), AdmitSound(), ReleaseVoice())),
     (OverlapState.QUESTIONED, DISMISSED): (OverlapState.CLEAR, (DropWords(), ForgetSound(), ReleaseVoice())),
+    (OverlapState.OVERHEARD, INTERRUPTION): (OverlapState.CLEAR, (DropWords(), AdmitSound(), StopVoice())),
+    (OverlapState.OVERHEARD, HARMLESS): (OverlapState.TOLERATED, (DropWords(), ReleaseVoice())),
+    (OverlapState.OVERHEARD, UNOPPOSED): (OverlapState.CLEAR, (DropWords(), AdmitSound(), ReleaseVoice())),
+    (OverlapState.OVERHEARD, DISMISSED): (OverlapState.CLEAR, (DropWords(), ForgetSound(), ReleaseVoice())),
     (OverlapState.TOLERATED, INTERRUPTION): (OverlapState.CLEAR, (AdmitSound(), StopVoice())),
     (OverlapState.TOLERATED, DOUBTED): (OverlapState.SUSPECTED, (HoldVoice(),)),
     (OverlapState.TOLERATED, FADED): (OverlapState.CLEAR, (ForgetSound(),)),
@@ -101,7 +110,7 @@ def test_the_cells_tested_are_the_table() -> None:
 
 def test_who_is_held_is_released_or_stopped() -> None:
     """No way out of where it is held leaves the assistant silent and unstopped."""
-    held = (OverlapState.SUSPECTED, OverlapState.QUESTIONED)
+    held = (OverlapState.SUSPECTED, OverlapState.QUESTIONED, OverlapState.OVERHEARD)
     for (state, _), (target, commands) in CELLS.items():
         if state in held and target not in held:
             assert ReleaseVoice() in commands or StopVoice() in commands

@@ -49,11 +49,11 @@ def noise(interruption: float) -> Scores:
 @pytest.mark.parametrize(
     ("heard", "scores", "expected"),
     [
-        pytest.param(sound(3), backchannel(0.9), Verdict.INTERRUPTION, id="sure at once"),
+        pytest.param(sound(3), backchannel(0.96), Verdict.INTERRUPTION, id="sure at once"),
         pytest.param(sound(3), backchannel(0.75), Verdict.UNDECIDED, id="likely, and early"),
-        pytest.param(sound(11), backchannel(0.75), Verdict.INTERRUPTION, id="likely, and time to judge"),
-        pytest.param(sound(11), backchannel(0.6), Verdict.UNDECIDED, id="rather likely, and time to judge"),
-        pytest.param(sound(22), backchannel(0.6), Verdict.INTERRUPTION, id="rather likely, and goes on"),
+        pytest.param(sound(11), backchannel(0.9), Verdict.UNDECIDED, id="likely, and time to judge"),
+        pytest.param(sound(22), backchannel(0.6), Verdict.QUESTIONABLE, id="likely, and goes on"),
+        pytest.param(sound(22), backchannel(0.96), Verdict.INTERRUPTION, id="sure, and goes on"),
         pytest.param(sound(5, 3), backchannel(0.6), Verdict.QUESTIONABLE, id="rather likely, and over"),
         pytest.param(sound(5, 3), backchannel(0.02), Verdict.QUESTIONABLE, id="a backchannel, and over"),
         pytest.param(sound(5, 3), noise(0.1), Verdict.HARMLESS, id="a noise, and over"),
@@ -65,7 +65,7 @@ def noise(interruption: float) -> Scores:
             sound(11), backchannel(0.01), Verdict.UNDECIDED, id="surely a backchannel, and it goes on"
         ),
         pytest.param(sound(30), backchannel(0.3), Verdict.UNDECIDED, id="in doubt for longer"),
-        pytest.param(sound(32), backchannel(0.3), Verdict.INTERRUPTION, id="in doubt for too long"),
+        pytest.param(sound(32), backchannel(0.3), Verdict.QUESTIONABLE, id="in doubt for too long"),
         pytest.param(
             sound(16, gaps=16), noise(0.3), Verdict.HARMLESS, id="in doubt for too long, half of it speech"
         ),
@@ -80,6 +80,17 @@ def test_where_the_assistant_is_not_silent_meanwhile_it_is_judged_in_time() -> N
     likely = backchannel(0.6)
     assert verdict(sound(10), likely, settings, tolerated=False, waits=False) is Verdict.UNDECIDED
     assert verdict(sound(11), likely, settings, tolerated=False, waits=False) is Verdict.INTERRUPTION
+    lasting = backchannel(0.3)
+    assert verdict(sound(31), lasting, settings, tolerated=False, waits=False) is Verdict.UNDECIDED
+    assert verdict(sound(32), lasting, settings, tolerated=False, waits=False) is Verdict.INTERRUPTION
+
+
+def test_who_says_yeah_yeah_may_do_so_for_longer() -> None:
+    settings = InterruptionSettings()
+    for windows, expected in ((49, Verdict.HARMLESS), (51, Verdict.INTERRUPTION)):
+        listening = sound(windows)
+        listening.only_listens = True
+        assert verdict(listening, backchannel(0.1), settings, tolerated=True) is expected
 
 
 @pytest.mark.parametrize(
@@ -105,8 +116,8 @@ def test_a_sound_that_was_found_harmless(heard: OverlapSound, scores: Scores, ex
         (Words.DEMAND, 0.01, Verdict.INTERRUPTION),
         (Words.OTHERS, 0.2, Verdict.INTERRUPTION),
         (Words.OTHERS, 0.1, Verdict.HARMLESS),
-        (Words.NONE, 0.4, Verdict.HARMLESS),
-        (Words.NONE, 0.6, Verdict.INTERRUPTION),
+        (Words.NONE, 0.8, Verdict.HARMLESS),
+        (Words.NONE, 0.9, Verdict.INTERRUPTION),
         (Words.UNKNOWN, 0.4, Verdict.HARMLESS),
         (Words.UNKNOWN, 0.6, Verdict.INTERRUPTION),
     ],

@@ -107,6 +107,67 @@ def test_words_are_asked_anew_when_the_sound_goes_on() -> None:
     virtual_time.run(main())
 
 
+def test_who_goes_on_to_say_yeah_yeah_is_spoken_over() -> None:
+    """A row of backchannels lasts, too; its words so far tell."""
+
+    async def main() -> None:
+        engines = murmured("Yeah, yeah.")
+        async with virtual_call(engines, judge=LevelJudge(noisy=False)) as call:
+            await told_a_story(call, 1.0)
+            onset_s = now_s()
+            await call.say(murmur(1.4), quiet(8.0))
+            assert call.at_s(OutputBufferResumed) - onset_s == pytest.approx(1.0 + 0.1, abs=0.07)
+            assert engines.stt.sessions[1].pushed_s == pytest.approx(0.3 + 1.0, abs=0.07)
+            assert call.said() == [("user", "tell me a story"), ("assistant", LONG_REPLY)]
+
+    virtual_time.run(main())
+
+
+def test_not_even_yeah_yeah_is_spoken_over_for_ever() -> None:
+    async def main() -> None:
+        async with virtual_call(murmured("Yeah, yeah.", "Yeah."), judge=LevelJudge(noisy=False)) as call:
+            await told_a_story(call, 1.0)
+            onset_s = now_s()
+            await call.say(murmur(2.2), quiet(3.0))
+            assert call.at_s(OutputBufferCleared) - onset_s == pytest.approx(1.6, abs=0.1)
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize(
+    ("says", "takes_s", "stops_s"),
+    [("Yeah, but", 0.1, 0.1), ("", 0.1, 0.1), (EngineError("out of order"), 0.1, 0.1), ("Yeah.", 5.0, 0.8)],
+)
+def test_who_goes_on_with_anything_else_interrupts(
+    says: str | EngineError, takes_s: float, stops_s: float
+) -> None:
+    async def main() -> None:
+        engines = murmured(says, "Yeah, but I would like to know more.")
+        async with virtual_call(engines, judge=LevelJudge(noisy=False)) as call:
+            await told_a_story(call, 1.0)
+            engines.stt.takes_s = takes_s
+            onset_s = now_s()
+            await call.say(murmur(2.2), quiet(1.0))
+            assert call.at_s(OutputBufferCleared) - onset_s == pytest.approx(1.0 + stops_s, abs=0.07)
+            assert not call.of(OutputBufferResumed)
+            assert call.of(SpeechStarted)[1].audio_start_ms == pytest.approx(onset_s * 1000, abs=40)
+
+    virtual_time.run(main())
+
+
+def test_muting_while_the_words_of_what_lasts_are_asked_makes_it_a_turn() -> None:
+    async def main() -> None:
+        engines = murmured("Yeah.", "Yeah.")
+        async with virtual_call(engines, judge=LevelJudge(noisy=False)) as call:
+            await told_a_story(call, 1.0)
+            engines.stt.takes_s = 5.0
+            await call.say(murmur(1.1))
+            call.conversation.audio_stalled()
+            assert len(call.of(SpeechStarted)) == 2
+
+    virtual_time.run(main())
+
+
 @pytest.mark.parametrize(
     ("says", "takes_s", "resumes_s"),
     [("Stop.", 5.0, 0.8), (EngineError("out of order"), 0.1, 0.2), ("", 0.1, 0.2)],
