@@ -57,6 +57,9 @@ class Batcher(Generic[Q, A]):
         largest: how many requests a step takes.
         gather_s: an idle engine waits so long for more requests than one.
         alike: only requests for which it is equal share a step.
+        under_way: of an engine whose requests come again after each step: how many there are at most. No
+            company is waited for beyond these, and `gather_s` begins with the last step's end: those that had
+            their answers in it come again in a moment, and else would take turns with the others forever.
     """
 
     def __init__(
@@ -67,12 +70,16 @@ class Batcher(Generic[Q, A]):
         largest: int,
         gather_s: float = 0.0,
         alike: Callable[[Q], Hashable] = lambda _request: None,
+        under_way: Callable[[], int] | None = None,
     ) -> None:
         self._threads = threads
         self._step = step
         self._largest = largest
         self._gather_s = gather_s
         self._alike = alike
+        self._under_way = under_way
+        self._ended_s = 0.0
+        """The last step."""
         self._changed = threading.Condition()
         self._waiting: list[_Waiting[Q, A]] = []
         self._order = itertools.count()
@@ -125,6 +132,7 @@ class Batcher(Generic[Q, A]):
                 waiting.answer.set_exception(answer)
             else:
                 waiting.answer.set_result(answer)
+        self._ended_s = thread_time_s()
 
     def _take(self) -> list[_Waiting[Q, A]]:
         with self._changed:
@@ -142,11 +150,17 @@ class Batcher(Generic[Q, A]):
 
     def _gather(self) -> None:
         """Waits for company for whoever has waited longest, if there is time for that."""
-        while self._waiting and len(self._waiting) < self._largest:
-            left_s = min(waiting.since_s for waiting in self._waiting) + self._gather_s - thread_time_s()
+        while self._waiting and len(self._waiting) < self._company():
+            since_s = min(waiting.since_s for waiting in self._waiting)
+            if self._under_way is not None:
+                since_s = max(since_s, self._ended_s)
+            left_s = since_s + self._gather_s - thread_time_s()
             if left_s <= 0:
                 return
             self._changed.wait(left_s)
+
+    def _company(self) -> int:
+        return self._largest if self._under_way is None else min(self._largest, self._under_way())
 
     def _ranked(self) -> list[_Waiting[Q, A]]:
         ahead: Counter[tuple[Urgency, str]] = Counter()

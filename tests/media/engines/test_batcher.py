@@ -219,3 +219,39 @@ def test_everybody_who_stays_is_answered(asks: list[tuple[str, Urgency, bool]], 
 
     batches = run(main, largest=largest)
     assert all(len(batch) <= largest for batch in batches)
+
+
+def test_those_that_come_again_after_each_step_go_on_together() -> None:
+    async def main() -> None:
+        threads = InferenceThreads("engine")
+        gate, began = threading.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        batches: list[list[str]] = []
+        coming: list[str] = []
+
+        def step(batch: Sequence[str]) -> list[str | Exception]:
+            batches.append(sorted(batch))
+            loop.call_soon_threadsafe(began.set)
+            gate.wait()
+            return list(batch)
+
+        batcher: Batcher[str, str] = Batcher(
+            threads, step, largest=4, gather_s=30.0, under_way=lambda: len(coming)
+        )
+
+        async def come(name: str) -> None:
+            coming.append(name)
+            for _ in range(5):
+                await batcher.run(name)
+            coming.remove(name)
+
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(come("a"))
+            await began.wait()
+            group.create_task(come("b"))  # amid a step of the other's
+            await asyncio.sleep(0)
+            gate.set()
+        assert batches == [["a"], *[["a", "b"]] * 4, ["b"]]
+        await threads.close()
+
+    asyncio.run(main())
