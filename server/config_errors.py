@@ -87,11 +87,11 @@ def _unknown_setting(path: KeyPath, model: type[BaseModel]) -> str:
         hint = f": did you mean {guess}?" if guess else f". There are: {', '.join(known)}."
         return f"There is no section {key}{hint}"
     name = ".".join(path)
-    if guess:
-        return f"There is no setting {name}: did you mean {'.'.join((*parents, guess))}?"
     elsewhere = [section for section in model.model_fields if key in _fields(model, (section,))]
     if elsewhere:
         return f"There is no setting {name}: did you mean {elsewhere[0]}.{key}?"
+    if guess:
+        return f"There is no setting {name}: did you mean {'.'.join((*parents, guess))}?"
     return f"There is no setting {name}. Section {'.'.join(parents)} has: {', '.join(known)}."
 
 

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from yarl import URL
 
 from media.caller_floor import TurnTakingSettings
 from media.section import Section
 from media.speaking import WritingSettings
 
+AT_AN_ADDRESS = frozenset({"openai"})
+"""Engines that are at `base_url`, and not here."""
+
 Threads = int | None
 """Threads of one engine; None takes `performance.threads`."""
+
+TorchDevice = Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$")]
+"""Where a network computes: `auto`, `cuda`, `cuda:1`, `cpu`."""
 
 WhisperName = Literal["tiny.en", "base"]
 
@@ -56,22 +62,36 @@ def _base_url(text: str) -> str:
     return str(url).rstrip("/")
 
 
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
-"""Of an OpenAI-compatible endpoint, without a slash at its end."""
+def _base_urls(value: object) -> object:
+    """One address, or those of several places that serve the same. Raises: ValueError, in words."""
+    if isinstance(value, str):
+        return _base_url(value)
+    if not isinstance(value, list | tuple):
+        return value
+    if not value or not all(isinstance(address, str) for address in value):
+        raise ValueError("an address is expected, or a list of them")
+    addresses = tuple(_base_url(address) for address in value)
+    if len(set(addresses)) < len(addresses):
+        raise ValueError("an address stands here twice")
+    return addresses
+
+
+BaseUrls = Annotated[str | tuple[str, ...] | None, BeforeValidator(_base_urls)]
+"""Of an OpenAI-compatible endpoint, or of several with the same model, without a slash at the end."""
 
 
 class EndpointSettings(Section):
     """What each section says of an OpenAI-compatible endpoint.
 
     Attributes:
-        base_url: its address: `/chat/completions` and the like follow it.
+        base_url: its address: `/chat/completions` and the like follow it. Several share the work.
         api_key: its bearer token.
         connect_timeout_s: for a connection.
         idle_timeout_s: for each piece of an answer after the first.
         extra_body: further fields of each request; null takes one away.
     """
 
-    base_url: BaseUrl | None = None
+    base_url: BaseUrls = None
     api_key: SecretStr | None = None
     connect_timeout_s: float = Field(default=3.0, gt=0, le=60)
     idle_timeout_s: float = Field(default=10.0, gt=0, le=600)
@@ -87,6 +107,11 @@ class EndpointSettings(Section):
         if not (text.isascii() and text.isprintable()) or " " in text:
             raise ValueError("a key consists of printable ASCII characters without spaces")
         return SecretStr(text)
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """Its addresses; none where it has none."""
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url or ()
 
     @property
     def key_text(self) -> str:
@@ -169,18 +194,21 @@ class LlmBackend(EndpointSettings):
     """What thinks of the reply.
 
     Attributes:
-        engine: `llama.cpp` in this server, or `openai`: an endpoint that speaks OpenAI's chat completions.
-        name: its model.
-        context_tokens: of llama.cpp: conversation that one reply may look back on, for each of the parallel
-            ones.
-        parallel: of llama.cpp: replies under way at once; further ones wait.
+        engine: `llama.cpp` in this server, `transformers` (in it, on torch), or `openai`: an endpoint that
+            speaks OpenAI's chat completions.
+        name: its model; of transformers: a repository of the model hub, a folder, or a GGUF file.
+        device: of transformers: `auto` takes the first GPU, if there is one.
+        context_tokens: of those in this server: conversation that one reply may look back on, for each of the
+            parallel ones.
+        parallel: of those in this server: replies under way at once; further ones wait.
         threads: of llama.cpp: for all replies together; None takes `performance.threads` or, where that is 0,
             one for each core, up to 4; where they spin without end (not on Linux) one less.
         first_token_timeout_s: of an endpoint: for a reply's first word, all tries together.
     """
 
-    engine: Literal["llama.cpp", "openai"] = "llama.cpp"
+    engine: Literal["llama.cpp", "transformers", "openai"] = "llama.cpp"
     name: str = Field(default=EMBEDDED_LLM, min_length=1, max_length=200)
+    device: TorchDevice = "auto"
     context_tokens: int = Field(default=2048, ge=256, le=131_072)
     parallel: int = Field(default=4, ge=1, le=64)
     threads: Threads = Field(default=None, ge=1, le=64)
@@ -190,8 +218,11 @@ class LlmBackend(EndpointSettings):
     def _is_complete(self) -> Self:
         if self.engine == "openai":
             self._require_address()
-        elif self.name != EMBEDDED_LLM:
-            raise ValueError(f"llama.cpp's model is {EMBEDDED_LLM}; for an endpoint's, set engine to openai")
+        elif self.engine == "llama.cpp" and self.name != EMBEDDED_LLM:
+            raise ValueError(
+                f"llama.cpp's model is {EMBEDDED_LLM}; for an endpoint's, set engine to openai, "
+                "for another one in this server to transformers"
+            )
         return self
 
 

@@ -9,10 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, assert_never
+
+from yarl import URL
 
 from media.engines.host import HostedEngines
 from media.engines.protocols import (
+    Engine,
     Engines,
     LlmEngine,
     SttEngine,
@@ -22,11 +27,21 @@ from media.engines.protocols import (
 )
 from media.engines.wire import EngineEvent
 from server.config import Config
-from server.engine_settings import EndpointSettings, LlmBackend, SttBackend, TtsBackend
+from server.engine_settings import (
+    AT_AN_ADDRESS,
+    EMBEDDED_LLM,
+    EndpointSettings,
+    LlmBackend,
+    SttBackend,
+    TtsBackend,
+)
 from server.model_store import ModelStore, default_root
 
 if TYPE_CHECKING:
+    from media.engines.fallback_order import Beside
     from media.engines.openai_endpoint import Patience
+
+E = TypeVar("E", bound=Engine)
 
 _DEFAULT_THREADS_LIMIT = 4
 """The small models gain nothing from more, and other calls' engines want cores too."""
@@ -118,9 +133,9 @@ def _turn_end(config: Config, store: ModelStore) -> TurnEndEngine:
 
 def _watched(config: Config, store: ModelStore, tell: Tell) -> tuple[SttEngine, LlmEngine, TtsEngine]:
     """The three that calls wait for, with what stands in for them. What becomes of them is told."""
-    stt = [_stt(settings, more, config, store) for settings, more in _in_order(config.model)]
-    llm = [_llm(settings, more, config, store) for settings, more in _in_order(config.llm)]
-    tts = [_tts(settings, more, config, store) for settings, more in _in_order(config.tts)]
+    stt = [_placed(partial(_stt, config, store), *wanted) for wanted in _in_order(config.model)]
+    llm = [_placed(partial(_llm, config, store), *wanted) for wanted in _in_order(config.llm)]
+    tts = [_placed(partial(_tts, config, store), *wanted) for wanted in _in_order(config.tts)]
     from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
 
     voices = [settings.voice for settings, _ in _in_order(config.tts)]
@@ -130,6 +145,17 @@ def _watched(config: Config, store: ModelStore, tell: Tell) -> tuple[SttEngine, 
         FallbackLlm(llm, tell, silence_limit_s),
         FallbackTts(tts, voices, tell, silence_limit_s),
     )
+
+
+def _placed(build: Callable[[Any, bool, str], E], settings: Any, has_next: bool) -> E | Beside[E]:
+    """An engine; or, of an endpoint with several addresses, one at each of them, beside each other."""
+    urls = settings.base_urls if settings.engine in AT_AN_ADDRESS else ()
+    if len(urls) < 2:
+        return build(settings, has_next, "")
+    from media.engines.fallback_order import Beside
+
+    at_each = ((settings.model_copy(update={"base_url": url}), URL(url).authority) for url in urls)
+    return Beside(tuple(build(there, True, place) for there, place in at_each))
 
 
 def _in_order(section: Any) -> Iterator[tuple[Any, bool]]:
@@ -148,7 +174,7 @@ def _patience(settings: EndpointSettings, first_s: float, has_next: bool) -> Pat
     return replace(patience, retries_s=(0.02,), longest_retry_after_s=0.1) if has_next else patience
 
 
-def _stt(settings: SttBackend, has_next: bool, config: Config, store: ModelStore) -> SttEngine:
+def _stt(config: Config, store: ModelStore, settings: SttBackend, has_next: bool, place: str) -> SttEngine:
     """Of Whisper, English goes to the model of `name`, the rest to the multilingual one, if there is one."""
     match settings.engine:
         case "whisper":
@@ -163,15 +189,15 @@ def _stt(settings: SttBackend, has_next: bool, config: Config, store: ModelStore
         case "openai":
             from media.engines.openai_transcription import OpenAiTranscription
 
-            assert settings.base_url is not None  # the settings see to it
             return OpenAiTranscription(
-                settings.base_url,
+                settings.base_urls[0],
                 settings.name,
                 languages=settings.endpoint_languages,
                 partial_interval_s=settings.partial_interval_s,
                 api_key=settings.key_text,
                 patience=_patience(settings, settings.transcript_timeout_s, has_next),
                 extra_body=settings.extra_body,
+                place=place,
             )
         case _:
             assert_never(settings.engine)
@@ -188,7 +214,7 @@ def _whisper(name: str, settings: SttBackend, config: Config, store: ModelStore)
     )
 
 
-def _llm(settings: LlmBackend, has_next: bool, config: Config, store: ModelStore) -> LlmEngine:
+def _llm(config: Config, store: ModelStore, settings: LlmBackend, has_next: bool, place: str) -> LlmEngine:
     match settings.engine:
         case "llama.cpp":
             from media.engines.llama_cpp import LlamaCpp
@@ -199,22 +225,39 @@ def _llm(settings: LlmBackend, has_next: bool, config: Config, store: ModelStore
                 context_tokens=settings.context_tokens,
                 parallel=settings.parallel,
             )
+        case "transformers":
+            from media.engines.transformers_llm import TransformersLlm
+
+            return TransformersLlm(
+                _transformers_model(settings.name, store),
+                device=settings.device,
+                context_tokens=settings.context_tokens,
+                parallel=settings.parallel,
+            )
         case "openai":
             from media.engines.openai_chat import OpenAiChat
 
-            assert settings.base_url is not None  # the settings see to it
             return OpenAiChat(
-                settings.base_url,
+                settings.base_urls[0],
                 settings.name,
                 api_key=settings.key_text,
                 patience=_patience(settings, settings.first_token_timeout_s, has_next),
                 extra_body=settings.extra_body,
+                place=place,
             )
         case _:
             assert_never(settings.engine)
 
 
-def _tts(settings: TtsBackend, has_next: bool, config: Config, store: ModelStore) -> TtsEngine:
+def _transformers_model(name: str, store: ModelStore) -> str | Path:
+    """A file, or a folder, where there is one of that name; else a repository of the model hub."""
+    if name == EMBEDDED_LLM:
+        return store.path(name) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    path = Path(name).expanduser()
+    return path if path.suffix == ".gguf" or path.is_dir() else name
+
+
+def _tts(config: Config, store: ModelStore, settings: TtsBackend, has_next: bool, place: str) -> TtsEngine:
     match settings.engine:
         case "kokoro":
             from media.engines.kokoro_onnx import KokoroOnnx
@@ -228,9 +271,8 @@ def _tts(settings: TtsBackend, has_next: bool, config: Config, store: ModelStore
         case "openai":
             from media.engines.openai_speech import OpenAiSpeech
 
-            assert settings.base_url is not None  # the settings see to it
             return OpenAiSpeech(
-                settings.base_url,
+                settings.base_urls[0],
                 settings.name,
                 voice=settings.voice,
                 voices=settings.voices,
@@ -239,6 +281,7 @@ def _tts(settings: TtsBackend, has_next: bool, config: Config, store: ModelStore
                 api_key=settings.key_text,
                 patience=_patience(settings, settings.first_sound_timeout_s, has_next),
                 extra_body=settings.extra_body,
+                place=place,
             )
         case _:
             assert_never(settings.engine)

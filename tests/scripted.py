@@ -265,6 +265,21 @@ class ScriptedTts(ScriptedEngine):
 
 
 @dataclass
+class WordByWord(ScriptedTts):
+    """A chunk a word, at half the time that hearing it takes."""
+
+    pause_s: float = 0.15
+    asked: list[TtsRequest] = field(default_factory=list)
+
+    async def speak(self, request: TtsRequest) -> AsyncGenerator[SpeechChunk, None]:
+        self.asked.append(request)
+        async for chunk in super().speak(request):
+            for word in chunk.words:
+                yield SpeechChunk(chunk.audio.slice_s(word.start_s, word.end_s), (word,))
+                await asyncio.sleep(self.pause_s)
+
+
+@dataclass
 class ScriptedEngines:
     """A set of them, each within reach of the test."""
 

@@ -1,11 +1,13 @@
 """Several engines as one: where one fails, the next one goes on, and the call with it.
 
-Each satisfies its port. What has been heard or told is never taken back: a reply that broke off amid its
-words fails, a clause is gone on with from its next word, a turn is transcribed anew with all of its audio.
+Each satisfies its port; those given as `Beside` share the work. What has been heard or told is never taken
+back: a reply that broke off amid its words fails, a clause is gone on with from its next word, a turn is
+transcribed anew with all of its audio.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -13,7 +15,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from media.audio import Audio
-from media.engines.fallback_order import FallbackEvent, FallbackOrder, falls_back
+from media.engines.fallback_order import (
+    WAITS_FOR_ROOM_S,
+    Beside,
+    FallbackEvent,
+    FallbackOrder,
+    Tries,
+    falls_back,
+)
 from media.engines.protocols import (
     LlmDelta,
     LlmEngine,
@@ -40,9 +49,12 @@ class FallbackLlm:
     """Satisfies `LlmEngine`."""
 
     def __init__(
-        self, engines: Sequence[LlmEngine], tell: Tell, silence_limit_s: float | None = None
+        self,
+        engines: Sequence[LlmEngine | Beside[LlmEngine]],
+        tell: Tell,
+        silence_limit_s: float | None = None,
     ) -> None:
-        self._order = FallbackOrder("llm", engines, tell, silence_limit_s)
+        self._order: FallbackOrder[LlmEngine] = FallbackOrder("llm", engines, tell, silence_limit_s)
 
     @property
     def name(self) -> str:
@@ -66,7 +78,8 @@ class FallbackLlm:
                     yield delta
             return
         failure: EngineError | None = None
-        for at in self._order.tries():
+        tries = Tries(self._order, request.conversation)
+        while (at := await tries.next()) is not None:
             begun = False
             try:
                 await self._order.ready(at)
@@ -77,7 +90,7 @@ class FallbackLlm:
             except EngineError as error:
                 if not falls_back(error):
                     raise
-                self._order.failed(at, error)
+                tries.failed(at, error)
                 failure = error
                 if begun:
                     raise
@@ -89,7 +102,7 @@ class FallbackLlm:
 
     async def _read_ahead(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
         """Only whoever would be asked for the reply reads ahead, and it proves nothing that it did."""
-        at = next(self._order.tries())
+        at = next(self._order.tries(request.conversation))
         if not self._order.is_started(at):
             return
         try:
@@ -106,11 +119,12 @@ class FallbackLlm:
 
         Raises: EngineError.
         """
-        async with aclosing(self._order.items(at, self._order.engines[at].reply(request))) as deltas:
-            async for delta in deltas:
-                if not isinstance(delta.text, str):
-                    raise EngineError("The language model wrote what is no text.", code=_GARBAGE)
-                yield delta
+        with self._order.asking(at, request.conversation) as engine:
+            async with aclosing(self._order.items(at, engine.reply(request))) as deltas:
+                async for delta in deltas:
+                    if not isinstance(delta.text, str):
+                        raise EngineError("The language model wrote what is no text.", code=_GARBAGE)
+                    yield delta
 
 
 @dataclass(slots=True)
@@ -155,21 +169,22 @@ class FallbackTts:
 
     Args:
         engines: of one rate.
-        voices: of each engine, in their order: the voice that speaks where it has not the one that is wanted.
+        voices: of each engine, or those beside each other, in their order: the voice that speaks where it has
+            not the one that is wanted.
         tell: given what happens.
         silence_limit_s: as `FallbackOrder` has it.
     """
 
     def __init__(
         self,
-        engines: Sequence[TtsEngine],
+        engines: Sequence[TtsEngine | Beside[TtsEngine]],
         voices: Sequence[str],
         tell: Tell,
         silence_limit_s: float | None = None,
     ) -> None:
-        if len({engine.rate_hz for engine in engines}) != 1:
+        self._order: FallbackOrder[TtsEngine] = FallbackOrder("tts", engines, tell, silence_limit_s)
+        if len({engine.rate_hz for engine in self._order.engines}) != 1:
             raise ValueError("voices that stand in for each other speak at one rate")
-        self._order = FallbackOrder("tts", engines, tell, silence_limit_s)
         self._stand_ins: Mapping[int, str] = dict(enumerate(voices))
 
     @property
@@ -199,7 +214,8 @@ class FallbackTts:
         """
         failure: EngineError | None = None
         spoken = _Spoken()
-        for at in self._order.tries():
+        tries = Tries(self._order)
+        while (at := await tries.next()) is not None:
             rest = spoken.rest_of(request)
             if rest is None:
                 break
@@ -208,15 +224,15 @@ class FallbackTts:
             began_s = spoken.sound_s
             try:
                 await self._order.ready(at)
-                engine = self._order.engines[at]
                 asked = replace(rest, voice=self._voice(at, request.voice))
-                async with aclosing(self._order.items(at, engine.speak(asked))) as chunks:
-                    async for chunk in chunks:
-                        yield spoken.take(self._sound(chunk), began_s)
+                with self._order.asking(at) as engine:
+                    async with aclosing(self._order.items(at, engine.speak(asked))) as chunks:
+                        async for chunk in chunks:
+                            yield spoken.take(self._sound(chunk), began_s)
             except EngineError as error:
                 if not falls_back(error):
                     raise
-                self._order.failed(at, error)
+                tries.failed(at, error, amid=spoken.sound_s > began_s)
                 failure = error
                 continue
             self._order.worked(at)
@@ -229,7 +245,8 @@ class FallbackTts:
         has = any(
             voice.name == wanted and voice.unavailable is None for voice in self._order.engines[at].voices
         )
-        return wanted if has or at == 0 else self._stand_ins[at]
+        rank = self._order.rank(at)
+        return wanted if has or rank == 0 else self._stand_ins[rank]
 
     def _sound(self, chunk: SpeechChunk) -> SpeechChunk:
         """The chunk, if it is one.
@@ -246,9 +263,12 @@ class FallbackStt:
     """Satisfies `SttEngine`."""
 
     def __init__(
-        self, engines: Sequence[SttEngine], tell: Tell, silence_limit_s: float | None = None
+        self,
+        engines: Sequence[SttEngine | Beside[SttEngine]],
+        tell: Tell,
+        silence_limit_s: float | None = None,
     ) -> None:
-        self._order = FallbackOrder("stt", engines, tell, silence_limit_s)
+        self._order: FallbackOrder[SttEngine] = FallbackOrder("stt", engines, tell, silence_limit_s)
 
     @property
     def name(self) -> str:
@@ -281,8 +301,11 @@ class FallbackSttSession:
         self._order = order
         self._options = options
         self._tries = list(order.tries())
+        self._waits_s = list(WAITS_FOR_ROOM_S)
         self._pushed: list[Audio] = []
         self._session: SttSession | None = None
+        self._counts_at: int | None = None
+        """The engine at which this session is under way."""
         self._opened_in = 0
         """Which of its engine's starts it belongs to."""
         self._aborted = False
@@ -342,9 +365,17 @@ class FallbackSttSession:
     async def abort(self) -> None:
         self._aborted = True
         self._pushed.clear()
+        self._count_at(None)
         session, self._session = self._session, None
         if session is not None:
             await session.abort()
+
+    def _count_at(self, at: int | None) -> None:
+        if self._counts_at is not None:
+            self._order.end(self._counts_at)
+        self._counts_at = at
+        if at is not None:
+            self._order.begin(at)
 
     def _open_if_started(self) -> None:
         """Opens the session where that needs no waiting, so that it works from the first word on."""
@@ -352,6 +383,7 @@ class FallbackSttSession:
         if self._order.is_started(at):
             self._session = self._order.engines[at].open(self._options)
             self._opened_in = self._order.starts(at)
+            self._count_at(at)
 
     async def _leave_closed(self) -> None:
         """Lets go of a session whose engine was closed, or started again, since it was opened."""
@@ -379,6 +411,7 @@ class FallbackSttSession:
                 pushed += 1
             if self._session is None and at == self._tries[0] and not self._aborted:
                 self._session, self._opened_in = session, opened_in
+                self._count_at(at)
             else:
                 await session.abort()
         if self._session is None:
@@ -397,9 +430,14 @@ class FallbackSttSession:
             return
         if falls_back(error):
             self._order.failed(at, error)
-        if len(self._tries) == 1:
+        if len(self._tries) > 1:
+            self._tries.pop(0)
+        elif self._order.merely_full(at, error) and self._waits_s:
+            await asyncio.sleep(self._waits_s.pop(0))
+            self._tries = list(self._order.tries())
+        else:
             raise error
-        self._tries.pop(0)
+        self._count_at(None)
         session, self._session = self._session, None
         if session is not None:
             await session.abort()

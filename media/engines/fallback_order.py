@@ -1,5 +1,7 @@
 """Which of several engines of one role is asked: the first that works, and the first of all once it does.
 
+Several in different places may have the same rank (`Beside`): they share the work.
+
 It is also where an engine's failure is taken note of, however many there are: one that ran out of memory,
 fails again and again, or is stuck, is asked no more until it has been started again. That is done elsewhere.
 """
@@ -8,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -37,6 +40,18 @@ _FIRST_REST_S = 2.0
 _LONGEST_REST_S = 60.0
 """An engine that failed is left alone for 2 s, 4 s, 8 s … up to this, while another one works."""
 
+_FULL_REST_S = 0.5
+"""One that has no room is asked again so soon, while another one has."""
+
+WAITS_FOR_ROOM_S = (0.2, 0.4, 0.8)
+"""Where nobody has room: before they are asked again."""
+
+FULL = "engine_full"
+"""The code of an engine that has no room: nothing is wrong with it."""
+
+_HOMES = 1000
+"""Conversations of which it is known who has read them; the oldest are forgotten."""
+
 _PROBE_LIMIT_S = 1.0
 _START_LIMIT_S = 3.0
 """What a caller waits at most to find out that an endpoint still does not work, or still does not start."""
@@ -58,10 +73,26 @@ class Probed(Protocol):
         """Raises: EngineError: it is not."""
 
 
+@dataclass(frozen=True, slots=True)
+class Beside(Generic[E]):
+    """Engines that do the same in different places, and share the work."""
+
+    engines: tuple[E, ...]
+
+
 @dataclass(slots=True)
 class _Standing:
-    """How an engine has done."""
+    """How an engine has done.
 
+    Attributes:
+        rank: 0 is wanted first. Those beside each other have the same.
+        under_way: requests.
+        asked: when it was asked last, as one more than whoever was asked before.
+    """
+
+    rank: int
+    under_way: int = 0
+    asked: int = 0
     started: bool = False
     left_over: bool = False
     """It was started once, and is to be closed before it is started again."""
@@ -92,26 +123,35 @@ class FallbackOrder(Generic[E]):
     def __init__(
         self,
         role: RemoteRole,
-        engines: Sequence[E],
+        engines: Sequence[E | Beside[E]],
         tell: Callable[[FallbackEvent], None],
         silence_limit_s: float | None = None,
     ) -> None:
-        self.engines = tuple(engines)
+        ranks = [entry.engines if isinstance(entry, Beside) else (entry,) for entry in engines]
+        self.engines = tuple(engine for beside in ranks for engine in beside)
+        self._ranks = ranks
         self._role: RemoteRole = role
         self._tell = tell
         self._silence_limit_s = silence_limit_s
-        self._standings = [_Standing() for _ in self.engines]
+        self._standings = [_Standing(rank) for rank, beside in enumerate(ranks) for _ in beside]
+        self._asked = 0
+        self._homes: OrderedDict[str, int] = OrderedDict()
         self._starting = asyncio.Lock()
 
     @property
     def first(self) -> E:
-        """The one that is wanted."""
-        return self.engines[0]
+        """The one that is wanted; of several beside each other, one that has started."""
+        wanted = range(len(self._ranks[0]))
+        return self.engines[next((at for at in wanted if self._standings[at].started), 0)]
 
     @property
     def name(self) -> str:
         """All of them."""
-        return ", else ".join(engine.name for engine in self.engines)
+        return ", else ".join(", ".join(engine.name for engine in beside) for beside in self._ranks)
+
+    def rank(self, at: int) -> int:
+        """How far down the order an engine is: 0 is wanted first."""
+        return self._standings[at].rank
 
     async def start(self) -> None:
         """Starts those that are not, side by side: all of them at first, later what has become `Unusable`.
@@ -132,7 +172,7 @@ class FallbackOrder(Generic[E]):
                 raise errors[0]
             for at, error in errors.items():
                 self._note(at, error, starting=True)
-                if not self._is_elsewhere(at):
+                if not self.is_elsewhere(at):
                     self._tell_unusable(at, error)
 
     async def close(self) -> None:
@@ -141,11 +181,45 @@ class FallbackOrder(Generic[E]):
         for engine in self.engines:
             await engine.close()
 
-    def tries(self) -> Iterator[int]:
-        """Whom to ask, one after the other: those that rest come last."""
+    def tries(self, conversation: str = "") -> Iterator[int]:
+        """Whom to ask, one after the other: those that rest come last.
+
+        Of those beside each other the one that has read the conversation, then the one with the least under
+        way, then the one that was not asked for longest.
+        """
         now_s = loop_time_s()
-        rests = [standing.rests_until_s > now_s for standing in self._standings]
-        return iter(sorted(range(len(self.engines)), key=rests.__getitem__))
+        home = self._homes.get(conversation)
+
+        def place(at: int) -> tuple[bool, int, bool, int, int]:
+            standing = self._standings[at]
+            rests, is_away = standing.rests_until_s > now_s, home is not None and at != home
+            return rests, standing.rank, is_away, standing.under_way, standing.asked
+
+        return iter(sorted(range(len(self.engines)), key=place))
+
+    def begin(self, at: int, conversation: str = "") -> None:
+        """An engine is asked for something; `end` when that is over."""
+        self._asked += 1
+        standing = self._standings[at]
+        standing.under_way += 1
+        standing.asked = self._asked
+        if conversation and len(self._ranks[standing.rank]) > 1:
+            self._homes[conversation] = at
+            self._homes.move_to_end(conversation)
+            if len(self._homes) > _HOMES:
+                self._homes.popitem(last=False)
+
+    def end(self, at: int) -> None:
+        self._standings[at].under_way -= 1
+
+    @contextmanager
+    def asking(self, at: int, conversation: str = "") -> Iterator[E]:
+        """From `begin` to `end`."""
+        self.begin(at, conversation)
+        try:
+            yield self.engines[at]
+        finally:
+            self.end(at)
 
     async def ready(self, at: int) -> None:
         """Returns when an engine can be asked. An endpoint that failed last time is probed first.
@@ -186,7 +260,7 @@ class FallbackOrder(Generic[E]):
                 brought nothing to anybody for as long as is waited.
         """
         engine, standing = self.engines[at], self._standings[at]
-        limit_s = None if self._is_elsewhere(at) else self._silence_limit_s
+        limit_s = None if self.is_elsewhere(at) else self._silence_limit_s
         wait = asyncio.timeout(limit_s)
         try:
             async with wait:
@@ -231,9 +305,13 @@ class FallbackOrder(Generic[E]):
             self._tell(CameBack(self._role, self.engines[at].name))
 
     def failed(self, at: int, error: EngineError) -> None:
-        """An engine has failed; whoever asked goes to the next of `tries`."""
+        """An engine has failed; whoever asked goes to the next one."""
         standing = self._standings[at]
-        elsewhere = self._is_elsewhere(at)
+        elsewhere = self.is_elsewhere(at)
+        if self.merely_full(at, error):  # it is not probed, and nobody is told
+            standing.rests_until_s = loop_time_s() + _FULL_REST_S
+            log.info("an engine has no room", extra={"engine": self._role, "model": self.engines[at].name})
+            return
         if not (standing.started or elsewhere):
             return  # it was to be started again by then: that was told
         self._note(at, error)
@@ -242,6 +320,10 @@ class FallbackOrder(Generic[E]):
         if not elsewhere and (out_of_memory or stuck or standing.failures >= _BROKEN_AFTER):
             standing.started, standing.left_over = False, True
             self._tell_unusable(at, error)
+
+    def merely_full(self, at: int, error: EngineError) -> bool:
+        """Whether nothing is wrong but that an engine with others beside it has no room."""
+        return error.code == FULL and len(self._ranks[self._standings[at].rank]) > 1
 
     def _note(self, at: int, error: EngineError, *, starting: bool = False) -> None:
         standing = self._standings[at]
@@ -259,7 +341,7 @@ class FallbackOrder(Generic[E]):
                 name,
                 error.code,
                 str(error),
-                elsewhere=self._is_elsewhere(at),
+                elsewhere=self.is_elsewhere(at),
                 starting=starting,
                 stood_in_for=len(self.engines) > 1,
             )
@@ -277,7 +359,8 @@ class FallbackOrder(Generic[E]):
             )
         )
 
-    def _is_elsewhere(self, at: int) -> bool:
+    def is_elsewhere(self, at: int) -> bool:
+        """Whether it is in another process, or on another machine."""
         return isinstance(self.engines[at], Probed)
 
     async def _try_to_start(self, at: int) -> EngineError | None:
@@ -306,3 +389,45 @@ class FallbackOrder(Generic[E]):
             "an engine broke", extra={"engine": self._role, "model": self.engines[at].name}, exc_info=error
         )
         return EngineError(f"{type(error).__name__}: {error}", code="engine_fault")
+
+
+class Tries(Generic[E]):
+    """Whom one request asks, one after the other.
+
+    Where one of them had no room, and no other did it, they are asked again after a moment: what is under way
+    there is a matter of some tenths of a second.
+
+    Args:
+        order: of the engines.
+        conversation: that the request belongs to; "" is none.
+    """
+
+    def __init__(self, order: FallbackOrder[E], conversation: str = "") -> None:
+        self._order = order
+        self._conversation = conversation
+        self._left = list(order.tries(conversation))
+        self._full = False
+        self._waits_s = list(WAITS_FOR_ROOM_S)
+        self._broke_off = False
+
+    async def next(self) -> int | None:
+        """The next one; None after the last."""
+        if not self._left and self._full and self._waits_s:
+            await asyncio.sleep(self._waits_s.pop(0))
+            self._left, self._full = list(self._order.tries(self._conversation)), False
+        return self._left.pop(0) if self._left else None
+
+    def failed(self, at: int, error: EngineError, *, amid: bool = False) -> None:
+        """One has failed.
+
+        Args:
+            at: which.
+            error: of what.
+            amid: it had begun. An endpoint is asked once more then, after all others: behind its address
+                there may be several, of which one is gone.
+        """
+        self._order.failed(at, error)
+        self._full = self._full or self._order.merely_full(at, error)
+        if amid and self._order.is_elsewhere(at) and not self._broke_off:
+            self._broke_off = True
+            self._left.append(at)

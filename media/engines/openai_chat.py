@@ -39,6 +39,7 @@ class OpenAiChat:
         api_key: sent as a bearer token; empty for none. Never in a log or an error.
         patience: how long it is waited for.
         extra_body: further fields of each request; None takes one away.
+        place: of several with the same model, which one: for its name.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class OpenAiChat:
         api_key: str = "",
         patience: Patience | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        place: str = "",
     ) -> None:
-        self._endpoint = OpenAiEndpoint(LLM, base_url, model, api_key=api_key, patience=patience)
+        self._endpoint = OpenAiEndpoint(LLM, base_url, model, api_key=api_key, patience=patience, place=place)
         self._extra_body = dict(extra_body or {})
         self._refused: set[str] = set()
         """Fields that the model does not take."""

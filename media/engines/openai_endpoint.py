@@ -60,6 +60,7 @@ class OpenAiEndpoint:
         model: as the endpoint calls it.
         api_key: sent as a bearer token; empty for none. Never in a log or an error.
         patience: how long it is waited for.
+        place: of several with the same model, which one: for its name.
     """
 
     def __init__(
@@ -70,9 +71,11 @@ class OpenAiEndpoint:
         *,
         api_key: str = "",
         patience: Patience | None = None,
+        place: str = "",
     ) -> None:
         self.use = use
         self.model = model
+        self._place = place
         self.patience = patience or Patience()
         self.is_engine_host = False
         """Whether it is one of ours, which takes more than OpenAI's fields. Known once started."""
@@ -82,7 +85,7 @@ class OpenAiEndpoint:
 
     @property
     def name(self) -> str:
-        return f"openai ({self.model})"
+        return f"openai ({self.model} at {self._place})" if self._place else f"openai ({self.model})"
 
     @property
     def is_started(self) -> bool:

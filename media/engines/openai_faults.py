@@ -18,6 +18,9 @@ _LONGEST_SHOWN_CHARS = 300
 _RETRYABLE_CLIENT_ERRORS = frozenset({408, 409, 425, 429})
 """Request Timeout, Conflict, Too Early, Too Many Requests (RFC 9110, 8470, 6585)."""
 
+_NO_ROOM = frozenset({429, 503})
+"""Too Many Requests, Service Unavailable: another one may have room."""
+
 _NOTHING_LEFT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 """429 that no waiting changes."""
 
@@ -141,6 +144,7 @@ def _fault(use: EndpointUse, status: int, error: Mapping[str, Any], wait_s: floa
     parameter = error.get("param")
     return EndpointFault(
         f"{use.endpoint} refuses (HTTP {status}): {message}",
+        code="engine_full" if status in _NO_ROOM and not exhausted else None,
         retryable=not exhausted and (status >= 500 or status in _RETRYABLE_CLIENT_ERRORS),
         retry_after_s=wait_s,
         parameter=parameter if status in (400, 422) and isinstance(parameter, str) else None,

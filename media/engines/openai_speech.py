@@ -56,6 +56,7 @@ class OpenAiSpeech:
         api_key: sent as a bearer token; empty for none. Never in a log or an error.
         patience: how long it is waited for.
         extra_body: further fields of each request; None takes one away.
+        place: of several with the same model, which one: for its name.
     """
 
     def __init__(
@@ -70,8 +71,9 @@ class OpenAiSpeech:
         api_key: str = "",
         patience: Patience | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        place: str = "",
     ) -> None:
-        self._endpoint = OpenAiEndpoint(TTS, base_url, model, api_key=api_key, patience=patience)
+        self._endpoint = OpenAiEndpoint(TTS, base_url, model, api_key=api_key, patience=patience, place=place)
         self._configured = voices
         self._language = language
         self._sent_rate_hz = rate_hz

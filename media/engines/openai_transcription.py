@@ -47,6 +47,7 @@ class OpenAiTranscription:
         api_key: sent as a bearer token; empty for none. Never in a log or an error.
         patience: how long it is waited for.
         extra_body: further fields of each request; None takes one away.
+        place: of several with the same model, which one: for its name.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class OpenAiTranscription:
         api_key: str = "",
         patience: Patience | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        place: str = "",
     ) -> None:
-        self._endpoint = OpenAiEndpoint(STT, base_url, model, api_key=api_key, patience=patience)
+        self._endpoint = OpenAiEndpoint(STT, base_url, model, api_key=api_key, patience=patience, place=place)
         self._languages = languages
         self._partial_interval_s = partial_interval_s
         self._extra_body = dict(extra_body or {})

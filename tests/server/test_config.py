@@ -188,7 +188,7 @@ def test_which_file_is_read(tmp_path: Path) -> None:
         (
             "llm: {name: qwen3-8b}\n",
             "config.yaml, line 1: llm: llama.cpp's model is smollm2-135m-instruct; for an endpoint's, set "
-            "engine to openai.",
+            "engine to openai, for another one in this server to transformers.",
         ),
         (
             "llm: {engine: openai, name: qwen3-8b}\n",
@@ -209,6 +209,22 @@ def test_which_file_is_read(tmp_path: Path) -> None:
         (
             "llm: {base_url: 'https://example.org/v1?a=b'}\n",
             "config.yaml, line 1: llm.base_url: an address without ? and # is expected: ",
+        ),
+        (
+            "llm: {base_url: []}\n",
+            "config.yaml, line 1: llm.base_url: an address is expected, or a list of them.",
+        ),
+        (
+            "llm: {base_url: ['http://a/v1', 'http://a/v1/']}\n",
+            "config.yaml, line 1: llm.base_url: an address stands here twice.",
+        ),
+        (
+            "llm: {base_url: ['http://a/v1', 'b:80']}\n",
+            "config.yaml, line 1: llm.base_url: it is written as http://127.0.0.1:8080/v1 or ",
+        ),
+        (
+            "llm: {engine: transformers, device: gpu}\n",
+            "config.yaml, line 1: llm.device cannot be 'gpu': ",
         ),
         (
             "llm: {api_key: [sk-123]}\n",
@@ -362,6 +378,8 @@ def test_a_key_for_the_llm_is_kept_to_itself(tmp_path: Path) -> None:
         config = load_config(path, {f"{ENVIRONMENT}{section}__API_KEY": "sk-456"})
         assert getattr(config, section.lower()).key_text == "sk-456"
         assert "sk-456" not in repr(config)
+    both = load_config(path, {f"{ENVIRONMENT}LLM__BASE_URL": '["http://a/v1", "http://b/v1"]'})
+    assert both.llm.base_urls == ("http://a/v1", "http://b/v1")
     extra = load_config(path, {f"{ENVIRONMENT}LLM__EXTRA_BODY": "{top_k: 20}"}).llm.extra_body
     assert extra == {"top_k": 20}
 

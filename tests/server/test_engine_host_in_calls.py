@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -15,13 +15,13 @@ from media.engines.openai_chat import OpenAiChat
 from media.engines.openai_endpoint import Patience
 from media.engines.openai_speech import OpenAiSpeech
 from media.engines.openai_transcription import OpenAiTranscription
-from media.engines.protocols import Engines, SpeechChunk, TtsRequest
+from media.engines.protocols import Engines
 from server.config import Config
 from server.engine_failures import EngineFailures
 from server.serve import Server, running_server
 from server.serve_engines import running_host
 from signaling.caller import Caller, CallerOptions
-from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTts
+from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, WordByWord
 from tests.server.test_tools_in_calls import question
 from tests.tcp_relay import TcpRelay
 
@@ -31,21 +31,6 @@ WITHOUT_GREETING = CallerOptions(session={"greeting": ""})
 SORRY = "Sorry, once more please."
 TRANSCRIPT = "response.output_audio_transcript.done"
 LONG = "The library in the old town opens at nine in the morning and it closes at noon."
-
-
-@dataclass
-class WordByWord(ScriptedTts):
-    """A chunk a word, at the pace at which it is heard."""
-
-    word_s: float = 0.15
-    asked: list[TtsRequest] = field(default_factory=list)
-
-    async def speak(self, request: TtsRequest) -> AsyncGenerator[SpeechChunk, None]:
-        self.asked.append(request)
-        async for chunk in super().speak(request):
-            for word in chunk.words:
-                yield SpeechChunk(chunk.audio.slice_s(word.start_s, word.end_s), (word,))
-                await asyncio.sleep(self.word_s)
 
 
 @dataclass

@@ -147,6 +147,34 @@ def test_endpoints_take_the_place_of_the_embedded_engines(models_dir: Path) -> N
 
 
 @pytest.mark.models
+def test_several_addresses_are_engines_beside_each_other(models_dir: Path) -> None:
+    urls = ["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"]
+    endpoint = {"engine": "openai", "base_url": urls, "name": "a-model"}
+    sections = {
+        "model": endpoint,
+        "llm": endpoint | {"fallbacks": [{"engine": "llama.cpp"}]},
+        "tts": endpoint | {"voice": "alloy"},
+    }
+    engines = build_engines(Config.model_validate({"models": {"directory": models_dir}} | sections))
+    both = "openai (a-model at 127.0.0.1:1), openai (a-model at 127.0.0.1:2)"
+    assert engines.stt.name == engines.tts.name == both
+    assert engines.llm.name.startswith(f"{both}, else llama.cpp")
+
+
+@pytest.mark.models
+def test_a_language_model_on_torch_is_built_unstarted(models_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    for name, shown in (
+        ("smollm2-135m-instruct", "SmolLM2-135M"),
+        (str(tmp_path), tmp_path.name),
+        ("a/b", "a/b"),
+    ):
+        llm = {"engine": "transformers", "name": name, "device": "cpu"}
+        engines = build_engines(Config.model_validate({"models": {"directory": models_dir}, "llm": llm}))
+        assert engines.llm.name.startswith(f"transformers ({shown}")
+
+
+@pytest.mark.models
 def test_the_real_engines_start_and_work(models_dir: Path) -> None:
     """All of them, with the default configuration; a voice that does not exist is noticed here."""
 
