@@ -1,4 +1,4 @@
-"""The engines over HTTP, as OpenAI's API has it: what media servers, and anybody else, may ask of them."""
+"""The engines over HTTP and WebSockets, as OpenAI's API has it: what media servers, and others, may ask."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ from server.engine_set import EngineSet
 from server.event_stream import DONE, event, json_response, send_streamed
 from server.health import VERSION
 from server.host_slots import HostRole, HostSlots
+from server.transcription_socket import TranscriptionSocket
 from signaling.request_body import checked_body, read_body
+from signaling.web_socket import accepted
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
 """What needs no key."""
@@ -80,6 +82,7 @@ class EngineRoutes:
             web.get("/v1/models", self._models),
             web.get("/v1/audio/voices", self._voices),
             web.post("/v1/audio/transcriptions", self._transcribe),
+            web.get("/v1/realtime", self._listen),
             web.post("/v1/audio/speech", self._speak),
             web.post("/v1/chat/completions", self._complete),
         ]
@@ -177,6 +180,18 @@ class EngineRoutes:
             return await session.flush()
         finally:
             await session.abort()
+
+    async def _listen(self, request: web.Request) -> web.StreamResponse:
+        """Holds its slot as long as it is connected."""
+        with self._slots.taken("stt"):
+            response, socket = await accepted(request)
+            await TranscriptionSocket(
+                socket,
+                self._engine_set.engines.stt,
+                lambda name: self._require_model("stt", name),
+                self._slots.drain_begun,
+            ).run()
+            return response
 
     async def _speak(self, request: web.Request) -> web.StreamResponse:
         with self._slots.taken("tts"):

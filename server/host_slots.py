@@ -29,10 +29,14 @@ class HostSlots:
         self.limits = dict(limits)
         self.active: dict[HostRole, int] = dict.fromkeys(limits, 0)
         self.refused: dict[HostRole, int] = dict.fromkeys(limits, 0)
-        self.draining = False
+        self.drain_begun = asyncio.Event()
         self._engine_set = engine_set
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def draining(self) -> bool:
+        return self.drain_begun.is_set()
 
     def refusal(self) -> ServerFull | None:
         """Why a request for whatever engine that came now would be refused, or None."""
@@ -80,7 +84,7 @@ class HostSlots:
 
     async def drain(self, timeout_s: float) -> None:
         """Admits nobody any more, and waits until what is under way has ended, for so long."""
-        self.draining = True
+        self.drain_begun.set()
         try:
             async with asyncio.timeout(timeout_s):
                 await self.until_idle()
