@@ -165,7 +165,7 @@ def _words_heard(
         if len(words) == len(windows.words) and spoken_words(ours.text) == spoken_words(theirs.text)
     )
     moments = np.arange(CUT_EVERY_S, windows.words[-1].end_s, CUT_EVERY_S) if starts else np.zeros(0)
-    off = sum(abs(_begun(windows.words, moment) - _begun(words, moment)) > 1 for moment in moments)
+    off = sum(abs(_begun(windows.words, moment) - _begun(words, moment)) > 1 for moment in moments.tolist())
     errors = word_errors(text, heard), word_errors(text, listener.hear(whole.audio)[0])
     return *errors, starts, int(off), len(moments)
 

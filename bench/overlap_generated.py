@@ -64,7 +64,8 @@ def _keys(chance: Chance) -> Wave:
 def _hum(chance: Chance) -> Wave:
     time_s, base_hz = time_axis_s(EVENT_S), chance.choice([50, 60, 100, 120, chance.uniform(60, 300)])
     partials = [chance.uniform(0, 1) / n * np.sin(2 * np.pi * base_hz * n * time_s + n) for n in range(1, 15)]
-    return _sum(partials) * np.minimum(1, time_s / chance.uniform(0.01, 0.3))
+    hum: Wave = _sum(partials) * np.minimum(1, time_s / chance.uniform(0.01, 0.3))
+    return hum
 
 
 def _beep(chance: Chance) -> Wave:
@@ -110,7 +111,8 @@ def _horn(chance: Chance) -> Wave:
     time_s = time_axis_s(chance.uniform(0.3, EVENT_S))
     bases_hz = chance.uniform(180, 520) * np.array([1, chance.uniform(1.15, 1.35)])
     partials = [np.sin(2 * np.pi * hz * n * time_s) / n**0.7 for hz in bases_hz for n in range(1, 12)]
-    return _sum(partials) * np.minimum(1, time_s / 0.02)
+    horn: Wave = _sum(partials) * np.minimum(1, time_s / 0.02)
+    return horn
 
 
 def _melody(chance: Chance) -> Wave:

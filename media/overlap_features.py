@@ -153,7 +153,8 @@ def _in_slots(track: Floats, onset: int) -> Floats:
     counts = np.repeat(frames, track.shape[1], axis=1)
     counts[:, _PITCH] = slots[:, -1]
     means = slots[:, :-1] / np.where(counts > 0, counts, np.float32(np.nan))
-    return means.reshape(-1).astype(np.float32)
+    flat: Floats = means.reshape(-1).astype(np.float32)
+    return flat
 
 
 def _as_a_whole(track: Floats, onset: int, windows: int) -> Floats:
@@ -194,4 +195,5 @@ def _as_a_whole(track: Floats, onset: int, windows: int) -> Floats:
     melody = (np.median(pitch), pitch.std(), pitch[-1] - pitch[0]) if len(pitch) > 1 else (np.nan,) * 3
     change = np.abs(steps).mean(axis=0) if len(steps) else np.zeros(_CEPSTRA + 1)
     timbre = [others.mean(axis=0), others.std(axis=0), change]
-    return np.concatenate([np.array([*numbers, *melody], np.float32), *timbre]).astype(np.float32)
+    row: Floats = np.concatenate([np.array([*numbers, *melody], np.float32), *timbre]).astype(np.float32)
+    return row

@@ -90,7 +90,8 @@ def _as_q8_0(q4_1: Bytes) -> Bytes:
     scale_8 = (np.abs(weights).max(axis=1, keepdims=True) / np.float32(127)).astype(np.float16)
     divisor = scale_8.astype(np.float32)
     steps = np.rint(weights / np.where(divisor == 0, 1, divisor)).clip(-127, 127).astype(np.int8)
-    return np.concatenate([scale_8.view(np.uint8), steps.view(np.uint8)], axis=1).reshape(-1)
+    widened: Bytes = np.concatenate([scale_8.view(np.uint8), steps.view(np.uint8)], axis=1)
+    return widened.reshape(-1)
 
 
 def _placed(tensors: list[_Tensor]) -> list[_Tensor]:

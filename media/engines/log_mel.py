@@ -51,7 +51,9 @@ def _mel_filters(bands: int) -> npt.NDArray[np.float32]:
     rising = -distances_hz[:-2] / widths_hz[:-1, None]
     falling = distances_hz[2:] / widths_hz[1:, None]
     triangles = np.maximum(0.0, np.minimum(rising, falling))
-    return (triangles * (2.0 / (edges_hz[2:] - edges_hz[:-2]))[:, None]).astype(np.float32)
+    triangles *= (2.0 / (edges_hz[2:] - edges_hz[:-2]))[:, None]
+    filters: npt.NDArray[np.float32] = triangles.astype(np.float32)
+    return filters
 
 
 def _hz_to_mel(hz: float) -> float:
