@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 from media.audio import SPEECH_RATE_HZ
 from media.clock import loop_time_s
+from media.engines.inference import Urgency
 from media.engines.openai_endpoint import OpenAiEndpoint, Patience, next_piece, read_to_end
 from media.engines.openai_faults import STT, EndpointFault
-from media.engines.openai_stt_session import Heard, OpenAiSttSession
 from media.engines.openai_transcript import TranscriptStream
 from media.engines.protocols import SttOptions
+from media.engines.recorded_session import Heard, RecordedSession
 from media.engines.server_sent_events import EventReader
 from media.engines.starting import closed_unless_started
 from media.engines.stt_languages import require_language
@@ -37,7 +38,7 @@ _NOISE_DBFS = -70.0
 
 
 class OpenAiTranscription:
-    """Satisfies `SttEngine`: the endpoint is sent the turn so far, again and again (`OpenAiSttSession`).
+    """Satisfies `SttEngine`: the endpoint is sent the turn so far, again and again (`RecordedSession`).
 
     Args:
         base_url: without a slash at its end: `/audio/transcriptions` follows it.
@@ -99,16 +100,22 @@ class OpenAiTranscription:
         """
         await self._endpoint.probe()
 
-    def open(self, options: SttOptions) -> OpenAiSttSession:
+    def open(self, options: SttOptions) -> RecordedSession:
         """Starts a turn.
 
         Raises:
             EngineError: the language is none of `languages`.
         """
         require_language(self, options)
-        return OpenAiSttSession(self.hear, options, self._partial_interval_s)
+        return RecordedSession(self.hear, options, self._partial_interval_s)
 
-    async def hear(self, samples: npt.NDArray[np.int16], language: str | None, prompt: str) -> Heard:
+    async def hear(
+        self,
+        samples: npt.NDArray[np.int16],
+        language: str | None,
+        prompt: str,
+        _urgency: Urgency = Urgency.NOW,
+    ) -> Heard:
         """What a piece of speech says. Cancelling closes the connection, at which endpoints stop.
 
         Args:

@@ -25,6 +25,7 @@ from faster_whisper.tokenizer import Tokenizer
 from media.audio import SPEECH_RATE_HZ
 from media.engines.log_mel import FRAMES_PER_S, HOP_SAMPLES, log_mel
 from media.engines.model_files import damaged, require_files
+from media.engines.repetition import cut_repetition, said_once
 from media.engines.speech_pieces import loudest_dbfs
 
 FULL_WINDOW_S = 30.0
@@ -45,12 +46,6 @@ _MAX_PROMPT_TOKENS = 100
 
 _REPETITIVE = 2.4
 """Text that zlib shrinks by more than this repeats itself (Whisper's own threshold)."""
-
-_FASTEST_WORDS_PER_S = 5.0
-"""Few people are as fast in a whole sentence, and nobody who says it twice."""
-
-_SHORTEST_TWICE = 3
-"""Words. "Bye bye" is said in half a second."""
 
 _NO_SPEECH = 1.4
 """P(no speech) less the mean log-probability of a token: beyond it, Whisper made the words up."""
@@ -246,33 +241,6 @@ class WhisperDecoder:
 def _check(wanted: Callable[[], bool]) -> None:
     if not wanted():
         raise Unwanted
-
-
-def cut_repetition(text: str) -> str:
-    """The text with a run of words that closes it again and again said once."""
-    words = text.split()
-    for run in range(1, len(words) // 2 + 1):
-        kept = len(words)
-        while kept >= 2 * run and words[kept - run : kept] == words[kept - 2 * run : kept - run]:
-            kept -= run
-        if len(words) - kept >= 2 * run:
-            return " ".join(words[:kept])
-    return text
-
-
-def said_once(text: str, duration_s: float) -> str:
-    """The text's beginning, where the rest only repeats it and the speech is too short for all of that.
-
-    Whisper now and then says a question of 3 s over and over, in a window of any length.
-    """
-    words = text.split()
-    if len(words) <= _FASTEST_WORDS_PER_S * duration_s:
-        return text
-    bare = ["".join(filter(str.isalnum, word)).lower() for word in words]
-    for once in range(_SHORTEST_TWICE, len(words) // 2 + 1):
-        if bare[once:] == bare[:-once]:
-            return " ".join(words[:once])
-    return text
 
 
 def _shrinks_by(text: str) -> float:

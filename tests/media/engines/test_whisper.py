@@ -15,7 +15,7 @@ from media.audio import Audio, concatenate, silence
 from media.engines.protocols import SttOptions, Transcript
 from media.engines.speech_pieces import quietest_cut
 from media.engines.whisper import Whisper
-from media.engines.whisper_decoder import Unwanted, cut_repetition, said_once
+from media.engines.whisper_decoder import Unwanted
 from media.engines.whisper_session import WhisperSession
 from media.errors import EngineError, ModelMissing
 from tests.media.engines.speech import QUESTION, STORY
@@ -259,35 +259,3 @@ def test_long_speech_is_cut_where_it_is_quietest() -> None:
     pause = slice(round(18.0 * 16_000), round(18.5 * 16_000))
     speech[pause] *= 0.01
     assert pause.start < quietest_cut(speech) < pause.stop
-
-
-@pytest.mark.parametrize(
-    ("text", "once"),
-    [
-        ("10 of clubs 10 of clubs 10 of clubs 10 of clubs", "10 of clubs"),
-        ("so 5 5 5 5 5 5", "so 5"),
-        ("no no", "no no"),
-        ("one two three", "one two three"),
-        ("", ""),
-    ],
-)
-def test_repetitions_are_cut(text: str, once: str) -> None:
-    assert cut_repetition(text) == once
-
-
-@pytest.mark.parametrize(
-    ("text", "duration_s", "once"),
-    [
-        ("When does it open? When does it open?", 1.2, "When does it open?"),
-        ("Please tell me when. please, tell me when", 1.0, "Please tell me when."),
-        ("When does it open? When does it open? When does", 1.5, "When does it open?"),
-        ("When does it open? When does it open?", 2.5, "When does it open? When does it open?"),
-        ("Bye, bye bye, bye.", 0.5, "Bye, bye bye, bye."),
-        ("One two three four five six seven", 1.0, "One two three four five six seven"),
-        ("", 0.1, ""),
-    ],
-)
-def test_a_sentence_that_could_not_be_said_twice_was_said_once(
-    text: str, duration_s: float, once: str
-) -> None:
-    assert said_once(text, duration_s) == once

@@ -1,10 +1,10 @@
-"""One turn's transcription by an endpoint that is sent recordings.
+"""One turn's transcription by whoever is given recordings: an endpoint, or a model that does not stream.
 
-The speech so far is sent as it stands: when a partial transcript is due, and when the turn seems to be over.
+The speech so far is given as it stands: when a partial transcript is due, and when the turn seems to be over.
 One request of a session is under way at a time. A partial is asked for only after so much new speech, and
-after three times as long as the last one took: a slow endpoint is asked less often. It gives way to a flush:
-its connection is closed, at which endpoints stop. One that fails, since the endpoint is full perhaps, is left
-out, and for a while no other is asked for: only a flush has to succeed. What is silent is never sent. Before
+after three times as long as the last one took: who is slow is asked less often. It gives way to a flush:
+it is cancelled, at which endpoints and models stop. One that fails, since an endpoint is full, is left
+out, and for a while no other is asked for: only a flush has to succeed. What is silent is never given. Before
 the buffer outgrows 24 s, its older part is transcribed for good, up to the quietest point: requests stay
 small in long turns.
 """
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.clock import loop_time_s
+from media.engines.inference import Urgency
 from media.engines.protocols import SttOptions, Transcript
 from media.engines.speech_pieces import LONGEST_TAIL_S, SILENT_DBFS, joined, loudest_dbfs, quietest_cut
 from media.errors import EngineError
@@ -30,7 +31,7 @@ _PROMPT_LETTERS = 200
 """How much of what was said before the tail is told."""
 
 _PARTIALS_SHARE = 3.0
-"""Partials leave the endpoint alone for so many times what each takes."""
+"""Partials leave whoever transcribes alone for so many times what each takes."""
 
 _REST_S = 3.0
 """So much speech after one that failed, the next is asked for."""
@@ -46,8 +47,9 @@ class Heard:
     language: str | None
 
 
-Hear: TypeAlias = Callable[[npt.NDArray[np.int16], str | None, str], Awaitable[Heard]]
-"""Asks the endpoint: samples at 16 kHz, language, prompt."""
+Hear: TypeAlias = Callable[[npt.NDArray[np.int16], str | None, str, Urgency], Awaitable[Heard]]
+"""Transcribes a recording: samples at 16 kHz, language, prompt, and how urgent it is. Cancelled where nobody
+waits for it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,14 @@ class _Done:
     samples: int
 
 
-class OpenAiSttSession:
-    """Satisfies `SttSession`. Made by `OpenAiTranscription.open`."""
+class RecordedSession:
+    """Satisfies `SttSession`.
+
+    Args:
+        hear: transcribes a recording.
+        options: of the turn.
+        partial_interval_s: how much new speech a partial transcript is worth.
+    """
 
     def __init__(self, hear: Hear, options: SttOptions, partial_interval_s: float) -> None:
         self._hear = hear
@@ -75,7 +83,7 @@ class OpenAiSttSession:
         self._partial: asyncio.Timeout | None = None
         """By which a request in the background is broken off."""
         self._rests_until_samples = 0
-        """The endpoint is left alone in the background until so much of the turn was said."""
+        """Nothing is asked for in the background until so much of the turn was said."""
         self._flushes = 0
         self._aborted = False
         self._changed = asyncio.Event()
@@ -107,7 +115,10 @@ class OpenAiSttSession:
             began_s = loop_time_s()
             try:
                 async with asyncio.timeout(None) as self._partial:
-                    await (self._commit() if self._tail_is_long else self._transcribe())
+                    if self._tail_is_long:
+                        await self._commit(Urgency.SOON)
+                    else:
+                        await self._transcribe(Urgency.IDLE)
             except TimeoutError:
                 continue  # it gave way
             except EngineError as error:
@@ -126,7 +137,7 @@ class OpenAiSttSession:
         """The transcript of all that was pushed: at once where nothing audible came since the last one.
 
         Raises:
-            EngineError: the endpoint failed, or the session was aborted.
+            EngineError: the transcription failed, or the session was aborted.
         """
         if self._aborted:
             raise EngineError("The transcription was aborted.", code="aborted")
@@ -134,8 +145,8 @@ class OpenAiSttSession:
         self._break_off()
         try:
             while self._tail_is_long:
-                await self._commit()
-            await self._transcribe()
+                await self._commit(Urgency.NOW)
+            await self._transcribe(Urgency.NOW)
         finally:
             self._flushes -= 1
             self._changed.set()
@@ -165,7 +176,7 @@ class OpenAiSttSession:
         interval_s = max(self._partial_interval_s, _PARTIALS_SHARE * self._partial_cost_s)
         return self._options.partials and self._samples - self._last.samples >= interval_s * SPEECH_RATE_HZ
 
-    async def _transcribe(self) -> None:
+    async def _transcribe(self, urgency: Urgency) -> None:
         """Everything that was pushed before now."""
         begin, tail = self._committed_samples, self._tail()
         samples = begin + len(tail)
@@ -176,18 +187,18 @@ class OpenAiSttSession:
         if _is_silent(tail[max(0, self._last.samples - begin) :]):
             self._last = _Done(Transcript(last.text, audio_s, last.language), samples)
             return
-        heard = await self._hear(tail, self._language, self._prompt())
+        heard = await self._hear(tail, self._language, self._prompt(), urgency)
         if samples > self._last.samples and begin == self._committed_samples:
             text = joined([*self._committed, heard.text], heard.language)
             self._last = _Done(Transcript(text, audio_s, heard.language), samples)
 
-    async def _commit(self) -> None:
+    async def _commit(self, urgency: Urgency) -> None:
         """Transcribes the older part for good."""
         begin, tail = self._committed_samples, self._tail()
         cut = quietest_cut(Audio(tail, SPEECH_RATE_HZ).as_float32())
         heard = Heard("", self._language)
         if not _is_silent(tail[:cut]):
-            heard = await self._hear(tail[:cut], self._language, self._prompt())
+            heard = await self._hear(tail[:cut], self._language, self._prompt(), urgency)
         if begin != self._committed_samples:
             return  # a request that gave way had its answer after all
         if heard.text:
