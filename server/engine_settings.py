@@ -14,7 +14,7 @@ from media.caller_floor import TurnTakingSettings
 from media.section import Section
 from media.speaking import WritingSettings
 
-AT_AN_ADDRESS = frozenset({"openai"})
+AT_AN_ADDRESS = frozenset({"openai", "vllm-realtime"})
 """Engines that are at `base_url`, and not here."""
 
 Threads = int | None
@@ -40,6 +40,16 @@ WHISPER_LANGUAGES = (
 )
 # fmt: on
 """What most transcribers behind endpoints know: Whisper's languages."""
+
+VOXTRAL_LANGUAGES = ("de", "en", "es", "fr", "hi", "it", "nl", "pt")
+VOXTRAL_REALTIME_LANGUAGES = (*VOXTRAL_LANGUAGES, "ar", "ja", "ko", "ru", "zh")
+"""What Mistral's models transcribe, by their model cards."""
+
+_VOXTRALS = {
+    "voxtral": ("mistralai/Voxtral-Mini-3B-2507", VOXTRAL_LANGUAGES),
+    "voxtral-realtime": ("mistralai/Voxtral-Mini-4B-Realtime-2602", VOXTRAL_REALTIME_LANGUAGES),
+    "vllm-realtime": ("mistralai/Voxtral-Mini-4B-Realtime-2602", VOXTRAL_REALTIME_LANGUAGES),
+}
 
 EMBEDDED_TTS = "kokoro-82m-int8"
 
@@ -118,40 +128,54 @@ class EndpointSettings(Section):
         """The key itself; empty for none."""
         return self.api_key.get_secret_value() if self.api_key else ""
 
-    def _require_address(self) -> None:
+    def _require_address(self, engine: str = "openai") -> None:
         """Raises: ValueError."""
         if self.base_url is None:
-            raise ValueError("engine openai needs base_url, for example http://127.0.0.1:8080/v1")
+            raise ValueError(f"engine {engine} needs base_url, for example http://127.0.0.1:8080/v1")
 
 
 class SttBackend(EndpointSettings):
     """What transcribes.
 
     Attributes:
-        engine: `whisper` in this server, or `openai`: OpenAI's transcriptions at an endpoint.
-        name: the model that transcribes English; of an endpoint: the one that transcribes.
+        engine: `whisper` in this server, on a GPU `voxtral` or `voxtral-realtime`; at an endpoint
+            `vllm-realtime`: a vLLM server's `/realtime`, or `openai`: OpenAI's `/audio/transcriptions`.
+        name: the model that transcribes English; of an endpoint: the one that transcribes; of Voxtral: a
+            hub's repository, or a directory.
         multilingual: of whisper: the model that transcribes every other language, resident too; `none` saves
             its memory.
         partial_interval_s: how often a transcript is made while the caller speaks.
         threads: of whisper: for one transcription; None takes `performance.threads` or, if that is 0, one for
             two cores.
-        languages: of an endpoint: the languages that it can be told; none stands for Whisper's.
+        device: of Voxtral: where to compute.
+        load_in_4bit: of voxtral: weights of 4 bits, on a GPU.
+        compile: of voxtral: decode by CUDA graphs, on a GPU.
+        largest_batch: of voxtral: transcriptions computed at once.
+        languages: of an endpoint and of Voxtral: the languages that it can be told; none stands for
+            Whisper's, or Voxtral's.
         transcript_timeout_s: of an endpoint: for a transcript, all tries together.
     """
 
-    engine: Literal["whisper", "openai"] = "whisper"
+    engine: Literal["whisper", "voxtral", "voxtral-realtime", "vllm-realtime", "openai"] = "whisper"
     name: str = Field(default="tiny.en", min_length=1, max_length=200)
     multilingual: Literal["base", "none"] = "base"
     partial_interval_s: float = Field(default=0.5, ge=0.1, le=10)
     threads: Threads = Field(default=None, ge=1, le=64)
+    device: TorchDevice = "auto"
+    load_in_4bit: bool = False
+    compile: bool = False
+    largest_batch: int = Field(default=8, ge=1, le=64)
     languages: tuple[PrimaryTag, ...] = ()
     transcript_timeout_s: float = Field(default=10.0, gt=0, le=600)
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        if self.engine == "openai":
-            self._require_address()
-        elif self.name not in get_args(WhisperName):
+        if self.engine in AT_AN_ADDRESS:
+            self._require_address(self.engine)
+        if self.engine in _VOXTRALS and self.name in get_args(WhisperName):
+            model, _ = _VOXTRALS[self.engine]
+            raise ValueError(f"engine {self.engine} needs name, for example {model}, or its directory")
+        if self.engine == "whisper" and self.name not in get_args(WhisperName):
             raise ValueError(
                 f"whisper's models are tiny.en and base, not {self.name}; "
                 "for an endpoint's, set engine to openai"
@@ -160,8 +184,9 @@ class SttBackend(EndpointSettings):
 
     @property
     def endpoint_languages(self) -> tuple[str, ...]:
-        """What the endpoint can be told."""
-        return self.languages or WHISPER_LANGUAGES
+        """What the endpoint, or Voxtral, can be told."""
+        _, languages = _VOXTRALS.get(self.engine, ("", WHISPER_LANGUAGES))
+        return self.languages or languages
 
 
 class SttSettings(SttBackend):
@@ -177,7 +202,7 @@ class SttSettings(SttBackend):
 
     @model_validator(mode="after")
     def _speaks_its_language(self) -> Self:
-        if self.engine == "openai":
+        if self.engine != "whisper":
             if self.language != "auto" and self.language not in self.endpoint_languages:
                 raise ValueError(f"language {self.language} is none of languages")
         elif self.language != "en" and self.name == "tiny.en" and self.multilingual == "none":

@@ -186,6 +186,35 @@ def _stt(config: Config, store: ModelStore, settings: SttBackend, has_next: bool
                 english=_whisper(settings.name, settings, config, store),
                 multilingual=_whisper(settings.multilingual, settings, config, store),
             )
+        case "voxtral":
+            from media.engines.voxtral import Voxtral
+
+            return Voxtral(
+                settings.name,
+                device=settings.device,
+                load_in_4bit=settings.load_in_4bit,
+                compiled=settings.compile,
+                largest_batch=settings.largest_batch,
+                partial_interval_s=settings.partial_interval_s,
+                languages=settings.endpoint_languages,
+            )
+        case "voxtral-realtime":
+            from media.engines.voxtral_realtime import VoxtralRealtime
+
+            return VoxtralRealtime(
+                settings.name, device=settings.device, languages=settings.endpoint_languages
+            )
+        case "vllm-realtime":
+            from media.engines.vllm_realtime import VllmRealtime
+
+            return VllmRealtime(
+                settings.base_urls[0],
+                settings.name,
+                api_key=settings.key_text,
+                patience=_patience(settings, settings.transcript_timeout_s, has_next),
+                languages=settings.endpoint_languages,
+                place=place,
+            )
         case "openai":
             from media.engines.openai_transcription import OpenAiTranscription
 

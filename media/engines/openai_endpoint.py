@@ -29,6 +29,9 @@ _LAST_BYTES_LIMIT_S = 0.5
 _KEPT_ALIVE_S = 60.0
 """Connections are kept from one turn to the next: a new one to a hosted endpoint costs some round trips."""
 
+_HEARTBEAT_S = 10.0
+"""A WebSocket whose other end answers no ping for so long is closed."""
+
 _LONGEST_REFUSAL_BYTES = 64 * 1024
 
 
@@ -209,6 +212,29 @@ class OpenAiEndpoint:
                 yield answer
             finally:
                 answer.close()
+
+    async def socket(self, path: str, deadline_s: float) -> aiohttp.ClientWebSocketResponse:
+        """Opens a WebSocket.
+
+        Args:
+            path: behind the address.
+            deadline_s: it must be open by then.
+
+        Raises:
+            EndpointFault: it cannot be reached, or refuses.
+        """
+        if self._session is None:
+            raise EndpointFault(f"The engine {self.name} is not started.")
+        with self._faults():
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    return await self._session.ws_connect(
+                        f"{self._base_url}{path}",
+                        heartbeat=_HEARTBEAT_S,
+                        timeout=aiohttp.ClientWSTimeout(ws_close=_LAST_BYTES_LIMIT_S),
+                    )
+            except aiohttp.WSServerHandshakeError as error:
+                raise fault_of_response(self.use, error.status, error.headers or {}, error.message) from None
 
     async def _document(self, path: str) -> object:
         for delay_s in (*self.patience.retries_s, None):

@@ -162,6 +162,22 @@ def test_which_file_is_read(tmp_path: Path) -> None:
             "config.yaml, line 1: model: language en is none of languages.",
         ),
         (
+            "model: {engine: voxtral}\n",
+            "config.yaml, line 1: model: engine voxtral needs name, for example mistralai/Voxtral-Mini-3B",
+        ),
+        (
+            "model: {engine: vllm-realtime, name: voxtral}\n",
+            "config.yaml, line 1: model: engine vllm-realtime needs base_url, for example ",
+        ),
+        (
+            "model: {engine: voxtral, name: a/b, language: ja}\n",
+            "config.yaml, line 1: model: language ja is none of languages.",
+        ),
+        (
+            "model: {device: gpu}\n",
+            "config.yaml, line 1: model.device cannot be 'gpu': ",
+        ),
+        (
             "tts: {name: tts-1}\n",
             "config.yaml, line 1: tts: kokoro's model is kokoro-82m-int8; ",
         ),

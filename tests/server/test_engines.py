@@ -175,6 +175,37 @@ def test_a_language_model_on_torch_is_built_unstarted(models_dir: Path, tmp_path
 
 
 @pytest.mark.models
+@pytest.mark.parametrize(
+    ("section", "name", "languages"),
+    [
+        (
+            {"engine": "voxtral", "name": "mistralai/Voxtral-Mini-3B-2507"},
+            "voxtral (Voxtral-Mini-3B-2507)",
+            8,
+        ),
+        ({"engine": "voxtral-realtime", "name": "/models/realtime"}, "voxtral-realtime (realtime)", 13),
+        (
+            {
+                "engine": "vllm-realtime",
+                "name": "vox",
+                "base_url": "http://127.0.0.1:1/v1",
+                "languages": ["en"],
+            },
+            "vllm-realtime (vox)",
+            1,
+        ),
+    ],
+)
+def test_voxtral_takes_the_place_of_whisper(
+    models_dir: Path, section: dict[str, Any], name: str, languages: int
+) -> None:
+    config = Config.model_validate({"models": {"directory": models_dir}, "model": section})
+    stt = build_engines(config).stt
+    assert stt.name == name
+    assert len(stt.languages) == languages
+
+
+@pytest.mark.models
 def test_the_real_engines_start_and_work(models_dir: Path) -> None:
     """All of them, with the default configuration; a voice that does not exist is noticed here."""
 

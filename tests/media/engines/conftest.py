@@ -21,3 +21,19 @@ def question(models_dir: Path) -> Audio:
     said = spoken(models_dir, QUESTION)
     loud = np.flatnonzero(np.abs(said.samples) > FAINT)
     return Audio(said.samples[: loud[-1] + 1], said.rate_hz)
+
+
+@pytest.fixture(scope="session")
+def tiny_voxtral(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a Voxtral of random weights."""
+    from tests.media.engines.tiny_voxtral import write_voxtral  # torch is loaded where it is used
+
+    return write_voxtral(tmp_path_factory.mktemp("voxtral"))
+
+
+@pytest.fixture(scope="session")
+def tiny_voxtral_realtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a Voxtral Realtime of random weights."""
+    from tests.media.engines.tiny_voxtral import write_voxtral_realtime
+
+    return write_voxtral_realtime(tmp_path_factory.mktemp("voxtral-realtime"))

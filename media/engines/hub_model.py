@@ -1,0 +1,84 @@
+"""Models by the name that a hub knows them by, or in a directory here: loaded, or why not in one sentence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import safetensors
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, StrictDataclassError
+
+from media.engines.torch_device import is_out_of_memory
+from media.errors import EngineError, EngineOutOfMemory, ModelMissing
+
+T = TypeVar("T")
+
+_ABSENT: tuple[type[BaseException], ...] = (OSError, EntryNotFoundError, HfHubHTTPError.__mro__[1])
+"""The last is httpx's `HTTPError`, of whichever httpx the hub's client uses."""
+
+_NOT_UNDERSTOOD = (
+    RuntimeError,
+    ValueError,
+    KeyError,
+    ImportError,
+    safetensors.SafetensorError,
+    StrictDataclassError,
+)
+
+_TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_LONGEST_REASON_CHARS = 200
+
+
+def short_name(model: str) -> str:
+    """What people call it: `Voxtral-Mini-3B-2507`."""
+    return Path(model).name
+
+
+def load_from_hub(model: str, setting: str, load: Callable[[str], T]) -> T:
+    """What `load` makes of a model.
+
+    Args:
+        model: a hub's repository (`mistralai/Voxtral-Mini-3B-2507`), or a directory.
+        setting: which names it, for who has to change it: `model.name`.
+        load: given the directory or the repository. Fetches what the hub's cache does not hold.
+
+    Raises:
+        ModelMissing: it is not there, or not whole.
+        EngineOutOfMemory: there is no room for it.
+        EngineError: its files are not understood.
+    """
+    where = str(Path(model).expanduser()) if _is_path(model) else model
+    if _is_path(model) and not Path(where).is_dir():
+        raise ModelMissing(f"The model directory {where} is missing: set {setting} to a model's directory.")
+    try:
+        return load(where)
+    except _ABSENT as error:
+        remedy = (
+            f"complete it, or set {setting} to another"
+            if Path(where).is_dir()
+            else f"fetch it with `hf download {where}` (HF_TOKEN gives access to a gated one), "
+            f"or set {setting} to its directory"
+        )
+        raise ModelMissing(f"The model {where} cannot be loaded: {remedy}. {_reason(error)}") from None
+    except _NOT_UNDERSTOOD as error:
+        if is_out_of_memory(error):
+            raise EngineOutOfMemory(
+                f"The model {where} does not fit into the GPU's memory: "
+                "choose another device, or a smaller model."
+            ) from None
+        raise EngineError(f"The model {where} ({setting}) cannot be loaded. {_reason(error)}") from None
+
+
+def _is_path(model: str) -> bool:
+    """A repository is OWNER/NAME. A directory of that name goes first, as with every tool of the hub's."""
+    return model.startswith(("/", ".", "~")) or model.count("/") != 1 or Path(model).is_dir()
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what a library says, without an access token."""
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    for token in filter(None, map(os.environ.get, _TOKEN_VARIABLES)):
+        line = line.replace(token, "…")
+    return line if len(line) <= _LONGEST_REASON_CHARS else f"{line[:_LONGEST_REASON_CHARS]}…"

@@ -1,0 +1,79 @@
+"""Speech to text with Mistral's Voxtral Realtime in this process: words are written while they are said.
+
+The streams of all calls take turns, token by token, 12.5 for each second of speech: as many calls fit as
+the device makes of them. For more, vLLM computes them together (`vllm_realtime.py`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from media.audio import SPEECH_RATE_HZ
+from media.engines.hub_model import short_name
+from media.engines.inference import InferenceThreads
+from media.engines.memory import give_back_freed
+from media.engines.protocols import SttOptions
+from media.engines.starting import closed_unless_started
+from media.engines.stt_languages import require_language
+from media.engines.torch_device import place_of
+from media.engines.voxtral_realtime_session import VoxtralRealtimeSession
+from media.engines.voxtral_stream import RealtimeModel, VoxtralStream
+from media.errors import EngineError
+
+
+class VoxtralRealtime:
+    """Satisfies `SttEngine`. All calls share the model: flushes go before what is heard in the background.
+
+    Args:
+        model: a hub's repository, or a directory.
+        languages: in which turns may be announced, as BCP-47 primary tags. The model is told none: it hears
+            which one it is.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`.
+    """
+
+    def __init__(self, model: str, *, languages: tuple[str, ...], device: str = "auto") -> None:
+        self._model_name = model
+        self._device = device
+        self._languages = languages
+        self._inference = InferenceThreads("voxtral-realtime")
+        self._model: RealtimeModel | None = None
+
+    @property
+    def name(self) -> str:
+        return f"voxtral-realtime ({short_name(self._model_name)})"
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return self._languages
+
+    async def start(self) -> None:
+        if self._model is not None:
+            return
+        async with closed_unless_started(self, self._inference):
+            self._model = await self._inference.run(self._load)
+
+    async def close(self) -> None:
+        await self._inference.close()
+        model, self._model = self._model, None
+        if model is not None:
+            model.close()
+            give_back_freed()
+
+    def open(self, options: SttOptions) -> VoxtralRealtimeSession:
+        """Starts a turn.
+
+        Raises:
+            EngineError: the language is none of `languages`, or the engine is not started.
+        """
+        if self._model is None:
+            raise EngineError(f"The engine {self.name} is not started.")
+        require_language(self, options)
+        return VoxtralRealtimeSession(self._model, self._inference, options)
+
+    def _load(self) -> RealtimeModel:
+        model = RealtimeModel(self._model_name, place_of(self._device))
+        warmed = VoxtralStream(model)
+        warmed.push(np.sin(np.arange(SPEECH_RATE_HZ, dtype=np.float32) * np.float32(0.1)))
+        warmed.finished_text()
+        give_back_freed()
+        return model

@@ -1,0 +1,287 @@
+"""Voxtral Realtime through its real classes, with random weights: compared with its own `generate`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from transformers import VoxtralRealtimeForConditionalGeneration, VoxtralRealtimeProcessor
+
+from media.audio import Audio, concatenate, silence
+from media.engines import voxtral_realtime_session
+from media.engines.protocols import SttOptions, Transcript
+from media.engines.torch_device import place_of
+from media.engines.voxtral_realtime import VoxtralRealtime
+from media.engines.voxtral_stream import RealtimeModel, VoxtralStream
+from media.errors import EngineError, ModelMissing
+from tests.media.engines import tiny_voxtral
+
+ANY_LANGUAGE = SttOptions()
+
+
+def sound(duration_s: float, seed: int = 0) -> Audio:
+    return Audio(tiny_voxtral.sound(duration_s, seed), 16_000)
+
+
+def engine_of(directory: Path) -> VoxtralRealtime:
+    return VoxtralRealtime(str(directory), languages=("en", "fr"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def realtime(tiny_voxtral_realtime: Path) -> Iterator[VoxtralRealtime]:
+    engine = engine_of(tiny_voxtral_realtime)
+    asyncio.run(engine.start())
+    yield engine
+    asyncio.run(engine.close())
+
+
+@pytest.fixture(scope="module")
+def model(tiny_voxtral_realtime: Path) -> RealtimeModel:
+    return RealtimeModel(str(tiny_voxtral_realtime), place_of("cpu"))
+
+
+def offline(directory: Path, samples: npt.NDArray[np.float32]) -> list[int]:
+    """The tokens that the library writes when it is given all at once."""
+    processor: Any = VoxtralRealtimeProcessor.from_pretrained(directory)
+    whole = VoxtralRealtimeForConditionalGeneration.from_pretrained(directory).eval()
+    inputs = processor(samples, return_tensors="pt")
+    out = whole.generate(**inputs, do_sample=False, eos_token_id=None, max_new_tokens=1000)
+    tokens: list[int] = out[0, inputs["input_ids"].shape[1] :].tolist()
+    return tokens
+
+
+def streamed(model: RealtimeModel, samples: npt.NDArray[np.float32], step: int) -> VoxtralStream:
+    stream = VoxtralStream(model)
+    for start in range(0, len(samples), step):
+        stream.push(samples[start : start + step])
+        while stream.advance(3):
+            pass
+    return stream
+
+
+@pytest.mark.parametrize("duration_s", [0.2, 1.0, 2.56, 3.03])
+def test_a_stream_says_what_the_library_says_offline(
+    model: RealtimeModel, tiny_voxtral_realtime: Path, duration_s: float
+) -> None:
+    samples = sound(duration_s).as_float32()
+    expected = offline(tiny_voxtral_realtime, samples)
+    stream = streamed(model, samples, 512)
+    assert stream.finished_text() == model.text_of(expected)
+    written = stream._state.tokens if stream._state is not None else []
+    assert written == expected[: len(written)]
+    assert len(written) >= (duration_s - 0.6) * 12.5, "while it is said, but for the delay"
+    assert len(set(expected)) > 2, "the comparison is worth something"
+
+
+def test_finishing_leaves_the_stream_as_it_was(model: RealtimeModel) -> None:
+    samples = sound(3.0).as_float32()
+    straight = streamed(model, samples, 4000)
+    stream = VoxtralStream(model)
+    for start in range(0, len(samples), 4000):
+        stream.push(samples[start : start + 4000])
+        assert stream.finished_text() is not None
+    assert stream.text == straight.text
+    assert stream.finished_text() == straight.finished_text()
+
+
+def test_what_nobody_wants_ends_with_its_token(model: RealtimeModel) -> None:
+    stream = streamed(model, sound(1.0).as_float32(), 16_000)
+    asked = 0
+
+    def wanted() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked < 4
+
+    assert stream.finished_text(wanted) is None
+    assert asked == 4
+    assert stream.finished_text()
+
+
+def test_words_come_before_the_turn_ends(realtime: VoxtralRealtime, model: RealtimeModel) -> None:
+    said = sound(3.0)
+
+    async def main() -> None:
+        session = realtime.open(ANY_LANGUAGE)
+        partials = session.partials()
+        await session.push(said.slice_s(0, 2.0))
+        first = await anext(partials)
+        await session.push(said.slice_s(2.0))
+        final = await session.flush()
+        assert first.text
+        assert first.audio_s <= 2.0
+        whole = streamed(model, said.as_float32(), 16_000).finished_text()
+        assert final == Transcript(whole or "", 3.0, None)
+        assert (await session.flush()).text == final.text
+        await session.push(silence(0.4, 16_000))
+        waited = await session.flush()
+        assert (waited.text, waited.audio_s) == (final.text, pytest.approx(3.4))
+        await partials.aclose()
+        await session.abort()
+        await session.abort()
+        with pytest.raises(EngineError, match="aborted"):
+            await session.flush()
+
+    asyncio.run(main())
+
+
+def test_a_turn_that_goes_on_after_a_flush_is_one_turn(
+    realtime: VoxtralRealtime, model: RealtimeModel
+) -> None:
+    said = sound(2.0)
+
+    async def main() -> str:
+        session = realtime.open(ANY_LANGUAGE)
+        for start_s in (0.0, 0.5, 1.0, 1.5):
+            await session.push(said.slice_s(start_s, start_s + 0.5))
+            await session.flush()
+        text = (await session.flush()).text
+        await session.abort()
+        return text
+
+    assert asyncio.run(main()) == streamed(model, said.as_float32(), 16_000).finished_text()
+
+
+def test_a_cancelled_flush_can_be_asked_again(realtime: VoxtralRealtime, model: RealtimeModel) -> None:
+    said = sound(1.0)
+
+    async def main() -> str:
+        session = realtime.open(ANY_LANGUAGE)
+        await session.push(said)
+        async with asyncio.TaskGroup() as group:
+            flushing = group.create_task(session.flush())
+            await asyncio.sleep(0.01)
+            flushing.cancel()
+        text = (await session.flush()).text
+        await session.abort()
+        return text
+
+    assert asyncio.run(main()) == streamed(model, said.as_float32(), 16_000).finished_text()
+
+
+def test_calls_take_turns_and_do_not_mix(realtime: VoxtralRealtime, model: RealtimeModel) -> None:
+    turns = [sound(1.0 + seed / 4, seed) for seed in range(3)]
+
+    async def transcribed(said: Audio) -> str:
+        session = realtime.open(ANY_LANGUAGE)
+        for start_s in np.arange(0, said.duration_s, 0.25):
+            await session.push(said.slice_s(start_s, start_s + 0.25))
+            await session.flush()
+        text = (await session.flush()).text
+        await session.abort()
+        return text
+
+    async def main() -> list[str]:
+        return list(await asyncio.gather(*map(transcribed, turns)))
+
+    alone = [streamed(model, said.as_float32(), 16_000).finished_text() for said in turns]
+    assert asyncio.run(main()) == alone
+    assert len(set(alone)) == 3
+
+
+def test_a_long_turn_goes_on_in_a_new_stream_after_a_pause(
+    realtime: VoxtralRealtime, model: RealtimeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voxtral_realtime_session, "ROTATE_AFTER_S", 1.0)
+    before, pause, after = sound(1.024, 1), silence(0.512, 16_000), sound(1.024, 2)
+
+    async def main() -> Transcript:
+        session = realtime.open(ANY_LANGUAGE)
+        await session.push(concatenate([before, pause, after], 16_000))
+        transcript = await session.flush()
+        await session.abort()
+        return transcript
+
+    first = concatenate([before, pause], 16_000).as_float32()
+    texts = [streamed(model, part, 16_000).finished_text() for part in (first, after.as_float32())]
+    assert asyncio.run(main()) == Transcript(" ".join(filter(None, texts)), 2.56, None)
+
+
+def test_speech_without_a_pause_is_cut_at_last(
+    realtime: VoxtralRealtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voxtral_realtime_session, "LONGEST_STREAM_S", 1.0)
+
+    async def main() -> None:
+        session = realtime.open(ANY_LANGUAGE)
+        await session.push(sound(3.5))
+        transcript = await session.flush()
+        assert len(session._committed) == 3
+        assert transcript.audio_s == 3.5
+        await session.abort()
+
+    asyncio.run(main())
+
+
+def test_silence_says_nothing(realtime: VoxtralRealtime) -> None:
+    async def main() -> None:
+        session = realtime.open(ANY_LANGUAGE)
+        assert (await session.flush()).text == ""
+        await session.push(silence(1.0, 16_000))
+        assert await session.flush() == Transcript("", 1.0, None)
+        await session.abort()
+
+    asyncio.run(main())
+
+
+def test_languages_and_rates_are_checked(realtime: VoxtralRealtime) -> None:
+    async def main() -> None:
+        with pytest.raises(EngineError, match="does not transcribe the language ja"):
+            realtime.open(SttOptions(language="ja"))
+        with pytest.raises(ValueError, match="16000 Hz; got 8000 Hz"):
+            await realtime.open(ANY_LANGUAGE).push(silence(1, 8000))
+
+    asyncio.run(main())
+
+
+def test_a_failing_model_is_an_engines_error(
+    realtime: VoxtralRealtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    async def main() -> None:
+        session = realtime.open(ANY_LANGUAGE)
+        await session.push(sound(1.0))
+        monkeypatch.setattr(RealtimeModel, "begin", full)
+        with pytest.raises(EngineError, match="out of memory"):
+            await session.flush()
+        monkeypatch.undo()
+        assert (await session.flush()).text
+        await session.abort()
+
+    asyncio.run(main())
+
+
+def test_closing_leaves_no_thread(tiny_voxtral_realtime: Path, tmp_path: Path) -> None:
+    threads = set(threading.enumerate())
+
+    async def main() -> None:
+        engine = engine_of(tiny_voxtral_realtime)
+        with pytest.raises(EngineError, match="not started"):
+            engine.open(ANY_LANGUAGE)
+        await engine.start()
+        session = engine.open(ANY_LANGUAGE)
+        await session.push(sound(1.0))
+        await engine.close()
+        await engine.close()
+        with pytest.raises(EngineError, match="closed"):
+            await session.flush()
+        await engine.start()
+        again = engine.open(ANY_LANGUAGE)
+        await again.push(sound(1.0))
+        assert (await again.flush()).text
+        await again.abort()
+        await engine.close()
+        with pytest.raises(ModelMissing, match=r"set model\.name to a model's directory"):
+            await engine_of(tmp_path / "absent").start()
+
+    asyncio.run(main())
+    assert set(threading.enumerate()) <= threads
