@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
@@ -265,23 +266,34 @@ class TtsBackend(EndpointSettings):
     """What speaks.
 
     Attributes:
-        engine: `kokoro` in this server, or `openai`: an endpoint that speaks OpenAI's `/audio/speech`.
+        engine: `kokoro` in this server, `kokoro-torch` on its GPU for many calls at once, or `openai`: an
+            endpoint that speaks OpenAI's `/audio/speech`.
         name: its model.
         voice: which of its voices, where the caller does not choose; of a fallback: where it has not that of
             the call.
         threads: of kokoro: for one clause.
         parallel: of kokoro: clauses spoken at once, of all calls; further ones wait.
+        blends: of both kokoros: mixtures of voices that are offered as voices, such as
+            `af_heart:0.7+af_bella:0.3`.
+        device: of kokoro-torch: where it computes; `auto` is the first GPU, or the CPU.
+        batch: of kokoro-torch: clauses, or windows of clauses, of several calls that are made in one step.
+        weights: of kokoro-torch: a folder with the hub's `config.json` and `kokoro-v1_0.pth`; none takes the
+            weights of the embedded model.
         voices: of an endpoint: its voices; none asks it.
         voice_language: of an endpoint: what they speak, as a BCP-47 tag, where it does not say so.
         rate_hz: of an endpoint: of the samples that it sends, where it does not say so.
         first_sound_timeout_s: of an endpoint: for a clause's first sound, all tries together.
     """
 
-    engine: Literal["kokoro", "openai"] = "kokoro"
+    engine: Literal["kokoro", "kokoro-torch", "openai"] = "kokoro"
     name: str = Field(default=EMBEDDED_TTS, min_length=1, max_length=200)
     voice: str = "af_heart"
     threads: Threads = Field(default=None, ge=1, le=64)
     parallel: int = Field(default=1, ge=1, le=64)
+    blends: tuple[str, ...] = ()
+    device: TorchDevice = "auto"
+    batch: int = Field(default=8, ge=1, le=64)
+    weights: Path | None = None
     voices: tuple[str, ...] = ()
     voice_language: str = Field(default="en-us", pattern="^[a-z]{2,3}(-[a-z]{2,4})?$")
     rate_hz: int = Field(default=24_000, ge=8000, le=96_000)

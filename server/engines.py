@@ -296,7 +296,10 @@ def _tts(config: Config, store: ModelStore, settings: TtsBackend, has_next: bool
                 store.path("kokoro-voices"),
                 threads=threads_of(settings.threads, config),
                 parallel=settings.parallel,
+                blends=_blends(settings),
             )
+        case "kokoro-torch":
+            return _kokoro_torch(settings, config, store)
         case "openai":
             from media.engines.openai_speech import OpenAiSpeech
 
@@ -314,3 +317,29 @@ def _tts(config: Config, store: ModelStore, settings: TtsBackend, has_next: bool
             )
         case _:
             assert_never(settings.engine)
+
+
+def _kokoro_torch(settings: TtsBackend, config: Config, store: ModelStore) -> TtsEngine:
+    """With the hub's weights where there are any, else with those of the embedded model."""
+    from media.engines.kokoro_torch import KokoroTorch
+    from media.engines.kokoro_torch_weights import load_hub, load_onnx
+
+    load = (
+        partial(load_hub, settings.weights.expanduser())
+        if settings.weights is not None
+        else partial(load_onnx, store.path(settings.name) / "kokoro-v1.0.int8.onnx")
+    )
+    return KokoroTorch(
+        load,
+        store.path("kokoro-voices"),
+        device=settings.device,
+        batch=settings.batch,
+        threads=threads_of(settings.threads, config),
+        blends=_blends(settings),
+        model_name=settings.name if settings.weights is None else "kokoro-v1_0",
+    )
+
+
+def _blends(settings: TtsBackend) -> tuple[str, ...]:
+    """The mixtures of voices that are offered: the configured voice may be one, too."""
+    return (*settings.blends, *([settings.voice] if "+" in settings.voice else []))

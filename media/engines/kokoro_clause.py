@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from media.audio import Audio
-from media.engines.kokoro_parts import FRAME_SAMPLES, ClauseFeatures, Floats
+from media.engines.kokoro_parts import FRAME_SAMPLES, Floats
 from media.engines.kokoro_pauses import pause_after_s
 from media.engines.kokoro_runs import Run, word_spans
 from media.engines.protocols import SpeechChunk, SpokenWord
@@ -50,6 +51,21 @@ _USUAL_PEAK = 0.7
 """Of a clause: a first window may hold no more than its soft beginning, which says little of the loudest."""
 
 
+class ClauseShape(Protocol):
+    """What every backend's front tells of a clause before its sound is made."""
+
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def loudness(self) -> Floats:
+        """The logarithm of the energy, as the model predicts it, one value for each frame."""
+
+    @property
+    def durations(self) -> Floats:
+        """How many pairs of frames each token lasts, pads included, (tokens,)."""
+
+
 @dataclass(slots=True)
 class ClauseSound:
     """Turns the samples of a run into chunks: those of the whole, or of one window after the other.
@@ -57,7 +73,7 @@ class ClauseSound:
     Args:
         clause: from the front.
         run: its words.
-        voice: one of the 54.
+        voice: one of the 54, or a mixture of them.
         speed: as asked for.
         offset_s: where this run begins in its clause.
         first: the first of its words that is to be heard; those before it were.
@@ -65,7 +81,7 @@ class ClauseSound:
         joins: what the sound before the first word went on with, if that is known.
     """
 
-    clause: ClauseFeatures
+    clause: ClauseShape
     run: Run
     voice: str
     speed: float

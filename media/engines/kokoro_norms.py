@@ -19,6 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
+from media.engines.kokoro_blend import blend_of
 from media.engines.kokoro_parts import ClauseFeatures, Floats, NormStatistics
 from media.errors import EngineError
 
@@ -59,13 +60,26 @@ class KokoroNorms:
             }
 
     def predict(self, voice: str, clause: ClauseFeatures) -> NormStatistics:
-        """The statistics of a clause of one of the 54 voices."""
-        known = self._voices[voice]
-        scores = (summary_of(clause) - known.summary) @ self._components
+        """The statistics of a clause of one of the 54 voices, or of a mixture of them."""
+        return self.predict_from(voice, summary_of(clause))
+
+    def predict_from(self, voice: str, summary: Floats) -> NormStatistics:
+        """The same, for a clause whose `summary_of` is known."""
+        known = self._known(voice)
+        scores = (summary - known.summary) @ self._components
         # Beyond what was fitted the map says nothing, and variances are its exponentials.
         scores = np.clip(scores, self._limits[0], self._limits[1])
         packed = (known.statistics + scores @ self._slopes).astype(np.float32)
         return tuple(self._unpacked(packed))
+
+    def _known(self, voice: str) -> _Voice:
+        """A mixture's mean lies between its voices'."""
+        blend = blend_of(voice)
+        if len(blend.parts) == 1:
+            return self._voices[blend.first]
+        voices = [(self._voices[name], part) for name, part in blend.parts]
+        summary: Floats = np.sum([part * each.summary for each, part in voices], axis=0)
+        return _Voice(summary, np.sum([part * each.statistics for each, part in voices], axis=0))
 
     def _unpacked(self, packed: Floats) -> Iterator[Floats]:
         at = 0

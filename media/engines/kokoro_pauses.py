@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from media.engines.kokoro_blend import blend_of
 from media.errors import EngineError
 from media.speech_trim import NO_PAUSE_S, final_character
 
@@ -58,7 +59,7 @@ def pause_after_s(voice: str, text: str, sound_s: float, *, speed: float = 1.0) 
     """How long the voice pauses after a clause that another one follows.
 
     Args:
-        voice: one of the 54.
+        voice: one of the 54, or a mixture of them.
         text: the clause, or its end.
         sound_s: from its first sound to its last, as it is spoken.
         speed: at which it is.
@@ -70,7 +71,9 @@ def pause_after_s(voice: str, text: str, sound_s: float, *, speed: float = 1.0) 
     if not mark:
         return NO_PAUSE_S / speed
     fitted = _fitted()
-    least_s, growth = fitted.voices[voice]
+    parts = blend_of(voice).parts
+    least_s = sum(part * fitted.voices[name][0] for name, part in parts)
+    growth = sum(part * fitted.voices[name][1] for name, part in parts)
     pause_s = least_s + growth * min(sound_s * speed, LONGEST_S) + fitted.marks[mark]
     return min(max(pause_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S) / speed
 

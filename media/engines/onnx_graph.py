@@ -8,7 +8,7 @@ is not seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from media.engines.onnx_messages import (
     Array,
@@ -59,6 +59,11 @@ class OnnxGraph:
                 self._initializers[tensor_name(field.content)] = field.content
             elif field.number == _INPUT:
                 self._inputs[name_of(field.content, _VALUE_NAME)] = field.content
+
+    @property
+    def constants(self) -> Collection[str]:
+        """The names of the initializers."""
+        return self._initializers.keys()
 
     def constant(self, name: str) -> Array:
         """The values of an initializer.

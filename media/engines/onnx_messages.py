@@ -17,7 +17,7 @@ from media.engines.protobuf_wire import bytes_field, fields_of, packed_varints, 
 _INPUT, _OUTPUT, _NAME, _OP_TYPE, _ATTRIBUTE, _DOMAIN = 1, 2, 3, 4, 5, 7
 _ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_INTS, _ATTRIBUTE_TYPE = 1, 3, 8, 20
 _INT, _INTS = 2, 7
-_DIMS, _DATA_TYPE, _INT32_DATA, _TENSOR_NAME, _RAW_DATA = 1, 2, 5, 8, 9
+_DIMS, _DATA_TYPE, _FLOAT_DATA, _INT32_DATA, _TENSOR_NAME, _RAW_DATA = 1, 2, 4, 5, 8, 9
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -91,7 +91,7 @@ def new_node(
 
 
 def read_tensor(message: memoryview) -> Array:
-    """The values of a TensorProto: of any type if they are raw, else bytes that were written as numbers.
+    """The values of a TensorProto: of any type if they are raw, else floats, or bytes written as numbers.
 
     Raises:
         ValueError: its type or the way it is written is none of those.
@@ -99,6 +99,7 @@ def read_tensor(message: memoryview) -> Array:
     dims: list[int] = []
     numbers: list[int] = []
     data_type = 0
+    floats = b""
     raw: memoryview | None = None
     for field in fields_of(message):
         if field.number == _DIMS:
@@ -107,6 +108,8 @@ def read_tensor(message: memoryview) -> Array:
             data_type = field.value
         elif field.number == _INT32_DATA:
             numbers.extend(packed_varints(field.content) if len(field.content) else [field.value])
+        elif field.number == _FLOAT_DATA:
+            floats += field.content
         elif field.number == _RAW_DATA:
             raw = field.content
     if data_type not in _DATA_TYPES:
@@ -114,9 +117,12 @@ def read_tensor(message: memoryview) -> Array:
     dtype = np.dtype(_DATA_TYPES[data_type])
     if raw is not None:
         return np.frombuffer(raw, dtype.newbyteorder("<")).reshape(dims)
-    if dtype != np.uint8:
+    if dtype == np.float32:
+        return np.frombuffer(floats, dtype.newbyteorder("<")).reshape(dims)
+    if dtype not in (np.uint8, np.int8):
         raise ValueError(f"a tensor of {dtype} that is not raw")
-    return np.array(numbers, dtype).reshape(dims)
+    # A negative number is written as one of 64 bits.
+    return np.array(numbers, np.uint64).astype(dtype).reshape(dims)
 
 
 def tensor_message(name: str, values: Array) -> bytes:
