@@ -1,0 +1,146 @@
+"""Engine hosts on Ray Serve, started for real on loopback: asked by our own adapters; a replica is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from media.clock import loop_time_s
+from media.engines.fallback import FallbackLlm, FallbackTts
+from media.engines.openai_chat import OpenAiChat
+from media.engines.openai_endpoint import Patience
+from media.engines.openai_speech import OpenAiSpeech
+from media.engines.openai_transcription import OpenAiTranscription
+from media.engines.protocols import ChatMessage, LlmRequest, SttOptions, TtsRequest
+from media.engines.wire import CameBack, FellBack
+from server.config import Config
+from tests.scripted import speech
+from tests.scripted_http_host import STORY, WHO
+
+pytest.importorskip("ray")
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENT = Patience(first_s=30.0, idle_s=30.0)
+LLM, STT, TTS = Config().llm.name, Config().model.name, Config().tts.name
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ray")
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "tests.deploy.ray_scripted", str(folder)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
+    }
+    with (folder / "log").open("wb") as log:
+        driver = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+        )
+    assert driver.stdin
+    assert driver.stdout
+    try:
+        for line in driver.stdout:
+            if line.startswith(b"{"):
+                yield f"{json.loads(line)['url']}/v1"
+                break
+        else:
+            pytest.fail((folder / "log").read_text())
+    finally:
+        driver.stdin.close()
+        try:
+            driver.wait(60)
+        finally:
+            driver.kill()
+            driver.wait()
+            driver.stdout.close()
+
+
+def test_the_three_engines_are_asked_through_serve(url: str) -> None:
+    async def main() -> None:
+        stt = OpenAiTranscription(url, STT, languages=("en",), patience=PATIENT)
+        llm = OpenAiChat(url, LLM, patience=PATIENT)
+        tts = OpenAiSpeech(url, TTS, voice="af_heart", patience=PATIENT)
+        for engine in (stt, llm, tts):
+            await engine.start()
+        try:
+            session = stt.open(SttOptions("en", partials=False))
+            await session.push(speech(1.0))
+            assert (await session.flush()).text == "and when does it open"
+            await session.abort()
+            assert [voice.name for voice in tts.voices] == ["af_heart", "bf_emma", "jf_alpha"]
+
+            deltas: list[float] = []
+            text = ""
+            async with aclosing(llm.reply(LlmRequest((ChatMessage("user", "Tell me."),), 99, 0.0))) as reply:
+                async for delta in reply:
+                    text += delta.text
+                    deltas.append(loop_time_s())
+            assert text == STORY
+            assert deltas[-1] - deltas[0] > 0.05  # word by word, and not all at the end
+
+            # Both replicas work.
+            ask = LlmRequest((ChatMessage("user", WHO),), 9, 0.0)
+            answers: set[str] = set()
+            while len(answers) < 2:
+                async with asyncio.TaskGroup() as tasks:
+                    asked = [tasks.create_task(text_of(llm, ask)) for _ in range(8)]
+                answers |= {answer.result() for answer in asked}
+        finally:
+            for engine in (stt, llm, tts):
+                await engine.close()
+
+    asyncio.run(main())
+
+
+async def text_of(llm: OpenAiChat, request: LlmRequest) -> str:
+    async with aclosing(llm.reply(request)) as deltas:
+        return "".join([delta.text async for delta in deltas])
+
+
+def test_a_replica_that_is_killed_amid_a_clause_is_gone_on_from_by_another(url: str, folder: Path) -> None:
+    async def main() -> None:
+        told: list[FellBack | CameBack] = []
+        tts = FallbackTts(
+            [OpenAiSpeech(url, TTS, voice="af_heart", patience=PATIENT)], ("af_heart",), told.append
+        )
+        llm = FallbackLlm([OpenAiChat(url, LLM, patience=PATIENT)], told.append)
+        await tts.start()
+        await llm.start()
+        try:
+            words: list[str] = []
+            killed_s = again_s = 0.0
+            async with aclosing(tts.speak(TtsRequest(STORY, "af_heart"))) as chunks:
+                async for chunk in chunks:
+                    words += [word.text for word in chunk.words]
+                    if killed_s and not again_s and told:
+                        again_s = loop_time_s()
+                    if len(words) == 3:
+                        pid = int((folder / "speaks").read_text())
+                        os.kill(pid, signal.SIGKILL)
+                        killed_s = loop_time_s()
+            assert words == STORY.split()
+            assert [type(event) for event in told] == [FellBack, CameBack]
+            print(f"\na replica killed amid a clause: the next word came {again_s - killed_s:.2f} s later")
+            async with aclosing(llm.reply(LlmRequest((ChatMessage("user", "Well?"),), 99, 0.0))) as deltas:
+                assert "".join([delta.text async for delta in deltas]) == STORY
+        finally:
+            await tts.close()
+            await llm.close()
+
+    asyncio.run(main())
