@@ -163,11 +163,17 @@ def _engines(arguments: argparse.Namespace) -> int:
 
 def _check_config(arguments: argparse.Namespace) -> int:
     from server.config import load_config
+    from server.gpu_memory import in_gb
+    from server.gpu_plan import needs_of
     from server.toolbox import toolbox_of
 
     config = load_config(arguments.config or arguments.file, os.environ)
     toolbox_of(config.tools)
     print("The configuration is sound.")
+    model, llm, tts = config.engine_names.values()
+    print(f"Profile {config.profile}: {model}, {llm} and {tts}.")
+    for need in needs_of(config):
+        print(f"{need.what} needs {in_gb(need.size_bytes)} of a GPU.")
     if config.server.open_to_all:
         print("Anybody who reaches the server may call it: server.api_keys names no key.")
     return 0

@@ -25,6 +25,7 @@ from server.engine_settings import LlmSettings, SttSettings, TtsSettings, TurnEn
 from server.host_settings import EngineHostSettings
 from server.latency_targets import LatencyTargets
 from server.logs import LoggingSettings
+from server.profiles import Profile, look, with_profile
 from server.settings import ModelsSettings, PerformanceSettings, ServerSettings, SpectrogramSettings
 from server.tool_settings import ToolsSettings
 from signaling.settings import IceSettings
@@ -58,8 +59,13 @@ class SpeechToSpeechSettings(Section):
 
 
 class Config(Section):
-    """Every setting there is. `config.yaml` lists them with their units."""
+    """Every setting there is. `config.yaml` lists them with their units.
 
+    Attributes:
+        profile: which engines stand behind `auto`. Once the configuration was read, none of them is `auto`.
+    """
+
+    profile: Profile = "cpu"
     server: ServerSettings = ServerSettings()
     model: SttSettings = SttSettings()
     llm: LlmSettings = LlmSettings()
@@ -78,6 +84,11 @@ class Config(Section):
     ice: IceSettings = IceSettings()
     logging: LoggingSettings = LoggingSettings()
     models: ModelsSettings = ModelsSettings()
+
+    @property
+    def engine_names(self) -> dict[str, str]:
+        """The engines, by section: `{"model": "whisper", …}`."""
+        return {"model": self.model.engine, "llm": self.llm.engine, "tts": self.tts.engine}
 
     def conversation_settings(self) -> ConversationSettings:
         """The sections that steer a conversation."""
@@ -113,7 +124,8 @@ def load_config(path: Path | None, environment: Mapping[str, str], arguments: So
         arguments: what the command line says.
 
     Raises:
-        ConfigError: a file that is not there or no YAML, an unknown setting, a value that cannot be.
+        ConfigError: a file that is not there or no YAML, an unknown setting, a value that cannot be, a
+            profile that this machine cannot follow.
     """
     file = path or (Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None)
     if file is None:
@@ -123,6 +135,7 @@ def load_config(path: Path | None, environment: Mapping[str, str], arguments: So
     source = read_environment(environment, Config).over(from_file)
     if arguments is not None:
         source = arguments.over(source)
+    source, _ = with_profile(source, lambda: look(environment))
     return validated(source)
 
 

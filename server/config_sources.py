@@ -84,7 +84,7 @@ def read_file(path: Path) -> Source:
 
 
 def read_environment(environment: Mapping[str, str], model: type[BaseModel]) -> Source:
-    """Reads `VOXTRAL_KOKORO__SECTION__KEY` variables.
+    """Reads `VOXTRAL_KOKORO__SECTION__KEY` variables, and `VOXTRAL_KOKORO__PROFILE`.
 
     The text is given to the setting's type as it is: `8000`, `true`, `af_heart`. A list or a mapping is
     written as in YAML or JSON: `["a", "b"]`. `null` means none.
@@ -101,6 +101,10 @@ def read_environment(environment: Mapping[str, str], model: type[BaseModel]) -> 
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
         path = tuple(part.lower() for part in name.removeprefix(ENVIRONMENT_PREFIX).split("__"))
+        if len(path) == 1 and _is_setting(model, path[0]):
+            source.values[path[0]] = _environment_value(name, environment[name], has_parts=False)
+            source.places[path] = name
+            continue
         if len(path) != 2 or not all(path):
             raise ConfigError(f"The environment variable {name} is not {ENVIRONMENT_PREFIX}SECTION__KEY.")
         section, key = path
@@ -129,6 +133,12 @@ def _merged(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any
         else:
             merged[key] = value
     return merged
+
+
+def _is_setting(model: type[BaseModel], name: str) -> bool:
+    """Whether a setting of this name stands in no section."""
+    known = model.model_fields.get(name)
+    return known is not None and not _has_parts(known.annotation)
 
 
 def _setting_type(model: type[BaseModel], section: str, key: str) -> Any:

@@ -98,6 +98,7 @@ class Health:
                 "ready": self._calls.refusal() is None,
                 "draining": self._calls.draining,
                 "calls": {"active": self._calls.active, "limit": self._calls.config.server.max_calls},
+                "profile": self._calls.config.profile,
                 "engines": {report.role: asdict(report) for report in self._engine_set.reports},
                 "engine_failures": self._failures.report,
                 "faults": self._failures.faults.report,

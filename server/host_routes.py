@@ -114,6 +114,7 @@ class EngineRoutes:
                     }
                     for role in slots.limits
                 },
+                "profile": self._config.profile,
                 "engines": {report.role: asdict(report) for report in self._engine_set.reports},
                 "engine_failures": self._failures.report,
                 "faults": self._failures.faults.report,

@@ -65,6 +65,8 @@ class RuntimeSettings:
         for section, keys in patch.items():
             if section not in Config.model_fields:
                 raise _unknown((section,), Config.model_fields)
+            if not isinstance(Config.model_fields[section].annotation, type):
+                raise _needs_restart(section)
             if not isinstance(keys, Mapping):
                 raise ConfigError(f"{section} is a section: its settings are an object in it.", param=section)
             for key, value in keys.items():
@@ -98,12 +100,15 @@ def _require_changeable(section: str, key: str) -> None:
     allowed = CHANGEABLE.get(section, frozenset())
     if key not in allowed:
         instead = f" In this section that is: {', '.join(sorted(allowed))}." if allowed else ""
-        raise ConfigError(
-            f"{section}.{key} cannot be changed while the server runs: set it in config.yaml and restart."
-            f"{instead}",
-            code="setting_needs_restart",
-            param=f"{section}.{key}",
-        )
+        raise _needs_restart(f"{section}.{key}", instead)
+
+
+def _needs_restart(name: str, instead: str = "") -> ConfigError:
+    return ConfigError(
+        f"{name} cannot be changed while the server runs: set it in config.yaml and restart.{instead}",
+        code="setting_needs_restart",
+        param=name,
+    )
 
 
 def _unknown(path: KeyPath, known: Mapping[str, Any]) -> ConfigError:

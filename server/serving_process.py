@@ -44,6 +44,7 @@ def run_process(config: Config, main: Callable[[float], Coroutine[Any, Any, None
     began_s = thread_time_s()
     with logging_to(config.logging):
         try:
+            _log.info("engines chosen", extra={"profile": config.profile, **config.engine_names})
             set_thread_switch_interval(config.performance.thread_switch_interval_ms)
             print(f"Voxtral-Kokoro {VERSION}: loading the engines …", flush=True)
             with asyncio.Runner(loop_factory=new_event_loop) as runner:

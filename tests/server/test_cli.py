@@ -26,7 +26,8 @@ def run(*arguments: str | Path, cwd: Path = ROOT, **variables: str) -> subproces
 
 def test_a_sound_configuration() -> None:
     result = run("check-config", "--config", ROOT / "config.yaml")
-    assert (result.returncode, result.stdout, result.stderr) == (0, "The configuration is sound.\n", "")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "The configuration is sound.\nProfile cpu: whisper, llama.cpp and kokoro.\n"
 
 
 def test_a_configuration_with_mistakes(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_a_server_that_is_open_to_all_is_said_to_be() -> None:
     result = run(
         "check-config", VOXTRAL_KOKORO__SERVER__HOST="0.0.0.0", VOXTRAL_KOKORO__SERVER__API_KEYS=keys
     )
-    assert result.stdout == "The configuration is sound.\n"
+    assert "server.api_keys" not in result.stdout
 
 
 def test_a_mistake_in_the_environment() -> None:
