@@ -31,6 +31,7 @@ from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
 from server.engine_set import EngineSet
 from server.event_stream import DONE, event, json_response, send_streamed
+from server.gpu_watch import GpuWatch
 from server.health import VERSION
 from server.host_slots import HostRole, HostSlots
 from server.transcription_socket import TranscriptionSocket
@@ -54,6 +55,7 @@ class EngineRoutes:
         decoding: reads compressed recordings; a thread of its own.
         process: the engines'; None where they are in this one.
         failures: the engines that failed.
+        gpus: how full they are.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class EngineRoutes:
         decoding: ThreadPoolExecutor,
         process: EngineProcess | None = None,
         failures: EngineFailures | None = None,
+        gpus: GpuWatch | None = None,
     ) -> None:
         self._config = config
         self._engine_set = engine_set
@@ -71,6 +74,7 @@ class EngineRoutes:
         self._decoding = decoding
         self._process = process
         self._failures = failures or EngineFailures()
+        self._gpus = gpus
         self._began_s = loop_time_s()
         self._created = int(wall_time_s())
 
@@ -118,6 +122,7 @@ class EngineRoutes:
                 "engines": {report.role: asdict(report) for report in self._engine_set.reports},
                 "engine_failures": self._failures.report,
                 "faults": self._failures.faults.report,
+                "gpu_memory": None if self._gpus is None else self._gpus.report,
                 "engine_process": None if self._process is None else asdict(self._process.report),
             }
         )

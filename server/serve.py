@@ -25,9 +25,8 @@ from server.gpu_watch import GpuWatch
 from server.health import Health
 from server.machine_names import network_address, own_hosts
 from server.metrics import Metrics
-from server.resources import ResourceSampler
 from server.runtime_settings import RuntimeSettings
-from server.serving_process import run_process, serving, started, until_signalled, url_of
+from server.serving_process import run_process, sampled, serving, started, until_signalled, url_of
 from server.tls import tls_context
 from server.toolbox import ServerToolbox, toolbox_of
 from signaling.ice import gathering_for
@@ -121,9 +120,7 @@ async def _listening_server(
     calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics, OverlapClassifier(), toolbox)
     tls = tls_context(settings)
     async with (
-        ResourceSampler(
-            config.performance.sampling_interval_s, lambda: process.report.pid if process else None, gpus.look
-        ) as resources,
+        sampled(tasks, config.performance.sampling_interval_s, process, gpus.look) as resources,
         gathering_for(config.ice) as gathering,
         listening(
             Health(engine_set, calls, metrics, resources, process, toolbox, engine_failures, gpus).app(),
@@ -139,23 +136,16 @@ async def _listening_server(
             tls=tls,
         ) as port,
     ):
-        sampling = tasks.create_task(resources.run(), name="resources")
-        try:
-            restarted = metrics.engine_process_restarted
-            async with started(
-                tasks, engine_set, process, engine_failures, calls.until_nobody_calls, restarted
-            ):
-                yield Server(
-                    url=url_of("https" if tls else "http", settings.host, port),
-                    health_url=url_of("http", settings.health_host, health_port),
-                    calls=calls,
-                    engine_set=engine_set,
-                    toolbox=toolbox,
-                )
-                await calls.drain(settings.drain_timeout_s)
-        finally:
-            sampling.cancel()
-            await asyncio.wait({sampling})
+        restarted = metrics.engine_process_restarted
+        async with started(tasks, engine_set, process, engine_failures, calls.until_nobody_calls, restarted):
+            yield Server(
+                url=url_of("https" if tls else "http", settings.host, port),
+                health_url=url_of("http", settings.health_host, health_port),
+                calls=calls,
+                engine_set=engine_set,
+                toolbox=toolbox,
+            )
+            await calls.drain(settings.drain_timeout_s)
 
 
 async def _until_signalled(config: Config, process: EngineProcess | None, began_s: float) -> None:

@@ -24,6 +24,7 @@ from server.environment import set_thread_switch_interval
 from server.event_loop import new_event_loop
 from server.health import VERSION
 from server.logs import logging_to
+from server.resources import ResourceSample, ResourceSampler
 from server.warm_up import WarmUp
 
 S = TypeVar("S")
@@ -154,6 +155,32 @@ async def started(
         for task in background:
             task.cancel()
         await asyncio.wait(background)
+
+
+@asynccontextmanager
+async def sampled(
+    tasks: asyncio.TaskGroup,
+    interval_s: float,
+    process: EngineProcess | None,
+    looked: Callable[[ResourceSample], None],
+) -> AsyncIterator[ResourceSampler]:
+    """Looks at the machine until the block ends.
+
+    Args:
+        tasks: owns what looks.
+        interval_s: how often.
+        process: the engines', which is looked at, too.
+        looked: given what was seen.
+    """
+    async with ResourceSampler(
+        interval_s, lambda: process.report.pid if process else None, looked
+    ) as sampler:
+        sampling = tasks.create_task(sampler.run(), name="resources")
+        try:
+            yield sampler
+        finally:
+            sampling.cancel()
+            await asyncio.wait({sampling})
 
 
 @contextmanager
