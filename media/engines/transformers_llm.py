@@ -107,7 +107,7 @@ class TransformersLlm:
     async def start(self) -> None:
         if self._loaded is not None:
             return
-        async with closed_unless_started(self):
+        async with closed_unless_started(self, self._inference, self._preparing):
             self._loaded = await self._inference.run(self._load)
             hello = LlmRequest((ChatMessage("user", "Hello"),), max_tokens=1, temperature=0.0)
             async with aclosing(self.reply(hello)) as deltas:

@@ -364,3 +364,15 @@ def test_a_slot_keeps_what_it_begins_with_alike() -> None:
     assert slots.enter(0, (1, 2, 3)) == 2  # something has to be read, for what follows it
     slots.wrote(0, (3, 4))
     assert slots.enter(0, (1, 2, 9, 9)) == 2
+
+
+def test_it_can_be_started_again(model: Path) -> None:
+    async def main() -> None:
+        llm = TransformersLlm(model, device="cpu", context_tokens=CONTEXT_TOKENS, parallel=2)
+        for _ in range(2):
+            await llm.start()
+            async with contextlib.aclosing(llm.reply(FRANCE)) as deltas:
+                assert "".join([delta.text async for delta in deltas]) == "Paris it is."
+            await llm.close()
+
+    asyncio.run(main())

@@ -1,0 +1,59 @@
+"""The configured engines on the GPUs: which want one, where they go, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from media.errors import ConfigError
+from server.config import Config
+from server.gpu_memory import GB, Gpu
+from server.gpu_plan import needs_of, settled, with_places
+
+
+def gpus(*free_gb: float) -> tuple[Gpu, ...]:
+    return tuple(Gpu(at, "a card", 24 * GB, round(free * GB)) for at, free in enumerate(free_gb))
+
+
+def config(**sections: Any) -> Config:
+    return Config.model_validate(sections)
+
+
+THINKS = {"engine": "transformers", "name": "Qwen/Qwen3-4B"}
+
+
+def test_engines_on_the_processor_want_no_gpu() -> None:
+    embedded = config()
+    assert needs_of(embedded) == ()
+    assert settled(embedded, {}) is embedded
+    assert needs_of(config(llm=THINKS | {"device": "cpu"})) == ()
+
+
+def test_a_language_model_finds_its_place() -> None:
+    wanted = config(llm=THINKS)
+    (need,) = needs_of(wanted)
+    assert (need.section, need.device) == ("llm", "auto")
+    assert need.size_bytes == pytest.approx(9.2 * GB, rel=0.02)
+    assert with_places(wanted, [need], gpus(8, 16)).llm.device == "cuda:1"
+    assert with_places(wanted, [need], ()).llm.device == "auto"  # the processor
+    with pytest.raises(
+        ConfigError, match=r"Qwen3-4B needs 9\.2 GB and cuda:0 has 7\.5 GB free: set llm\.name to a"
+    ):
+        with_places(wanted, [need], gpus(8))
+
+
+def test_fallbacks_are_loaded_too() -> None:
+    wanted = config(llm=THINKS | {"device": "cuda:0", "fallbacks": [THINKS]})
+    needs = needs_of(wanted)
+    assert [need.section for need in needs] == ["llm", "llm.fallbacks.0"]
+    there = with_places(wanted, needs, gpus(12, 12)).llm
+    assert (there.device, there.fallbacks[0].device) == ("cuda:0", "cuda:1")
+    with pytest.raises(ConfigError, match="beside The language model Qwen3-4B"):
+        with_places(wanted, needs, gpus(12))
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    wanted = config(llm=THINKS | {"device": "cuda:1"})
+    with pytest.raises(ConfigError, match=r"llm\.device is cuda:1, and there is only cuda:0"):
+        with_places(wanted, needs_of(wanted), gpus(24))
