@@ -46,11 +46,12 @@ VOXTRAL_LANGUAGES = ("de", "en", "es", "fr", "hi", "it", "nl", "pt")
 VOXTRAL_REALTIME_LANGUAGES = (*VOXTRAL_LANGUAGES, "ar", "ja", "ko", "ru", "zh")
 """What Mistral's models transcribe, by their model cards."""
 
-_VOXTRALS = {
+VOXTRALS = {
     "voxtral": ("mistralai/Voxtral-Mini-3B-2507", VOXTRAL_LANGUAGES),
     "voxtral-realtime": ("mistralai/Voxtral-Mini-4B-Realtime-2602", VOXTRAL_REALTIME_LANGUAGES),
     "vllm-realtime": ("mistralai/Voxtral-Mini-4B-Realtime-2602", VOXTRAL_REALTIME_LANGUAGES),
 }
+"""By engine: the model that it is meant for, and what that understands."""
 
 EMBEDDED_TTS = "kokoro-82m-int8"
 
@@ -173,8 +174,8 @@ class SttBackend(EndpointSettings):
     def _is_complete(self) -> Self:
         if self.engine in AT_AN_ADDRESS:
             self._require_address(self.engine)
-        if self.engine in _VOXTRALS and self.name in get_args(WhisperName):
-            model, _ = _VOXTRALS[self.engine]
+        if self.engine in VOXTRALS and self.name in get_args(WhisperName):
+            model, _ = VOXTRALS[self.engine]
             raise ValueError(f"engine {self.engine} needs name, for example {model}, or its directory")
         if self.engine == "whisper" and self.name not in get_args(WhisperName):
             raise ValueError(
@@ -186,7 +187,7 @@ class SttBackend(EndpointSettings):
     @property
     def endpoint_languages(self) -> tuple[str, ...]:
         """What the endpoint, or Voxtral, can be told."""
-        _, languages = _VOXTRALS.get(self.engine, ("", WHISPER_LANGUAGES))
+        _, languages = VOXTRALS.get(self.engine, ("", WHISPER_LANGUAGES))
         return self.languages or languages
 
 

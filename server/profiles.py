@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from media.errors import ConfigError
 from server.config_sources import Source
+from server.engine_settings import VOXTRALS
 from server.gpu_devices import gpus_here
 from server.gpu_memory import Gpu, ModelNeed, in_gb, kokoro_need, llm_need, placed, voxtral_need
 
@@ -24,7 +25,7 @@ SettledProfile: TypeAlias = Literal["cpu", "gpu", "remote"]
 
 AUTO = "auto"
 
-VOXTRAL = "mistralai/Voxtral-Mini-3B-2507"
+VOXTRAL, _ = VOXTRALS["voxtral"]
 LANGUAGE_MODELS = ("Qwen/Qwen3-4B-Instruct-2507", "Qwen/Qwen2.5-1.5B-Instruct")
 """The first that fits: both answer without thinking aloud first, call tools, and are Apache-2.0."""
 
@@ -175,9 +176,11 @@ def _largest_that_fits(machine: Machine, sections: Collection[str]) -> _OnGpu | 
 
 def _filled(name: str, section: Mapping[str, Any], profile: SettledProfile, on_gpu: _OnGpu) -> dict[str, Any]:
     """A section without `auto`: what the profile does not say is left to the settings' own defaults."""
-    by_profile = {}
-    if section.get("engine", AUTO) == AUTO:
+    engine = section.get("engine", AUTO)
+    if engine == AUTO:
         by_profile = _by_profile(name, section, profile, on_gpu)
+    else:
+        by_profile = {"name": VOXTRALS[engine][0]} if engine in VOXTRALS else {}
     said = {key: value for key, value in section.items() if value != AUTO or key not in _FILLED}
     return by_profile | said
 

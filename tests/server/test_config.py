@@ -162,7 +162,7 @@ def test_which_file_is_read(tmp_path: Path) -> None:
             "config.yaml, line 1: model: language en is none of languages.",
         ),
         (
-            "model: {engine: voxtral}\n",
+            "model: {engine: voxtral, name: base}\n",
             "config.yaml, line 1: model: engine voxtral needs name, for example mistralai/Voxtral-Mini-3B",
         ),
         (

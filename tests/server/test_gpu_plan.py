@@ -57,3 +57,22 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
     wanted = config(llm=THINKS | {"device": "cuda:1"})
     with pytest.raises(ConfigError, match=r"llm\.device is cuda:1, and there is only cuda:0"):
         with_places(wanted, needs_of(wanted), gpus(24))
+
+
+def test_voxtral_is_placed_or_refused() -> None:
+    voxtral = {"engine": "voxtral", "name": "mistralai/Voxtral-Mini-3B-2507", "largest_batch": 1}
+    wanted = config(model=voxtral)
+    assert with_places(wanted, needs_of(wanted), gpus(24)).model.device == "cuda:0"
+    with pytest.raises(ConfigError) as raised:
+        with_places(wanted, needs_of(wanted), gpus(7.6))
+    assert str(raised.value) == (
+        "Voxtral in bf16 needs 9.4 GB and cuda:0 has 7.1 GB free: set model.load_in_4bit to true, or set "
+        "model.engine to another."
+    )
+    small = config(model=voxtral | {"load_in_4bit": True})
+    assert with_places(small, needs_of(small), gpus(7.6)).model.device == "cuda:0"
+    streaming = voxtral | {"engine": "voxtral-realtime", "name": "mistralai/Voxtral-Mini-4B-Realtime-2602"}
+    sizes = [
+        needs_of(config(model=streaming, server={"max_calls": calls}))[0].size_bytes for calls in (1, 11)
+    ]
+    assert sizes[1] - sizes[0] == pytest.approx(1.84 * GB, rel=0.01)

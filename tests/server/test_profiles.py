@@ -94,6 +94,14 @@ def test_what_is_said_wins() -> None:
     }
 
 
+def test_an_engine_that_is_named_has_a_model_of_its_own(tmp_path: Path) -> None:
+    environment = {"VOXTRAL_KOKORO__MODEL__ENGINE": "voxtral-realtime"}
+    model = load_config(CHECKOUT_CONFIG, environment).model
+    assert (model.name, model.load_in_4bit) == ("mistralai/Voxtral-Mini-4B-Realtime-2602", False)
+    path = written(tmp_path, "model: {engine: voxtral, name: /models/voxtral}")
+    assert load_config(path, {}).model.name == "/models/voxtral"
+
+
 @pytest.mark.parametrize(
     ("here", "profile", "reason"),
     [
