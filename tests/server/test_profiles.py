@@ -13,6 +13,7 @@ from media.errors import ConfigError
 from server.config import CHECKOUT_CONFIG, Config, load_config
 from server.config_sources import Source, read_file
 from server.gpu_memory import GB, Gpu
+from server.gpu_plan import needs_of, with_places
 from server.profiles import LANGUAGE_MODELS, VOXTRAL, Choice, Machine, look, with_profile
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -54,6 +55,15 @@ def test_the_checkouts_file_leaves_everything_to_the_profile() -> None:
         "kokoro-torch",
     ]
     assert values["model"]["name"] == VOXTRAL
+    config = Config.model_validate(values)
+    assert config.llm.name == LARGE
+    assert [need.what.split(" in ")[0] for need in needs_of(config)] == [
+        "Voxtral",
+        "The language model Qwen3-4B-Instruct-2507",
+        "Kokoro",
+    ]
+    placed = with_places(config, needs_of(config), machine(24).gpus or ())
+    assert {placed.model.device, placed.llm.device, placed.tts.device} == {"cuda:0"}
 
 
 @pytest.mark.parametrize(
