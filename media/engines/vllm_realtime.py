@@ -1,4 +1,7 @@
-"""Speech to text by Voxtral Realtime on a vLLM server: words are written while they are said."""
+"""Speech to text by Voxtral Realtime on a vLLM server: words are written while they are said.
+
+An engine host of ours speaks the same protocol, whatever it transcribes with.
+"""
 
 from __future__ import annotations
 
@@ -90,4 +93,5 @@ class VllmRealtime:
             EngineError: the language is none of `languages`.
         """
         require_language(self, options)
-        return VllmSession(partial(VllmStream.open, self._endpoint), options, self._endpoint.patience)
+        opened = partial(VllmStream.open, self._endpoint, options)
+        return VllmSession(opened, options, self._endpoint.patience)

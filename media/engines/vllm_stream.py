@@ -19,6 +19,7 @@ import aiohttp
 
 from media.engines.openai_endpoint import OpenAiEndpoint
 from media.engines.openai_faults import STT, EndpointFault, fault_of_event
+from media.engines.protocols import SttOptions
 
 PATH = "/realtime"
 
@@ -46,8 +47,13 @@ class VllmStream:
         self._received = 0
 
     @classmethod
-    async def open(cls, endpoint: OpenAiEndpoint, deadline_s: float) -> VllmStream:
+    async def open(cls, endpoint: OpenAiEndpoint, options: SttOptions, deadline_s: float) -> VllmStream:
         """Connects, and has the transcription begun.
+
+        Args:
+            endpoint: the server. An engine host is told the language and the words that may come.
+            options: of the turn.
+            deadline_s: it must have begun by then.
 
         Raises:
             EndpointFault: that failed.
@@ -57,7 +63,11 @@ class VllmStream:
         try:
             async with asyncio.timeout_at(deadline_s):
                 await stream._greeted()
-                await stream._send({"type": "session.update", "model": endpoint.model})
+                told = {"language": options.language, "prompt": options.prompt}
+                await stream._send(
+                    {"type": "session.update", "model": endpoint.model}
+                    | (told if endpoint.is_engine_host else {})
+                )
                 await stream._send({"type": "input_audio_buffer.commit"})
         except TimeoutError:
             await stream.close()

@@ -16,6 +16,7 @@ import pytest
 
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.engines.protocols import SttOptions, Transcript
+from media.engines.vllm_realtime import VllmRealtime
 from media.errors import EngineError
 from server.serve_engines import RunningHost
 from tests.scripted import ScriptedEngines, ScriptedStt, speech
@@ -84,6 +85,24 @@ def test_a_turn_as_vllms_clients_have_it() -> None:
             assert running.slots.active["stt"] == 1
         assert scripted.stt.sessions[-1].aborted
         assert running.slots.active["stt"] == 0
+
+    asyncio.run(main())
+
+
+def test_a_media_server_that_is_told_of_vllm_is_served_as_well() -> None:
+    scripted = ScriptedEngines(stt=ScriptedStt(says=("", "", "what time is it")))
+
+    async def main() -> None:
+        async with asyncio.timeout(LIMIT_S), host(scripted) as running:
+            engine = VllmRealtime(f"{running.url}/v1", STT, languages=("en",), api_key=KEY)
+            await engine.start()
+            session = engine.open(SttOptions("en", "Voxtral"))
+            await session.push(speech(1.0))
+            assert (await session.flush()).text == "what time is it"
+            assert scripted.stt.sessions[-1].options == SttOptions("en", "Voxtral")
+            await session.abort()
+            await engine.close()
+        assert scripted.stt.sessions[-1].aborted
 
     asyncio.run(main())
 

@@ -185,6 +185,15 @@ def test_a_batch_of_one_kind_is_equal_to_its_rows(model: VoxtralModel) -> None:
     assert model.answers(rows) == [model.answers([row])[0] for row in rows]
 
 
+def test_constant_shapes_make_no_difference(model: VoxtralModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled on a GPU: a static cache, prompts of one length, batches of 1, 2, 4 …, filled up."""
+    rows = [row_of(model, sound(1.0 + seed, seed), max_tokens=16) for seed in range(3)]
+    shaped = model.answers(rows)
+    monkeypatch.setattr(model, "_compiled", True)
+    assert model.answers(rows) == shaped
+    assert model.answers(rows[:1]) == shaped[:1]
+
+
 def test_rows_end_where_they_have_said_all(model: VoxtralModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """What follows a row's end while others go on is padding, not a decoder that repeats itself."""
     rows = [row_of(model, sound(1.0 + seed, seed), max_tokens=64) for seed in range(3)]
