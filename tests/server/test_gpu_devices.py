@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from server.gpu_devices import Found, gpus_here, visible
-from server.gpu_memory import GB
+from server.gpu_memory import GB, Gpu
+from server.resources import GpuSample, ResourceSample, ResourceSampler
+from tests.server.scripted_nvml import nvml_with
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOUND = [Found(f"GPU-{index}a1b", f"card {index}", 16 * GB, index * GB) for index in range(3)]
@@ -45,6 +48,56 @@ def test_looking_takes_no_torch() -> None:
     look = "from server.gpu_devices import gpus_here; gpus_here({})"
     program = f"import sys; {look}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
+
+
+def test_the_management_library_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    monkeypatch.syspath_prepend(nvml_with(tmp_path, [(24, 22.5), (8, 7.6)]))
+    assert gpus_here({}) == (
+        Gpu(0, "NVIDIA L4", 24 * GB, round(22.5 * GB)),
+        Gpu(1, "NVIDIA L4", 8 * GB, round(7.6 * GB)),
+    )
+    assert gpus_here({"CUDA_VISIBLE_DEVICES": "GPU-1"}) == (Gpu(0, "NVIDIA L4", 8 * GB, round(7.6 * GB)),)
+
+    async def looked() -> ResourceSample | None:
+        async with ResourceSampler(interval_s=60) as sampler:
+            return sampler.latest
+
+    sample = asyncio.run(looked())
+    assert sample is not None
+    assert sample.gpus[1] == GpuSample("NVIDIA L4", 0.25, 400.0, 8000.0)
+    del sys.modules["pynvml"]
+
+
+def test_without_a_driver_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    monkeypatch.syspath_prepend(nvml_with(tmp_path, None))
+    assert gpus_here({}) is None
+    del sys.modules["pynvml"]
+
+
+VOXTRAL = {"VOXTRAL_KOKORO__MODEL__ENGINE": "voxtral", "VOXTRAL_KOKORO__MODEL__LARGEST_BATCH": "1"}
+
+
+@pytest.mark.parametrize("command", ["serve", "engines"])
+def test_what_does_not_fit_is_refused_before_anything_is_loaded(tmp_path: Path, command: str) -> None:
+    environment = (
+        os.environ | VOXTRAL | {"PYTHONPATH": f"{nvml_with(tmp_path, [(8, 7.6)])}{os.pathsep}{ROOT}"}
+    )
+    result = subprocess.run(
+        [sys.executable, "-m", "server.cli", command],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        "Voxtral in bf16 needs 9.4 GB and cuda:0 has 7.1 GB free: set model.load_in_4bit to true, or set "
+        "model.engine to another.\n"
+    )
 
 
 @pytest.mark.gpu

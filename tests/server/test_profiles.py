@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,11 @@ from server.config_sources import Source, read_file
 from server.gpu_memory import GB, Gpu
 from server.gpu_plan import needs_of, with_places
 from server.profiles import LANGUAGE_MODELS, VOXTRAL, Choice, Machine, look, with_profile
+from tests.server.scripted_nvml import nvml_with
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LARGE, SMALL = LANGUAGE_MODELS
+EMBEDDED = "whisper, llama.cpp and kokoro"
 ENDPOINT = "http://127.0.0.1:8100/v1"
 
 
@@ -201,3 +204,23 @@ def test_this_machine_can_be_looked_at() -> None:
     here = look({})
     assert set(here.missing) <= {"torch", "transformers", "mistral_common", "kokoro"}
     assert Config().profile == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("total_gb", "engines"), [(24, "voxtral, transformers and kokoro-torch"), (4, EMBEDDED)]
+)
+def test_auto_says_what_it_took(tmp_path: Path, total_gb: int, engines: str) -> None:
+    if look({}).missing:
+        pytest.skip("the extra gpu is not installed")
+    nvml = nvml_with(tmp_path, [(total_gb, total_gb - 0.5)])
+    environment = os.environ | {
+        "VOXTRAL_KOKORO__PROFILE": "auto",
+        "PYTHONPATH": f"{nvml}{os.pathsep}{ROOT}",
+    }
+    command = [sys.executable, "-m", "server.cli", "check-config"]
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    said = result.stdout.splitlines()
+    assert said[1] == f"Profile {'gpu' if total_gb == 24 else 'cpu'}: {engines}."
+    assert ("Voxtral in bf16 needs 9.9 GB of a GPU." in said) is (total_gb == 24)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 
 from media.engines.backend_failures import DEVICE_LOST, engine_error
 from media.engines.inference import InferenceThreads
+from media.engines.memory import free_caches
 from media.errors import EngineError, EngineOutOfMemory
+from server.gpu_devices import gpus_here
 
 
 class OutOfMemoryError(RuntimeError):
@@ -75,6 +78,47 @@ def test_work_that_finds_no_memory_says_so() -> None:
 
     with pytest.raises(EngineOutOfMemory, match="engine: MemoryError"):
         asyncio.run(main())
+
+
+def test_what_torch_says_of_a_processor_that_has_no_more() -> None:
+    torch = pytest.importorskip("torch")
+
+    async def main() -> None:
+        threads = InferenceThreads("engine")
+        try:
+            await threads.run(lambda: torch.empty(2**50))
+        finally:
+            await threads.close()
+
+    with pytest.raises(EngineOutOfMemory):
+        asyncio.run(main())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not gpus_here(os.environ), reason="no NVIDIA GPU here")
+def test_a_gpu_that_was_filled_is_free_again() -> None:
+    import torch
+
+    import media.engines.torch_device  # noqa: F401 - what frees a GPU
+
+    def fill() -> None:
+        filled = []
+        while True:
+            filled.append(torch.empty(2**30, dtype=torch.uint8, device="cuda"))
+
+    async def main() -> None:
+        threads = InferenceThreads("engine")
+        try:
+            await threads.run(fill)
+        finally:
+            await threads.close()
+
+    torch.zeros(1, device="cuda")
+    free_before, _ = torch.cuda.mem_get_info()
+    with pytest.raises(EngineOutOfMemory):
+        asyncio.run(main())
+    free_caches()
+    assert torch.cuda.mem_get_info()[0] > free_before - 2**28
 
 
 def test_threads_that_were_closed_can_be_opened_again() -> None:
