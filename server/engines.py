@@ -26,6 +26,7 @@ from media.engines.protocols import (
     VadEngine,
 )
 from media.engines.wire import EngineEvent
+from media.errors import EngineError
 from server.config import Config
 from server.engine_settings import (
     AT_AN_ADDRESS,
@@ -73,9 +74,19 @@ def build_vad(config: Config) -> VadEngine:
 
 
 def build_hosted_engines(config: Config, tell: Tell = lambda _event: None) -> HostedEngines:
-    """The engines that can have a process of their own. Arguments and errors: as `build_engines`."""
+    """The engines that can have a process of their own. Arguments and errors: as `build_engines`.
+
+    Raises:
+        EngineError: a package is not installed.
+    """
     store = _store(config)
-    stt, llm, tts = _watched(config, store, tell)
+    try:
+        stt, llm, tts = _watched(config, store, tell)
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"An engine that was chosen needs the package {error.name}: pip install -e '.[gpu]', or choose "
+            "the engines that need none (whisper, llama.cpp, kokoro)."
+        ) from error
     return HostedEngines(turn_end=_turn_end(config, store), stt=stt, llm=llm, tts=tts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from server.engines import build_engines, threads_of
 from server.warm_up import WarmUp
 from tests import virtual_time
 from tests.scripted import LevelVad, ScriptedEngines
+
+ENDPOINT = {"engine": "openai", "base_url": "http://127.0.0.1:1/v1"}
 
 
 def engine_set(scripted: ScriptedEngines, voice: str = "af_heart") -> EngineSet:
@@ -95,6 +98,23 @@ def test_a_model_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
     config = Config.model_validate({"models": {"directory": tmp_path}})
     with pytest.raises(ModelMissing, match=rf"Run `voxtral-kokoro models fetch --models-dir {tmp_path}`\.$"):
         build_engines(config)
+
+
+def test_a_package_that_is_missing_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "media.engines.transformers_llm", None)  # cannot be imported
+    config = Config.model_validate({"llm": {"engine": "transformers", "name": "tiny"}, "model": ENDPOINT})
+    with pytest.raises(EngineError, match=r"needs the package media\.engines\.transformers_llm: pip install"):
+        build_engines(config)
+
+
+@pytest.mark.models
+def test_kokoro_on_torch_needs_no_file_beyond_the_embedded_ones() -> None:
+    tts = {"engine": "kokoro-torch", "voice": "af_heart:2+af_bella:1", "blends": ["am_adam+am_echo"]}
+    engine = build_engines(Config.model_validate({"tts": tts})).tts
+    assert engine.name == "kokoro-torch (kokoro-82m-int8)"
+    assert [voice.label for voice in engine.voices[54:]] == ["Adam 50 %, Echo 50 %", "Heart 67 %, Bella 33 %"]
+    with pytest.raises(VoiceUnavailable, match="did you mean af_heart"):
+        build_engines(Config.model_validate({"tts": {**tts, "voice": "af_hart+af_bella"}}))
 
 
 @pytest.mark.parametrize(

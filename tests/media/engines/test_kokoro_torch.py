@@ -189,12 +189,23 @@ def test_what_fails_in_the_network_is_an_engine_s_error(
 
 
 def test_its_life(voices_dir: Path) -> None:
+    """It can be started again, as one that ran out of memory is."""
     before = set(threading.enumerate())
-    engine = KokoroTorch(small_model, voices_dir, device="cpu")
+    model = small_model()
+    engine = KokoroTorch(lambda: model, voices_dir, device="cpu")
     with pytest.raises(EngineError, match="not started"):
         spoken(engine, TtsRequest("Hello.", "af_heart"))
-    asyncio.run(engine.close())
-    asyncio.run(engine.close())
+
+    async def life() -> None:
+        await engine.start()
+        assert await chunks_of(engine, TtsRequest("Oh.", "af_heart"))
+        await engine.close()
+        await engine.close()
+        with pytest.raises(EngineError, match="not started"):
+            await chunks_of(engine, TtsRequest("Oh.", "af_heart"))
+
+    asyncio.run(life())
+    asyncio.run(life())
     assert {thread.name for thread in set(threading.enumerate()) - before} == set()
 
 
