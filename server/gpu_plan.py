@@ -75,8 +75,9 @@ def _need_of(section: str, settings: Any, config: Config) -> ModelNeed | None:
                 batch=settings.largest_batch,
             )
         case "voxtral-realtime":
-            calls = config.server.max_calls
-            return voxtral_realtime_need(section, settings.name, settings.device, sessions=calls)
+            # Of a server or an engine host, whichever this will be.
+            sessions = max(config.server.max_calls, config.engine_host.max_transcriptions)
+            return voxtral_realtime_need(section, settings.name, settings.device, sessions=sessions)
         case "kokoro-torch":
             return kokoro_need(section, settings.device)
         case "transformers":
