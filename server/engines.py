@@ -87,7 +87,10 @@ def build_hosted_engines(config: Config, tell: Tell = lambda _event: None) -> Ho
             f"An engine that was chosen needs the package {error.name}: pip install -e '.[gpu]', or choose "
             "the engines that need none (whisper, llama.cpp, kokoro)."
         ) from error
-    return HostedEngines(turn_end=_turn_end(config, store), stt=stt, llm=llm, tts=tts)
+    from media.engines.watched_turn_end import WatchedTurnEnd
+
+    turn_end = WatchedTurnEnd(_turn_end(config, store), tell)
+    return HostedEngines(turn_end=turn_end, stt=stt, llm=llm, tts=tts)
 
 
 def threads_of(own: int | None, config: Config) -> int:

@@ -51,6 +51,17 @@ async def go_wrong(fault: FaultName) -> None:
 
 
 @dataclass
+class FaultyTurnEnd(ScriptedTurnEnd):
+    take: Take = lambda _role: None
+
+    async def judge(self, turn: Audio) -> float:
+        if fault := self.take("turn_end"):
+            await go_wrong(fault)
+            return float("nan")
+        return await super().judge(turn)
+
+
+@dataclass
 class FaultyLlm(ScriptedLlm):
     take: Take = lambda _role: None
 

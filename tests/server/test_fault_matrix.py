@@ -25,6 +25,7 @@ from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
 from media.engines.openai_chat import OpenAiChat
 from media.engines.openai_endpoint import Patience
 from media.engines.protocols import Engines
+from media.engines.watched_turn_end import WatchedTurnEnd
 from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
@@ -35,7 +36,7 @@ from server.serve import running_server
 from server.warm_up import WarmUp
 from signaling.caller import Caller
 from tests import virtual_time
-from tests.faulty_engines import FaultName, FaultyLlm, FaultyStt, FaultyTts, Told
+from tests.faulty_engines import FaultName, FaultyLlm, FaultyStt, FaultyTts, FaultyTurnEnd, Told
 from tests.openai_endpoint import Answer, Endpoint, Exchange
 from tests.scripted import LevelVad, ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTts, quiet, speech
 from tests.virtual_call import VirtualCall, virtual_call
@@ -66,7 +67,7 @@ class FaultyEngines(ScriptedEngines):
         self.llm = FaultyLlm(replies=("There.",), take=take)
         self._built = Engines(
             self.vad,
-            self.turn_end,
+            WatchedTurnEnd(FaultyTurnEnd(take=take), self.failures.take),
             FallbackStt((self.stt, *self._others(ScriptedStt())), self.failures.take, 10.0),
             FallbackLlm(
                 (self.llm, *self._others(ScriptedLlm(replies=("There.",)))), self.failures.take, 10.0
@@ -117,6 +118,20 @@ def test_alone_it_is_apologised_for_and_the_next_turn_is_answered(role: str, fau
             assert answers(call)[-1] == "There."
             assert engines.failures.faults.report["open"] == []
             assert engines.failures.faults.report["total"] == 1
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("fault", ["raises", "breaks", "garbage", "out of memory", "hangs"])
+def test_without_a_verdict_a_turn_ends_by_its_words(fault: FaultName) -> None:
+    async def main() -> None:
+        async with faulty_call(stands_in=False) as (call, engines):
+            engines.told.faults["turn_end"] = fault
+            await call.say(speech(0.8), quiet(4.0))
+            await call.say(speech(0.8), quiet(4.0))
+            assert answers(call) == ["There.", "There."]
+            assert engines.failures.faults.report["total"] == (0 if fault == "hangs" else 1)
+            assert engines.failures.faults.report["open"] == []
 
     virtual_time.run(main())
 

@@ -1,0 +1,50 @@
+"""The turn-end engine, whose failures are told of: without its verdict turns end by their words alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from media.audio import Audio
+from media.engines.fallback_order import FallbackEvent, FallbackOrder
+from media.engines.protocols import TurnEndEngine
+from media.errors import EngineError
+
+
+class WatchedTurnEnd:
+    """Satisfies `TurnEndEngine`.
+
+    Args:
+        engine: has no other to stand in for it.
+        tell: given what happens.
+    """
+
+    def __init__(self, engine: TurnEndEngine, tell: Callable[[FallbackEvent], None]) -> None:
+        self._order: FallbackOrder[TurnEndEngine] = FallbackOrder("turn_end", (engine,), tell)
+
+    @property
+    def name(self) -> str:
+        return self._order.name
+
+    async def start(self) -> None:
+        await self._order.start()
+
+    async def close(self) -> None:
+        await self._order.close()
+
+    async def judge(self, turn: Audio) -> float:
+        """P(the turn is complete).
+
+        Raises:
+            EngineError: the engine failed, or is being started again.
+        """
+        try:
+            await self._order.ready(0)
+            async with self._order.awaited(0):
+                probability = await self._order.first.judge(turn)
+            if not 0 <= probability <= 1:
+                raise EngineError("The turn-end engine's verdict is no probability.", code="engine_garbage")
+        except EngineError as error:
+            self._order.failed(0, error)
+            raise
+        self._order.worked(0)
+        return probability
