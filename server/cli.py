@@ -164,7 +164,7 @@ def _engines(arguments: argparse.Namespace) -> int:
 def _check_config(arguments: argparse.Namespace) -> int:
     from server.config import load_config
     from server.gpu_memory import in_gb
-    from server.gpu_plan import needs_of
+    from server.gpu_plan import needs_of, settled
     from server.toolbox import toolbox_of
 
     config = load_config(arguments.config or arguments.file, os.environ)
@@ -174,6 +174,10 @@ def _check_config(arguments: argparse.Namespace) -> int:
     print(f"Profile {config.profile}: {model}, {llm} and {tts}.")
     for need in needs_of(config):
         print(f"{need.what} needs {in_gb(need.size_bytes)} of a GPU.")
+    try:
+        settled(config, os.environ)
+    except ConfigError as error:
+        print(f"Not on this machine: {error}")
     if config.server.open_to_all:
         print("Anybody who reaches the server may call it: server.api_keys names no key.")
     return 0

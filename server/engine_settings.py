@@ -150,7 +150,7 @@ class SttBackend(EndpointSettings):
         threads: of whisper: for one transcription; None takes `performance.threads` or, if that is 0, one for
             two cores.
         device: of Voxtral: where to compute.
-        load_in_4bit: of voxtral: weights of 4 bits, on a GPU.
+        load_in_4bit: of voxtral: weights of 4 bits, on a GPU; None: where there is no room for others.
         compile: of voxtral: decode by CUDA graphs, on a GPU.
         largest_batch: of voxtral: transcriptions computed at once.
         languages: of an endpoint and of Voxtral: the languages that it can be told; none stands for
@@ -164,7 +164,7 @@ class SttBackend(EndpointSettings):
     partial_interval_s: float = Field(default=0.5, ge=0.1, le=10)
     threads: Threads = Field(default=None, ge=1, le=64)
     device: TorchDevice = "auto"
-    load_in_4bit: bool = False
+    load_in_4bit: bool | None = None
     compile: bool = False
     largest_batch: int = Field(default=8, ge=1, le=64)
     languages: tuple[PrimaryTag, ...] = ()

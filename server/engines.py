@@ -206,7 +206,7 @@ def _stt(config: Config, store: ModelStore, settings: SttBackend, has_next: bool
             return Voxtral(
                 settings.name,
                 device=settings.device,
-                load_in_4bit=settings.load_in_4bit,
+                load_in_4bit=bool(settings.load_in_4bit),
                 compiled=settings.compile,
                 largest_batch=settings.largest_batch,
                 partial_interval_s=settings.partial_interval_s,

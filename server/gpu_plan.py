@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
+from media.errors import ConfigError
 from media.section import Section
 from server.config import Config
 from server.gpu_devices import gpus_here
@@ -28,6 +30,7 @@ def needs_of(config: Config) -> tuple[ModelNeed, ...]:
 def settled(config: Config, environment: Mapping[str, str]) -> Config:
     """The configuration with a GPU for each engine that wants one, and `auto` no more where there are GPUs.
 
+    Where there is no room otherwise, Voxtral is loaded in 4 bits, if that is left open and can be done.
     Where none of the engines wants a GPU, nothing is looked at. Where no GPU can be looked at, the engines
     find out by themselves.
 
@@ -42,16 +45,35 @@ def settled(config: Config, environment: Mapping[str, str]) -> Config:
     if not needs:
         return config
     gpus = gpus_here(environment)
-    return config if gpus is None else with_places(config, needs, gpus)
+    if gpus is None:
+        return config
+    return fitted(config, gpus, four_bits=find_spec("bitsandbytes") is not None)
+
+
+def fitted(config: Config, gpus: Sequence[Gpu], *, four_bits: bool) -> Config:
+    """As `settled`, with what is known of the machine.
+
+    Args:
+        config: all settings.
+        gpus: those that there are.
+        four_bits: what loads weights of 4 bits is installed.
+    """
+    try:
+        return with_places(config, needs_of(config), gpus)
+    except ConfigError:
+        small = _in_4_bits(config)
+        if not four_bits or small is config:
+            raise
+        return with_places(small, needs_of(small), gpus)
 
 
 def with_places(config: Config, needs: Sequence[ModelNeed], gpus: Sequence[Gpu]) -> Config:
-    """As `settled`, with what is known of the GPUs. Without one, `auto` is the processor."""
+    """The configuration with the places of what it needs. Without a GPU, `auto` is the processor."""
     if not gpus:
         needs = [need for need in needs if need.device != "auto"]
     for place in placed(needs, gpus):
         if place.need.device == "auto":
-            config = _with_device(config, place.need.section, f"cuda:{place.gpu}")
+            config = _with(config, place.need.section, device=f"cuda:{place.gpu}")
     return config
 
 
@@ -71,7 +93,7 @@ def _need_of(section: str, settings: Any, config: Config) -> ModelNeed | None:
                 section,
                 settings.name,
                 settings.device,
-                in_4bit=settings.load_in_4bit,
+                in_4bit=bool(settings.load_in_4bit),
                 batch=settings.largest_batch,
             )
         case "voxtral-realtime":
@@ -92,15 +114,23 @@ def _need_of(section: str, settings: Any, config: Config) -> ModelNeed | None:
             return None
 
 
-def _with_device(config: Config, section: str, device: str) -> Config:
+def _in_4_bits(config: Config) -> Config:
+    """With Voxtral's weights so wherever it is left open; else as it is."""
+    for section, settings in _backends(config):
+        if settings.engine == "voxtral" and settings.load_in_4bit is None:
+            config = _with(config, section, load_in_4bit=True)
+    return config
+
+
+def _with(config: Config, section: str, **update: Any) -> Config:
     name, *rest = section.split(".")
     settings: Any = getattr(config, name)
     chosen: Section
     if not rest:
-        chosen = settings.model_copy(update={"device": device})
+        chosen = settings.model_copy(update=update)
     else:
         fallbacks = list(settings.fallbacks)
         at = int(rest[-1])
-        fallbacks[at] = fallbacks[at].model_copy(update={"device": device})
+        fallbacks[at] = fallbacks[at].model_copy(update=update)
         chosen = settings.model_copy(update={"fallbacks": tuple(fallbacks)})
     return config.model_copy(update={name: chosen})

@@ -185,7 +185,7 @@ def _filled(name: str, section: Mapping[str, Any], profile: SettledProfile, on_g
     return by_profile | said
 
 
-_FILLED = ("engine", "name", "load_in_4bit")
+_FILLED = ("engine", "name")
 """The settings in which `auto` is the profile's; elsewhere it is a value like any other."""
 
 
@@ -198,7 +198,7 @@ def _by_profile(
         return {}
     match name:
         case "model":
-            return {"engine": "voxtral", "name": VOXTRAL, "load_in_4bit": on_gpu.in_4bit}
+            return {"engine": "voxtral", "name": VOXTRAL}  # its weights are made fit later
         case "tts":
             return {"engine": "kokoro-torch"}
         case _ if section.get("base_url"):

@@ -22,6 +22,7 @@ from server.engine_set import EngineSet
 from server.engines import build_engines, build_vad
 from server.environment import set_thread_switch_interval
 from server.event_loop import new_event_loop
+from server.gpu_plan import needs_of
 from server.health import VERSION
 from server.logs import logging_to
 from server.resources import ResourceSample, ResourceSampler
@@ -45,7 +46,9 @@ def run_process(config: Config, main: Callable[[float], Coroutine[Any, Any, None
     began_s = thread_time_s()
     with logging_to(config.logging):
         try:
-            _log.info("engines chosen", extra={"profile": config.profile, **config.engine_names})
+            on_gpus = "; ".join(f"{need.what} on {need.device}" for need in needs_of(config))
+            chosen = {"profile": config.profile, **config.engine_names, "on_gpus": on_gpus}
+            _log.info("engines chosen", extra=chosen)
             set_thread_switch_interval(config.performance.thread_switch_interval_ms)
             print(f"Voxtral-Kokoro {VERSION}: loading the engines …", flush=True)
             with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -100,6 +100,21 @@ def test_what_does_not_fit_is_refused_before_anything_is_loaded(tmp_path: Path, 
     )
 
 
+def test_a_configuration_for_another_machine_is_sound_all_the_same(tmp_path: Path) -> None:
+    environment = os.environ | VOXTRAL | {"PYTHONPATH": f"{nvml_with(tmp_path, [(8, 3)])}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "server.cli", "check-config"]
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    said = result.stdout.splitlines()
+    assert said[:3] == [
+        "The configuration is sound.",
+        "Profile cpu: voxtral, llama.cpp and kokoro.",
+        "Voxtral in bf16 needs 9.4 GB of a GPU.",
+    ]
+    assert said[3].startswith("Not on this machine: Voxtral in ")
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not gpus_here(os.environ), reason="no NVIDIA GPU here")
 def test_a_real_one_is_seen_as_torch_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:

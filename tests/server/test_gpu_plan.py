@@ -9,7 +9,7 @@ import pytest
 from media.errors import ConfigError
 from server.config import Config
 from server.gpu_memory import GB, Gpu
-from server.gpu_plan import needs_of, settled, with_places
+from server.gpu_plan import fitted, needs_of, settled, with_places
 
 
 def gpus(*free_gb: float) -> tuple[Gpu, ...]:
@@ -69,6 +69,14 @@ def test_voxtral_is_placed_or_refused() -> None:
         "Voxtral in bf16 needs 9.4 GB and cuda:0 has 7.1 GB free: set model.load_in_4bit to true, or set "
         "model.engine to another."
     )
+    assert fitted(wanted, gpus(7.6), four_bits=True).model.load_in_4bit
+    assert fitted(wanted, gpus(24), four_bits=True).model.load_in_4bit is None
+    with pytest.raises(ConfigError, match="Voxtral in bf16"):
+        fitted(wanted, gpus(7.6), four_bits=False)
+    with pytest.raises(ConfigError, match="Voxtral in bf16"):
+        fitted(config(model=voxtral | {"load_in_4bit": False}), gpus(7.6), four_bits=True)
+    with pytest.raises(ConfigError, match="Voxtral in 4 bits"):
+        fitted(wanted, gpus(3), four_bits=True)
     small = config(model=voxtral | {"load_in_4bit": True})
     assert with_places(small, needs_of(small), gpus(7.6)).model.device == "cuda:0"
     streaming = voxtral | {"engine": "voxtral-realtime", "name": "mistralai/Voxtral-Mini-4B-Realtime-2602"}

@@ -14,7 +14,7 @@ from media.errors import ConfigError
 from server.config import CHECKOUT_CONFIG, Config, load_config
 from server.config_sources import Source, read_file
 from server.gpu_memory import GB, Gpu
-from server.gpu_plan import needs_of, with_places
+from server.gpu_plan import fitted, needs_of, with_places
 from server.profiles import LANGUAGE_MODELS, VOXTRAL, Choice, Machine, look, with_profile
 from tests.server.scripted_nvml import nvml_with
 
@@ -86,7 +86,10 @@ def test_what_a_gpu_has_room_for(
 ) -> None:
     values, choice = filled({"profile": "gpu"}, machine(*free_gb, four_bits=four_bits))
     assert choice.profile == values["profile"] == "gpu"
-    assert values["model"] == {"engine": "voxtral", "name": VOXTRAL, "load_in_4bit": in_4bit}
+    assert values["model"] == {"engine": "voxtral", "name": VOXTRAL}
+    config = fitted(Config.model_validate(values), machine(*free_gb).gpus or (), four_bits=four_bits)
+    assert bool(config.model.load_in_4bit) is in_4bit
+    assert config.model.device.startswith("cuda:")
     assert values["tts"] == {"engine": "kokoro-torch"}
     assert values["llm"] == ({"engine": "transformers", "name": llm} if llm else {})
 
@@ -110,7 +113,7 @@ def test_what_is_said_wins() -> None:
 def test_an_engine_that_is_named_has_a_model_of_its_own(tmp_path: Path) -> None:
     environment = {"VOXTRAL_KOKORO__MODEL__ENGINE": "voxtral-realtime"}
     model = load_config(CHECKOUT_CONFIG, environment).model
-    assert (model.name, model.load_in_4bit) == ("mistralai/Voxtral-Mini-4B-Realtime-2602", False)
+    assert (model.name, model.load_in_4bit) == ("mistralai/Voxtral-Mini-4B-Realtime-2602", None)
     path = written(tmp_path, "model: {engine: voxtral, name: /models/voxtral}")
     assert load_config(path, {}).model.name == "/models/voxtral"
 
