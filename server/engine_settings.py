@@ -152,7 +152,7 @@ class SttBackend(EndpointSettings):
         device: of Voxtral: where to compute.
         load_in_4bit: of voxtral: weights of 4 bits, on a GPU; None: where there is no room for others.
         compile: of voxtral: decode by CUDA graphs, on a GPU.
-        largest_batch: of voxtral: transcriptions computed at once.
+        largest_batch: of Voxtral: transcriptions computed at once.
         languages: of an endpoint and of Voxtral: the languages that it can be told; none stands for
             Whisper's, or Voxtral's.
         transcript_timeout_s: of an endpoint: for a transcript, all tries together.

@@ -216,7 +216,10 @@ def _stt(config: Config, store: ModelStore, settings: SttBackend, has_next: bool
             from media.engines.voxtral_realtime import VoxtralRealtime
 
             return VoxtralRealtime(
-                settings.name, device=settings.device, languages=settings.endpoint_languages
+                settings.name,
+                device=settings.device,
+                largest_batch=settings.largest_batch,
+                languages=settings.endpoint_languages,
             )
         case "vllm-realtime":
             from media.engines.vllm_realtime import VllmRealtime

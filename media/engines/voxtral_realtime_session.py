@@ -8,35 +8,36 @@ pause: what came before it is finished for good.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from functools import partial
-
-import numpy as np
+from typing import TypeAlias
 
 from media.audio import SPEECH_RATE_HZ, Audio
-from media.engines.inference import InferenceThreads, Urgency
+from media.engines.batcher import Batcher
+from media.engines.inference import Urgency
 from media.engines.protocols import SttOptions, Transcript
 from media.engines.speech_blocks import LONGEST_STREAM_S, ROTATE_AFTER_S, Block, SpeechBlocks
 from media.engines.speech_pieces import joined
 from media.engines.voxtral_stream import RealtimeModel, VoxtralStream
 from media.errors import EngineError
 
-_TOKENS_AT_ONCE = 4
-"""Between two of these, another call's work may come."""
+NextStream: TypeAlias = Callable[[], VoxtralStream | None]
+"""Asked on the engine's thread which stream is to write a token, if there is one."""
+
+Steps: TypeAlias = Batcher[NextStream, None]
+"""The engine's: streams of several calls write a token each, together."""
 
 
 class VoxtralRealtimeSession:
     """Satisfies `SttSession`. Made by `VoxtralRealtime.open`.
 
-    `push`, on the loop, only appends blocks; the engine's one thread takes them. Work of one session never
-    overlaps, so nothing else needs a lock.
+    `push`, on the loop, only appends blocks; the engine's one thread takes them. Steps never overlap, so
+    nothing else needs a lock.
     """
 
-    def __init__(self, model: RealtimeModel, inference: InferenceThreads, options: SttOptions) -> None:
+    def __init__(self, model: RealtimeModel, steps: Steps, options: SttOptions) -> None:
         self._model = model
-        self._inference = inference
+        self._steps = steps
         self._options = options
         self._blocks = SpeechBlocks()
         self._waiting: deque[Block] = deque()
@@ -46,15 +47,12 @@ class VoxtralRealtimeSession:
         self._stream = VoxtralStream(model)
         self._taken_samples = 0
         """What streams were given, all together."""
-        self._behind = False
-        """The stream has more to hear."""
+        self._written = ""
         self._committed: list[str] = []
         self._last = Transcript("", 0.0, options.language)
         self._last_samples = 0
         self._aborted = False
         self._changed = asyncio.Event()
-        self._flush_numbers = itertools.count()
-        self._flushes: set[int] = set()
 
     async def push(self, audio: Audio) -> None:
         """More of the turn.
@@ -76,12 +74,13 @@ class VoxtralRealtimeSession:
         text = ""
         while not self._aborted:
             self._changed.clear()
-            if not self._behind and self._pushed_samples - self._taken_samples < self._model.token_samples:
+            unheard = self._pushed_samples - self._taken_samples
+            if unheard < self._model.token_samples and not self._stream.ready:
                 await self._changed.wait()
                 continue
-            written = await self._inference.run(self._advance, urgency=Urgency.SOON)
-            if written != text and not self._aborted:
-                text = written
+            await self._steps.run(self._next, urgency=Urgency.SOON)
+            if self._written != text and not self._aborted:
+                text = self._written
                 if self._options.partials:
                     yield Transcript(text, self._taken_samples / SPEECH_RATE_HZ, self._options.language)
 
@@ -93,42 +92,29 @@ class VoxtralRealtimeSession:
         """
         if self._aborted:
             raise EngineError("The transcription was aborted.", code="aborted")
-        if self._spoken_samples > self._last_samples:
-            number = next(self._flush_numbers)
-            self._flushes.add(number)
-            try:
-                await self._inference.run(partial(self._finish, lambda: number in self._flushes))
-            finally:
-                self._flushes.discard(number)
-        else:
+        if self._spoken_samples <= self._last_samples:
             audio_s = self._pushed_samples / SPEECH_RATE_HZ
             self._last = Transcript(self._last.text, audio_s, self._last.language)
+            return self._last
+        ending = _Ending(self)
+        while not ending.done and not self._aborted:
+            await self._steps.run(ending.next)
         return self._last
 
     async def abort(self) -> None:
-        """Ends the session. Work that runs ends with its next token."""
+        """Ends the session. A step that runs comes to its end, unheard."""
         self._aborted = True
-        self._flushes.clear()
         self._changed.set()
 
     # What follows runs on the engine's thread.
 
-    def _advance(self) -> str:
-        """Hears a little more, and says what was written by then."""
-        if not self._aborted:
-            self._take()
-            self._behind = self._stream.advance(_TOKENS_AT_ONCE)
-        return self._whole(self._stream.text)
-
-    def _finish(self, wanted: Callable[[], bool]) -> None:
-        if not wanted():
-            return
+    def _next(self) -> VoxtralStream | None:
+        """The stream, once it was given what was pushed."""
+        if self._aborted:
+            return None
         self._take()
-        samples = self._taken_samples
-        text = self._stream.finished_text(wanted)
-        if text is not None:
-            self._last_samples = samples
-            self._last = Transcript(self._whole(text), samples / SPEECH_RATE_HZ, self._options.language)
+        self._written = self._whole(self._stream.text)
+        return self._stream if self._stream.ready else None
 
     def _take(self) -> None:
         """Gives the stream what was pushed, and goes on in another one after a pause, if it is time."""
@@ -140,8 +126,35 @@ class VoxtralRealtimeSession:
                     self._committed.append(text)
                 self._stream = VoxtralStream(self._model)
             self._waiting.popleft()
-            self._stream.push(Audio(np.asarray(block.samples), SPEECH_RATE_HZ).as_float32())
+            self._stream.push(Audio(block.samples, SPEECH_RATE_HZ).as_float32())
             self._taken_samples += len(block.samples)
 
     def _whole(self, text: str) -> str:
         return joined([*self._committed, text], self._options.language)
+
+
+class _Ending:
+    """A flush, step by step: the stream hears all that it was given, then a copy of it is ended."""
+
+    def __init__(self, session: VoxtralRealtimeSession) -> None:
+        self.done = False
+        self._session = session
+        self._stream: VoxtralStream | None = None
+        self._samples = 0
+
+    def next(self) -> VoxtralStream | None:
+        """Which stream is to write a token; with the one after the last, there is a transcript."""
+        session = self._session
+        if self._stream is None:
+            stream = session._next()
+            if stream is not None or session._aborted:
+                return stream
+            self._samples = session._taken_samples
+            self._stream = session._stream.ended()
+        if self._stream.ready:
+            return self._stream
+        session._last_samples = self._samples
+        text, audio_s = session._whole(self._stream.text), self._samples / SPEECH_RATE_HZ
+        session._last = Transcript(text, audio_s, session._options.language)
+        self.done = True
+        return None

@@ -1,16 +1,16 @@
-"""Voxtral Realtime on transformers: a stream of sound to a stream of tokens. Blocking.
+"""Voxtral Realtime on transformers: streams of sound to streams of tokens. Blocking.
 
 The model (Voxtral-Mini-4B-Realtime) writes a token for each 80 ms that it hears, 480 ms behind: a piece of a
 word, or one that stands for none. `generate` can be fed by a generator, but then it has a thread for each
 call, keeps a stream's state in the model, and ends when the sound does. Here the same steps are taken one by
-one. So streams take turns on one thread, and what was said so far can be finished, by as much silence as the
-model was trained to end with, on a copy of the stream's state: the stream itself goes on where it was.
+one. So the streams of several calls take theirs together, and what was said so far can be finished, by as
+much silence as the model was trained to end with, on a copy of a stream: it goes on itself where it was.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,14 +19,47 @@ import numpy.typing as npt
 import torch
 from transformers import VoxtralRealtimeForConditionalGeneration, VoxtralRealtimeProcessor
 
+from media.audio import SPEECH_RATE_HZ
 from media.engines.hub_model import load_from_hub
+from media.engines.stream_memory import JoinedLookbacks, JoinedPaddings, Lookback
 from media.engines.torch_device import TorchPlace, give_back_gpu_memory
 
 SETTING = "model.name"
 
+_HEARD_AT_ONCE = 8
+"""Tokens. What a stream is behind by is heard in pieces of this; each is written for itself."""
+
+
+@dataclass(slots=True)
+class StreamMemory:
+    """What a stream remembers.
+
+    Attributes:
+        tokens: that it has written.
+        words: what its writing looks back on.
+        sounds: what its hearing looks back on.
+        paddings: of its hearing's convolutions.
+        heard: what is still to be written about, an item a token.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    words: Lookback = field(default_factory=Lookback)
+    sounds: Lookback = field(default_factory=Lookback)
+    paddings: dict[str, Any] = field(default_factory=dict)
+    heard: deque[Any] = field(default_factory=deque)
+
+    def copy(self) -> StreamMemory:
+        return StreamMemory(
+            list(self.tokens),
+            self.words.copy(),
+            self.sounds.copy(),
+            dict(self.paddings),
+            deque(self.heard),
+        )
+
 
 class RealtimeModel:
-    """A loaded model, and how it wants to be fed.
+    """A loaded model, and how it wants to be fed. Takes one caller at a time.
 
     Args:
         model: a hub's repository, or a directory with `config.json`, weights, `processor_config.json` and
@@ -37,6 +70,7 @@ class RealtimeModel:
         token_samples: of sound for each token.
         overlap_samples: of sound that a piece shares with the next one.
         first_samples: of sound that the first token needs.
+        first_end: where in it the second one's sound begins, but for what overlaps.
         padding_samples: of silence behind the last word.
 
     Raises:
@@ -53,7 +87,7 @@ class RealtimeModel:
         self.token_samples = int(processor.raw_audio_length_per_tok)
         self.overlap_samples = int(features.win_length)
         self.first_samples = int(processor.num_samples_first_audio_chunk)
-        self.first_ends = int(processor.num_mel_frames_first_audio_chunk * features.hop_length)
+        self.first_end = int(processor.num_mel_frames_first_audio_chunk * features.hop_length)
         self.padding_samples = int(processor.num_right_pad_tokens) * self.token_samples
 
     def close(self) -> None:
@@ -64,164 +98,154 @@ class RealtimeModel:
         said: str = self._processor.tokenizer.decode(tokens, skip_special_tokens=True)
         return said.strip()
 
-    def begin(self, samples: npt.NDArray[np.float32]) -> StreamState:
-        """A stream that has heard its first samples, and has written its first token."""
-        first = self._processor(samples, is_streaming=True, is_first_audio_chunk=True, return_tensors="pt")
-        state = StreamState()
-        heard = self._encode(state, first["input_features"])
-        self._write(state, first["input_ids"].to(self._place.device), heard)
-        return state
+    def advance(self, streams: Sequence[VoxtralStream]) -> None:
+        """Each of the streams, all of which are `ready`, writes its next token."""
+        with torch.inference_mode():
+            under_way = [stream for stream in streams if stream.memory.tokens]
+            for stream in streams:
+                if not stream.memory.tokens:
+                    self._begin(stream)
+            behind: defaultdict[int, list[VoxtralStream]] = defaultdict(list)
+            for stream in under_way:
+                if not stream.memory.heard:
+                    behind[min(_HEARD_AT_ONCE, stream.ready_tokens)].append(stream)
+            for tokens, alike in behind.items():
+                self._hear(alike, tokens)
+            if under_way:
+                memories = [stream.memory for stream in under_way]
+                last = torch.tensor([[memory.tokens[-1]] for memory in memories], device=self._place.device)
+                self._write(memories, last, torch.cat([memory.heard.popleft() for memory in memories]))
 
-    def hear(self, state: StreamState, samples: npt.NDArray[np.float32]) -> list[Any]:
-        """What the encoder makes of some tokens' sound: an item a token."""
-        features = self._processor.feature_extractor([samples], sampling_rate=16_000, center=False)
-        heard = self._encode(state, features["input_features"])
-        return list(heard.split(1, dim=1))
+    def _begin(self, stream: VoxtralStream) -> None:
+        """Hears the first piece, with the silence before it, and writes the first token."""
+        first = self._processor(
+            stream.take_first(), is_streaming=True, is_first_audio_chunk=True, return_tensors="pt"
+        )
+        heard = self._encode([stream.memory], first["input_features"])
+        self._write([stream.memory], first["input_ids"].to(self._place.device), heard)
 
-    def write(self, state: StreamState, heard: Any) -> None:
-        """One token more."""
-        self._write(state, torch.tensor([[state.tokens[-1]]], device=self._place.device), heard)
+    def _hear(self, streams: Sequence[VoxtralStream], tokens: int) -> None:
+        """The sound of so many tokens each."""
+        sounds = [stream.take(tokens) for stream in streams]
+        features = self._processor.feature_extractor(sounds, sampling_rate=SPEECH_RATE_HZ, center=False)
+        heard = self._encode([stream.memory for stream in streams], features["input_features"])
+        for at, stream in enumerate(streams):
+            stream.memory.heard.extend(heard[at : at + 1].split(1, dim=1))
 
-    def _encode(self, state: StreamState, features: Any) -> Any:
-        out = self._model.model.get_audio_features(
+    def _encode(self, memories: Sequence[StreamMemory], features: Any) -> Any:
+        """(streams, tokens, size)."""
+        model, config = self._model.model, self._model.config
+        frames = features.shape[-1] // 2
+        lookbacks = [memory.sounds for memory in memories]
+        joined = JoinedLookbacks(lookbacks, frames, config.audio_config.sliding_window, self._place.device)
+        out = model.audio_tower(
             input_features=features.to(device=self._place.device, dtype=self._place.dtype),
-            cache=state.encoder_cache,
-            padding_cache=state.padding_cache,
+            position_ids=joined.position_ids,
+            attention_mask=joined.mask,
+            cache=joined,
+            padding_cache=JoinedPaddings([memory.paddings for memory in memories]),
             use_cache=True,
+            use_padding_cache=True,
             return_dict=True,
         )
-        state.encoder_cache, state.padding_cache = out.cache, out.padding_cache
-        return out.pooler_output
+        joined.done()
+        size = config.audio_config.hidden_size * config.downsample_factor
+        return model.multi_modal_projector(out.last_hidden_state.reshape(len(memories), -1, size))
 
-    def _write(self, state: StreamState, tokens: Any, heard: Any) -> None:
+    def _write(self, memories: Sequence[StreamMemory], tokens: Any, heard: Any) -> None:
         model = self._model.model
         embedded = model.get_input_embeddings()(tokens) + heard
         delay = torch.full(
             (1,), self._processor.num_delay_tokens, device=embedded.device, dtype=embedded.dtype
         )
+        lookbacks = [memory.words for memory in memories]
+        window = self._model.config.text_config.sliding_window
+        joined = JoinedLookbacks(lookbacks, tokens.shape[1], window, self._place.device)
         out = model.language_model(
             inputs_embeds=embedded,
-            cache=state.cache,
+            position_ids=joined.position_ids,
+            attention_mask=joined.mask,
+            cache=joined,
             use_cache=True,
             t_cond=model.time_embedding(delay)[None, ...],
         )
-        state.cache = out.cache
-        state.tokens.append(int(self._model.lm_head(out.last_hidden_state[:, -1]).argmax()))
-
-
-@dataclass(slots=True)
-class StreamState:
-    """What a stream remembers."""
-
-    tokens: list[int] = field(default_factory=list)
-    cache: Any = None
-    encoder_cache: Any = None
-    padding_cache: Any = None
+        joined.done()
+        written = self._model.lm_head(out.last_hidden_state[:, -1]).argmax(dim=-1).tolist()
+        for memory, token in zip(memories, written, strict=True):
+            memory.tokens.append(token)
 
 
 class VoxtralStream:
-    """One stream of speech. Takes one caller at a time."""
+    """One stream of speech. Takes one caller at a time.
+
+    Attributes:
+        memory: what the model keeps of it.
+        samples: how much it was given.
+    """
 
     def __init__(self, model: RealtimeModel) -> None:
+        self.memory = StreamMemory()
+        self.samples = 0
         self._model = model
         self._sound = np.zeros(0, np.float32)
         """What is still to be heard; what overlaps the last piece comes first."""
-        self._samples = 0
-        self._state: StreamState | None = None
-
-    @property
-    def samples(self) -> int:
-        """How much it was given."""
-        return self._samples
+        self._whole_samples: int | None = None
+        """Of one that has ended: where its last token's sound begins, which is not written about."""
 
     @property
     def text(self) -> str:
         """What it has written so far."""
-        return self._model.text_of(self._state.tokens) if self._state is not None else ""
+        return self._model.text_of(self.memory.tokens)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can write a token more."""
+        return bool(self.memory.heard) or self.ready_tokens > 0
+
+    @property
+    def ready_tokens(self) -> int:
+        """For how many more tokens there is sound."""
+        if not self.memory.tokens:
+            return int(len(self._sound) >= self._model.first_samples)
+        ready = max(0, (len(self._sound) - self._model.overlap_samples) // self._model.token_samples)
+        if self._whole_samples is None:
+            return ready
+        heard = self.samples - len(self._sound) + self._model.overlap_samples // 2
+        return min(ready, (self._whole_samples - heard) // self._model.token_samples)
 
     def push(self, samples: npt.NDArray[np.float32]) -> None:
         self._sound = np.concatenate([self._sound, samples])
-        self._samples += len(samples)
+        self.samples += len(samples)
 
-    def advance(self, most_tokens: int) -> bool:
-        """Hears what it was given, or so much of it.
+    def take_first(self) -> npt.NDArray[np.float32]:
+        """The sound of the first token."""
+        first = self._sound[: self._model.first_samples]
+        self._sound = self._sound[self._model.first_end - self._model.overlap_samples // 2 :]
+        return first
 
-        Returns:
-            Whether there is more to be heard.
-        """
-        with torch.inference_mode():
-            if self._state is None:
-                if len(self._sound) < self._model.first_samples:
-                    return False
-                self._begin()
-            ready = self._ready_tokens
-            if ready:
-                self._hear(self._present, min(ready, most_tokens), lambda: True)
-            return self._ready_tokens > 0
-
-    def finished_text(self, wanted: Callable[[], bool] = lambda: True) -> str | None:
-        """What all says that it was given. More can be pushed afterwards.
-
-        Args:
-            wanted: asked between two tokens whether it should go on.
-
-        Returns:
-            None where it should not.
-        """
-        with torch.inference_mode():
-            while self.advance(most_tokens=8):
-                if not wanted():
-                    return None
-            ending = copy.deepcopy(self._without_model())
-            return ending._end(self._model, wanted)
-
-    def _without_model(self) -> VoxtralStream:
-        """A stream to be copied: its state without the weights."""
-        bare = copy.copy(self)
-        bare._model = None  # type: ignore[assignment]
-        return bare
-
-    def _end(self, model: RealtimeModel, wanted: Callable[[], bool]) -> str | None:
-        self._model = model
-        whole = -(-self._samples // model.token_samples) * model.token_samples
-        silence = whole - self._samples + model.padding_samples
-        # As offline, where no token follows the last 80 ms. What the last piece overlaps is silent, too.
-        self.push(np.zeros(silence + model.overlap_samples, np.float32))
-        if self._state is None:
-            self._begin()
-        left = (whole + model.padding_samples - self._heard_samples) // model.token_samples - 1
-        if not self._hear(self._present, left, wanted):
-            return None
-        return self.text
-
-    @property
-    def _present(self) -> StreamState:
-        assert self._state is not None, "the stream has begun"
-        return self._state
-
-    @property
-    def _ready_tokens(self) -> int:
-        return max(0, (len(self._sound) - self._model.overlap_samples) // self._model.token_samples)
-
-    @property
-    def _heard_samples(self) -> int:
-        """Where in the sound the next token begins."""
-        return self._samples - len(self._sound) + self._model.overlap_samples // 2
-
-    def _begin(self) -> None:
-        self._state = self._model.begin(self._sound[: self._model.first_samples])
-        self._sound = self._sound[self._model.first_ends - self._model.overlap_samples // 2 :]
-
-    def _hear(self, state: StreamState, tokens: int, wanted: Callable[[], bool]) -> bool:
-        if tokens <= 0:
-            return True
+    def take(self, tokens: int) -> npt.NDArray[np.float32]:
+        """The sound of the next tokens."""
         end = tokens * self._model.token_samples
-        for heard in self._model.hear(state, self._sound[: end + self._model.overlap_samples]):
-            if not wanted():
-                return False
-            self._model.write(state, heard)
-        self._sound = self._sound[end:]
-        return True
+        taken, self._sound = self._sound[: end + self._model.overlap_samples], self._sound[end:]
+        return taken
+
+    def ended(self) -> VoxtralStream:
+        """A copy of it to which nothing is added but silence: once it is not `ready` any more, it has written
+        all that was said, as the model writes it of a whole recording."""
+        model = self._model
+        copy = VoxtralStream(model)
+        copy.memory, copy.samples, copy._sound = self.memory.copy(), self.samples, self._sound
+        whole = -(-self.samples // model.token_samples) * model.token_samples + model.padding_samples
+        copy.push(np.zeros(whole - self.samples + model.overlap_samples, np.float32))
+        copy._whole_samples = whole - model.token_samples
+        return copy
+
+    def finished_text(self) -> str:
+        """What all says that it was given, at once."""
+        ending = self.ended()
+        while ending.ready:
+            self._model.advance([ending])
+        return ending.text
 
 
 def _load(where: str, place: TorchPlace) -> Any:

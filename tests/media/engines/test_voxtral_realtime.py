@@ -47,10 +47,14 @@ def model(tiny_voxtral_realtime: Path) -> RealtimeModel:
     return RealtimeModel(str(tiny_voxtral_realtime), place_of("cpu"))
 
 
-def offline(directory: Path, samples: npt.NDArray[np.float32]) -> list[int]:
+def offline(
+    directory: Path, samples: npt.NDArray[np.float32], windows: tuple[int, int] | None = None
+) -> list[int]:
     """The tokens that the library writes when it is given all at once."""
     processor: Any = VoxtralRealtimeProcessor.from_pretrained(directory)
     whole = VoxtralRealtimeForConditionalGeneration.from_pretrained(directory).eval()
+    if windows is not None:
+        whole.config.audio_config.sliding_window, whole.config.text_config.sliding_window = windows
     inputs = processor(samples, return_tensors="pt")
     out = whole.generate(**inputs, do_sample=False, eos_token_id=None, max_new_tokens=1000)
     tokens: list[int] = out[0, inputs["input_ids"].shape[1] :].tolist()
@@ -61,8 +65,8 @@ def streamed(model: RealtimeModel, samples: npt.NDArray[np.float32], step: int) 
     stream = VoxtralStream(model)
     for start in range(0, len(samples), step):
         stream.push(samples[start : start + step])
-        while stream.advance(3):
-            pass
+        while stream.ready:
+            model.advance([stream])
     return stream
 
 
@@ -74,7 +78,7 @@ def test_a_stream_says_what_the_library_says_offline(
     expected = offline(tiny_voxtral_realtime, samples)
     stream = streamed(model, samples, 512)
     assert stream.finished_text() == model.text_of(expected)
-    written = stream._state.tokens if stream._state is not None else []
+    written = stream.memory.tokens
     assert written == expected[: len(written)]
     assert len(written) >= (duration_s - 0.6) * 12.5, "while it is said, but for the delay"
     assert len(set(expected)) > 2, "the comparison is worth something"
@@ -86,23 +90,41 @@ def test_finishing_leaves_the_stream_as_it_was(model: RealtimeModel) -> None:
     stream = VoxtralStream(model)
     for start in range(0, len(samples), 4000):
         stream.push(samples[start : start + 4000])
-        assert stream.finished_text() is not None
+        stream.finished_text()
+        while stream.ready:
+            model.advance([stream])
     assert stream.text == straight.text
     assert stream.finished_text() == straight.finished_text()
 
 
-def test_what_nobody_wants_ends_with_its_token(model: RealtimeModel) -> None:
-    stream = streamed(model, sound(1.0).as_float32(), 16_000)
-    asked = 0
+def test_streams_of_all_ages_write_together_what_they_write_alone(model: RealtimeModel) -> None:
+    """One hears all of a recording, one begins when another has long been under way, one is behind."""
+    sounds = [sound(1.0 + 0.7 * seed, seed).as_float32() for seed in range(4)]
+    alone = [streamed(model, samples, 16_000) for samples in sounds]
+    together = [VoxtralStream(model) for _ in sounds]
+    for turn in range(12):
+        for at, (stream, samples) in enumerate(zip(together, sounds, strict=True)):
+            if turn >= at:
+                stream.push(samples[(turn - at) * 8000 : (turn - at + 1) * 8000])
+        for _ in range(3 if turn < 11 else 60):
+            if ready := [stream for stream in together if stream.ready]:
+                model.advance(ready)
+    assert [stream.memory.tokens for stream in together] == [stream.memory.tokens for stream in alone]
+    assert [stream.finished_text() for stream in together] == [stream.finished_text() for stream in alone]
 
-    def wanted() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked < 4
 
-    assert stream.finished_text(wanted) is None
-    assert asked == 4
-    assert stream.finished_text()
+def test_hearing_looks_back_as_far_as_the_model_does(
+    model: RealtimeModel, tiny_voxtral_realtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a shorter window than a stream is long, for both."""
+    monkeypatch.setattr(model._model.config.audio_config, "sliding_window", 20)
+    monkeypatch.setattr(model._model.config.text_config, "sliding_window", 8)
+    samples = sound(2.0).as_float32()
+    expected = offline(tiny_voxtral_realtime, samples, windows=(20, 8))
+    stream = streamed(model, samples, 512)
+    assert stream.finished_text() == model.text_of(expected)
+    assert stream.memory.sounds.kept == 19
+    assert stream.memory.words.kept == 7
 
 
 def test_words_come_before_the_turn_ends(realtime: VoxtralRealtime, model: RealtimeModel) -> None:
@@ -166,7 +188,7 @@ def test_a_cancelled_flush_can_be_asked_again(realtime: VoxtralRealtime, model: 
     assert asyncio.run(main()) == streamed(model, said.as_float32(), 16_000).finished_text()
 
 
-def test_calls_take_turns_and_do_not_mix(realtime: VoxtralRealtime, model: RealtimeModel) -> None:
+def test_calls_write_together_and_do_not_mix(realtime: VoxtralRealtime, model: RealtimeModel) -> None:
     turns = [sound(1.0 + seed / 4, seed) for seed in range(3)]
 
     async def transcribed(said: Audio) -> str:
@@ -179,7 +201,11 @@ def test_calls_take_turns_and_do_not_mix(realtime: VoxtralRealtime, model: Realt
         return text
 
     async def main() -> list[str]:
-        return list(await asyncio.gather(*map(transcribed, turns)))
+        before = realtime._steps.counts
+        texts = list(await asyncio.gather(*map(transcribed, turns)))
+        after = realtime._steps.counts
+        assert after.steps - before.steps < after.requests - before.requests
+        return texts
 
     alone = [streamed(model, said.as_float32(), 16_000).finished_text() for said in turns]
     assert asyncio.run(main()) == alone
@@ -250,7 +276,7 @@ def test_a_failing_model_is_an_engines_error(
     async def main() -> None:
         session = realtime.open(ANY_LANGUAGE)
         await session.push(sound(1.0))
-        monkeypatch.setattr(RealtimeModel, "begin", full)
+        monkeypatch.setattr(RealtimeModel, "advance", full)
         with pytest.raises(EngineError, match="out of memory"):
             await session.flush()
         monkeypatch.undo()
