@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -102,6 +103,20 @@ class _Standing:
     rests_until_s: float = 0.0
     waits: set[asyncio.Timeout] = field(default_factory=set)
     """Of requests, each for the engine's next sign of life."""
+    sign_s: float = -math.inf
+    """When that was noted last."""
+
+    def gave_sign(self, now_s: float, limit_s: float) -> None:
+        """It works, only slowly, or at something else first: nobody has waited in vain so far.
+
+        Noted once in a while: there may be thousands of signs a second, and many who wait.
+        """
+        if now_s - self.sign_s < limit_s / 50:
+            return
+        self.sign_s = now_s
+        for wait in self.waits:
+            if not wait.expired():
+                wait.reschedule(now_s + limit_s)
 
 
 def falls_back(error: EngineError) -> bool:
@@ -278,10 +293,7 @@ class FallbackOrder(Generic[E]):
                 ) from None
             raise self._broken(at, error) from error
         if limit_s is not None:
-            # It works, only slowly, or at something else first: nobody has waited in vain so far.
-            for other in standing.waits:
-                if not other.expired():
-                    other.reschedule(loop_time_s() + limit_s)
+            standing.gave_sign(loop_time_s(), limit_s)
 
     async def items(self, at: int, stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """What an engine streams, each piece `awaited`. Closing it closes the stream.

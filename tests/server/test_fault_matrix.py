@@ -32,7 +32,7 @@ from server.engine_process import EngineProcess
 from server.engine_recovery import EngineRecovery
 from server.engine_set import EngineSet
 from server.faults import FaultLedger
-from server.serve import running_server
+from server.serve import Server, running_server
 from server.warm_up import WarmUp
 from signaling.caller import Caller
 from tests import virtual_time
@@ -170,7 +170,7 @@ async def until_answered(caller: Caller) -> None:
     while (said := await next_words(caller)) != "There.":
         apologies += said == SORRY
         await caller.say(question())
-    print(f"answered after {loop_time_s() - began_s:.1f} s and {apologies} apologies")
+    print(f"answered after {loop_time_s() - began_s:.1f} s, apologies: {apologies}")
 
 
 async def next_words(caller: Caller) -> str:
@@ -182,6 +182,12 @@ async def next_words(caller: Caller) -> str:
             return str(said.event["transcript"])
     except TimeoutError:
         return ""
+
+
+async def status_of(server: Server) -> dict[str, Any]:
+    async with aiohttp.ClientSession(server.health_url) as client, client.get("/status") as response:
+        status: dict[str, Any] = await response.json()
+    return status
 
 
 def test_one_call_outlives_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,15 +211,15 @@ def test_one_call_outlives_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
                     await server.engine_set.until_ready()
                     async with Caller(server.url) as caller:
                         for role, fault in faults:
-                            file.write_text(f"{role} {fault}")
-                            print(f"\n{role} {fault}: ", end="")
-                            await until_answered(caller)
-                            assert not file.exists()
+                            before = (await status_of(server))["faults"]["total"]
+                            # Whoever is asked may be let go before it goes wrong: then it did not.
+                            while (await status_of(server))["faults"]["total"] == before:
+                                file.write_text(f"{role} {fault}")
+                                print(f"\n{role} {fault}: ", end="")
+                                await until_answered(caller)
+                                file.unlink(missing_ok=True)
                     await server.engine_set.until_ready()
-                    async with aiohttp.ClientSession(server.health_url) as client:
-                        async with client.get("/status") as response:
-                            status: dict[str, Any] = await response.json()
-                    return status
+                    return await status_of(server)
 
     status = asyncio.run(main())
     assert status["engine_process"]["restarts"] >= 2
@@ -256,7 +262,7 @@ def test_an_endpoint_that_fails_is_gone_on_from(name: str, fault: Answer, kind: 
         failures = EngineFailures()
         near = ScriptedEngines(llm=ScriptedLlm("near", replies=("There.",)))
         async with asyncio.timeout(LIMIT_S), Endpoint(answers=(answer,)).running() as endpoint:
-            far = OpenAiChat(endpoint.base_url, "a-model", patience=Patience(1.0, 1.0, 1.0, retries_s=()))
+            far = OpenAiChat(endpoint.base_url, "a-model", patience=Patience(3.0, 3.0, 3.0, retries_s=()))
             llm = FallbackLlm((far, near.llm), failures.take)
             engines = Engines(near.vad, near.turn_end, near.stt, llm, near.tts)
             async with running_server(CONFIG, engines, engine_failures=failures) as server:
