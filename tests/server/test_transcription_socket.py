@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from media.engines.protocols import SttOptions, Transcript
 from media.engines.vllm_realtime import VllmRealtime
 from media.errors import EngineError
 from server.serve_engines import RunningHost
-from tests.scripted import ScriptedEngines, ScriptedStt, speech
+from tests.scripted import ScriptedEngines, ScriptedStt, quiet, speech
 from tests.server.test_host_routes import KEY, STT, host
 
 LIMIT_S = 20.0
@@ -90,19 +90,34 @@ def test_a_turn_as_vllms_clients_have_it() -> None:
 
 
 def test_a_media_server_that_is_told_of_vllm_is_served_as_well() -> None:
-    scripted = ScriptedEngines(stt=ScriptedStt(says=("", "", "what time is it")))
+    """Two turns, one of which goes on after a pause."""
+    scripted = ScriptedEngines(stt=ScriptedStt(says=("", "", "what time is it", "in Bonn", "thank you")))
 
     async def main() -> None:
         async with asyncio.timeout(LIMIT_S), host(scripted) as running:
-            engine = VllmRealtime(f"{running.url}/v1", STT, languages=("en",), api_key=KEY)
-            await engine.start()
-            session = engine.open(SttOptions("en", "Voxtral"))
-            await session.push(speech(1.0))
-            assert (await session.flush()).text == "what time is it"
-            assert scripted.stt.sessions[-1].options == SttOptions("en", "Voxtral")
-            await session.abort()
-            await engine.close()
-        assert scripted.stt.sessions[-1].aborted
+            stt = VllmRealtime(f"{running.url}/v1", STT, languages=("en",), api_key=KEY)
+            await stt.start()
+            try:
+                turn = stt.open(SttOptions("en", "Voxtral"))
+                await turn.push(speech(1.5))
+                partials = turn.partials()
+                async with aclosing(partials):
+                    assert "what time is it".startswith((await anext(partials)).text)
+                assert (await turn.flush()).text == "what time is it"
+                assert scripted.stt.sessions[-1].options == SttOptions("en", "Voxtral")
+                await turn.push(quiet(1.0))
+                await turn.push(speech(1.0))
+                assert (await turn.flush()).text == "what time is it in Bonn"
+                await turn.abort()
+
+                turn = stt.open(SttOptions("en"))
+                await turn.push(speech(0.5))
+                assert (await turn.flush()).text == "thank you"
+                await turn.abort()
+            finally:
+                await stt.close()
+            await running.slots.drain(5.0)
+            assert running.slots.active["stt"] == 0
 
     asyncio.run(main())
 
