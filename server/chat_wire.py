@@ -103,7 +103,8 @@ class ResponseFormat(FromClient):
 
 class ChatRequest(FromClient):
     """The body of `POST /v1/chat/completions`. What would change the reply, and is not done here, is refused;
-    `prompt_cache_key` is which conversation it is."""
+    `prompt_cache_key` is which conversation it is. `continue_final_message`, which is vLLM's: the last
+    message is a reply that has begun, and is gone on with."""
 
     model: str
     messages: Annotated[tuple[MessageIn, ...], Field(min_length=1)]
@@ -115,6 +116,7 @@ class ChatRequest(FromClient):
     tools: tuple[OfferedTool, ...] | None = None
     tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
     prompt_cache_key: str = ""
+    continue_final_message: bool = False
     n: int | None = None
     stop: str | tuple[str, ...] | None = None
     response_format: ResponseFormat | None = None
@@ -130,14 +132,26 @@ class ChatRequest(FromClient):
             CallerError: it asks for something that is not done here.
         """
         self._require_possible()
+        messages = tuple(message.message() for message in self.messages)
+        begun = ""
+        if self.continue_final_message:
+            *earlier, last = messages
+            if last.role != "assistant" or last.tool_calls:
+                raise CallerError(
+                    "Only an assistant's message can be gone on with, and none that calls tools.",
+                    code="invalid_value",
+                    param="continue_final_message",
+                )
+            messages, begun = tuple(earlier), last.text
         limits = [limit for limit in (self.max_completion_tokens, self.max_tokens) if limit is not None]
         return LlmRequest(
-            tuple(message.message() for message in self.messages),
+            messages,
             min(limits, default=_LONGEST_REPLY_TOKENS),
             default_temperature if self.temperature is None else self.temperature,
             self.prompt_cache_key,
             tuple(tool.tool() for tool in self.tools or ()),
             self._tool_choice(),
+            begun,
         )
 
     def _require_possible(self) -> None:

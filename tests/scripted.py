@@ -179,7 +179,7 @@ class ScriptedLlm(ScriptedEngine):
                 async for delta in self._call(script):
                     yield delta
                 return
-            words = script.split(" ")
+            words = script.removeprefix(request.begun).split(" ")
             for index, word in enumerate(words[: request.max_tokens]):
                 yield LlmDelta(word if index == 0 else f" {word}")
                 await asyncio.sleep(self.word_s)

@@ -58,7 +58,8 @@ class ChatPrompts:
         text = self._tokenizer.apply_chat_template(
             list(_messages(request, with_calls=self._knows_tools)),
             tools=tools,
-            add_generation_prompt=request.max_tokens > 0,
+            add_generation_prompt=request.max_tokens > 0 and not request.begun,
+            continue_final_message=bool(request.begun),
             tokenize=False,
             enable_thinking=False,  # nobody on a telephone waits for it; templates that know it leave it out
         )
@@ -77,7 +78,7 @@ class ChatPrompts:
     def _begun(self, request: LlmRequest) -> str:
         """A call that has to be made, as far as that is known: the model cannot but go on with it."""
         choice = request.tool_choice
-        if choice == "auto" or not self._calls_in_standard_form:
+        if choice == "auto" or request.begun or not self._calls_in_standard_form:
             return ""
         if not choice.startswith(FUNCTION_CHOICE):
             return f"{OPEN}\n"

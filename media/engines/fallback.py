@@ -1,8 +1,8 @@
 """Several engines as one: where one fails, the next one goes on, and the call with it.
 
 Each satisfies its port; those given as `Beside` share the work. What has been heard or told is never taken
-back: a reply that broke off amid its words fails, a clause is gone on with from its next word, a turn is
-transcribed anew with all of its audio.
+back: a reply is gone on with where it broke off, a clause from its next word, a turn is transcribed anew with
+all of its audio.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from media.engines.fallback_order import (
     falls_back,
 )
 from media.engines.protocols import (
+    CANNOT_CONTINUE,
     LlmDelta,
     LlmEngine,
     LlmRequest,
@@ -67,10 +68,11 @@ class FallbackLlm:
         await self._order.close()
 
     async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
-        """Streams the reply of the first that gives one.
+        """Streams the reply of the first that gives one. One that breaks off amid its words is gone on with
+        by the next, if that can.
 
         Raises:
-            EngineError: the last one's; or one's that had begun.
+            EngineError: the last one's; or one's that had called a tool.
         """
         if request.max_tokens == 0:
             async with aclosing(self._read_ahead(request)) as deltas:
@@ -78,21 +80,26 @@ class FallbackLlm:
                     yield delta
             return
         failure: EngineError | None = None
+        said, called = request.begun, False
         tries = Tries(self._order, request.conversation)
         while (at := await tries.next()) is not None:
-            begun = False
+            said_before = said
             try:
                 await self._order.ready(at)
-                async with aclosing(self._replying(at, request)) as deltas:
+                async with aclosing(self._replying(at, replace(request, begun=said))) as deltas:
                     async for delta in deltas:
-                        begun = True
+                        said += delta.text
+                        called = called or bool(delta.tool_calls)
                         yield delta
             except EngineError as error:
                 if not falls_back(error):
                     raise
-                tries.failed(at, error)
+                if error.code == CANNOT_CONTINUE:
+                    failure = failure or error
+                    continue
+                tries.failed(at, error, amid=said != said_before)
                 failure = error
-                if begun:
+                if called:
                     raise
                 continue
             self._order.worked(at)

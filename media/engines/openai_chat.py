@@ -15,8 +15,9 @@ from media.engines.openai_endpoint import OpenAiEndpoint, Patience, next_piece, 
 from media.engines.openai_faults import LLM, EndpointFault
 from media.engines.openai_request import messages_of, tools_of
 from media.engines.openai_stream import CompletionStream
-from media.engines.protocols import LlmDelta, LlmRequest
+from media.engines.protocols import CANNOT_CONTINUE, LlmDelta, LlmRequest
 from media.engines.server_sent_events import EventReader
+from media.errors import EngineError
 
 _USAGE_LIMIT_S = 0.5
 """A reply that is whole waits this long for what it cost."""
@@ -91,6 +92,8 @@ class OpenAiChat:
         """
         if self._endpoint.is_started and request.max_tokens == 0 and not self._endpoint.is_engine_host:
             return
+        if request.begun and not self._endpoint.continues:
+            raise EngineError(f"{self.name} cannot go on with a reply.", code=CANNOT_CONTINUE)
         once = partial(self._once, request)
         async with aclosing(self._endpoint.tried(once, self._adapt_to)) as deltas:
             async for delta in deltas:
@@ -138,6 +141,8 @@ class OpenAiChat:
             "temperature": request.temperature,
         }
         body |= tools_of(request)
+        if request.begun:
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
         if self._endpoint.is_engine_host and request.conversation:
             body["prompt_cache_key"] = request.conversation
         for field_name in self._refused:

@@ -32,6 +32,9 @@ _KEPT_ALIVE_S = 60.0
 _HEARTBEAT_S = 10.0
 """A WebSocket whose other end answers no ping for so long is closed."""
 
+_VLLM = "vllm"
+"""Who owns the models that vLLM serves."""
+
 _LONGEST_REFUSAL_BYTES = 64 * 1024
 
 
@@ -82,6 +85,8 @@ class OpenAiEndpoint:
         self.patience = patience or Patience()
         self.is_engine_host = False
         """Whether it is one of ours, which takes more than OpenAI's fields. Known once started."""
+        self.continues = False
+        """Whether it takes what vLLM does of a reply that has begun. Known once started."""
         self._base_url = base_url
         self._api_key = api_key
         self._session: aiohttp.ClientSession | None = None
@@ -271,6 +276,7 @@ class OpenAiEndpoint:
             return
         owners = {str(e.get("id")): e.get("owned_by") for e in listed if isinstance(e, Mapping)}
         self.is_engine_host = owners.get(self.model) == ENGINE_HOST
+        self.continues = owners.get(self.model) in (ENGINE_HOST, _VLLM)
         if owners and self.model not in owners:
             log.warning(
                 "the endpoint does not list the model",

@@ -11,8 +11,9 @@ from media.tools import FUNCTION_CHOICE, Tool, ToolChoice
 
 
 def messages_of(request: LlmRequest) -> list[dict[str, Any]]:
-    """`messages`."""
-    return [_message(message) for message in request.messages]
+    """`messages`. The last one of a reply that has begun is its beginning."""
+    begun = [{"role": "assistant", "content": request.begun}] if request.begun else []
+    return [*(_message(message) for message in request.messages), *begun]
 
 
 def tools_of(request: LlmRequest) -> dict[str, Any]:

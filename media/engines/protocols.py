@@ -19,6 +19,9 @@ from typing import Literal, Protocol
 from media.audio import Audio
 from media.tools import Tool, ToolChoice
 
+CANNOT_CONTINUE = "cannot_continue"
+"""The code of an engine that cannot go on with a reply that another one began."""
+
 VAD_WINDOW_SAMPLES = 512
 """One VAD decision: 32 ms at 16 kHz."""
 
@@ -165,6 +168,8 @@ class LlmRequest:
         conversation: which one it is, for an engine that keeps what it has read of each; "" is none.
         tools: that may be called. An engine that cannot call any ignores them.
         tool_choice: whether one may, or must, be called.
+        begun: what of the reply has been said already, by another engine: it is gone on with, and not said
+            again.
     """
 
     messages: tuple[ChatMessage, ...]
@@ -173,6 +178,7 @@ class LlmRequest:
     conversation: str = ""
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = "auto"
+    begun: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +226,7 @@ class LlmEngine(Engine, Protocol):
 
         Raises:
             EngineError: the backend failed; `retryable` where nothing was streamed yet and it may recover.
+                `cannot_continue` where a reply has begun and this engine cannot go on with it.
         """
 
 

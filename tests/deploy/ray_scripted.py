@@ -19,7 +19,7 @@ import ray
 from ray import serve
 
 from deploy.ray.app import engines
-from media.engines.protocols import Engines, SpeechChunk, TtsRequest
+from media.engines.protocols import Engines, LlmDelta, LlmRequest, SpeechChunk, TtsRequest
 from server.config import Config
 from tests.scripted import ScriptedEngines, ScriptedStt, WordByWord
 from tests.scripted_http_host import Narrator
@@ -39,9 +39,22 @@ class Signing(WordByWord):
                 yield chunk
 
 
+@dataclass
+class SigningNarrator(Narrator):
+    folder: str = ""
+
+    async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+        async with aclosing(super().reply(request)) as deltas:
+            async for delta in deltas:
+                Path(self.folder, SPEAKS).write_text(str(os.getpid()))  # noqa: ASYNC240
+                yield delta
+
+
 def build(folder: str) -> Engines:
     return ScriptedEngines(
-        stt=ScriptedStt(says=("and when does it open",)), llm=Narrator(), tts=Signing(folder=folder)
+        stt=ScriptedStt(says=("and when does it open",)),
+        llm=SigningNarrator(folder=folder, word_s=0.05),
+        tts=Signing(folder=folder),
     ).engines()
 
 

@@ -20,8 +20,8 @@ from media.engines.openai_chat import OpenAiChat
 from media.engines.openai_endpoint import Patience
 from media.engines.openai_speech import OpenAiSpeech
 from media.engines.openai_transcription import OpenAiTranscription
-from media.engines.protocols import ChatMessage, LlmRequest, SttOptions, TtsRequest
-from media.engines.wire import CameBack, FellBack
+from media.engines.protocols import ChatMessage, LlmEngine, LlmRequest, SttOptions, TtsRequest
+from media.engines.wire import CameBack, EngineEvent, FellBack
 from server.config import Config
 from tests.scripted import speech
 from tests.scripted_http_host import STORY, WHO
@@ -94,13 +94,7 @@ def test_the_three_engines_are_asked_through_serve(url: str) -> None:
             assert text == STORY
             assert deltas[-1] - deltas[0] > 0.05  # word by word, and not all at the end
 
-            # Both replicas work.
-            ask = LlmRequest((ChatMessage("user", WHO),), 9, 0.0)
-            answers: set[str] = set()
-            while len(answers) < 2:
-                async with asyncio.TaskGroup() as tasks:
-                    asked = [tasks.create_task(text_of(llm, ask)) for _ in range(8)]
-                answers |= {answer.result() for answer in asked}
+            await until_both_work(llm)
         finally:
             for engine in (stt, llm, tts):
                 await engine.close()
@@ -108,14 +102,30 @@ def test_the_three_engines_are_asked_through_serve(url: str) -> None:
     asyncio.run(main())
 
 
-async def text_of(llm: OpenAiChat, request: LlmRequest) -> str:
+async def until_both_work(llm: LlmEngine) -> None:
+    ask = LlmRequest((ChatMessage("user", WHO),), 9, 0.0)
+    answers: set[str] = set()
+    async with asyncio.timeout(60):
+        while len(answers) < 2:
+            async with asyncio.TaskGroup() as tasks:
+                asked = [tasks.create_task(text_of(llm, ask)) for _ in range(8)]
+            answers = {answer.result() for answer in asked}
+
+
+async def text_of(llm: LlmEngine, request: LlmRequest) -> str:
     async with aclosing(llm.reply(request)) as deltas:
         return "".join([delta.text async for delta in deltas])
 
 
-def test_a_replica_that_is_killed_amid_a_clause_is_gone_on_from_by_another(url: str, folder: Path) -> None:
+def kill_who_speaks(folder: Path) -> None:
+    os.kill(int((folder / "speaks").read_text()), signal.SIGKILL)
+
+
+def test_a_replica_that_is_killed_amid_a_clause_or_a_reply_is_gone_on_from_by_another(
+    url: str, folder: Path
+) -> None:
     async def main() -> None:
-        told: list[FellBack | CameBack] = []
+        told: list[EngineEvent] = []
         tts = FallbackTts(
             [OpenAiSpeech(url, TTS, voice="af_heart", patience=PATIENT)], ("af_heart",), told.append
         )
@@ -131,14 +141,24 @@ def test_a_replica_that_is_killed_amid_a_clause_is_gone_on_from_by_another(url: 
                     if killed_s and not again_s and told:
                         again_s = loop_time_s()
                     if len(words) == 3:
-                        pid = int((folder / "speaks").read_text())
-                        os.kill(pid, signal.SIGKILL)
+                        kill_who_speaks(folder)
                         killed_s = loop_time_s()
             assert words == STORY.split()
             assert [type(event) for event in told] == [FellBack, CameBack]
             print(f"\na replica killed amid a clause: the next word came {again_s - killed_s:.2f} s later")
+
+            began_s = loop_time_s()
+            await until_both_work(llm)  # Serve has replaced it
+            print(f"it was replaced within {loop_time_s() - began_s:.1f} s")
+
+            text = ""
             async with aclosing(llm.reply(LlmRequest((ChatMessage("user", "Well?"),), 99, 0.0))) as deltas:
-                assert "".join([delta.text async for delta in deltas]) == STORY
+                async for delta in deltas:
+                    text += delta.text
+                    if text.endswith("town"):
+                        kill_who_speaks(folder)
+            assert text == STORY
+            assert [type(event) for event in told[2:]] == [FellBack, CameBack]
         finally:
             await tts.close()
             await llm.close()

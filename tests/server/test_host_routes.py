@@ -213,6 +213,7 @@ def transcribe(**more: Any) -> Any:
         (converse(n=2), 400, "unsupported_parameter"),
         (converse(stop="."), 400, "unsupported_parameter"),
         (converse(messages=[]), 400, "invalid_value"),
+        (converse(extra_body={"continue_final_message": True}), 400, "invalid_value"),
         (speak(model=STT), 404, "model_not_found"),
         (speak(input=""), 400, "invalid_value"),
         (speak(voice="nobody"), 400, "voice_unavailable"),
@@ -280,6 +281,20 @@ def test_our_adapters_are_told_more() -> None:
                 far = await listed(tts.speak(request))
                 assert [chunk.words for chunk in far] == [chunk.words for chunk in near]
                 np.testing.assert_array_equal(far[0].audio.samples, near[0].audio.as_int16())
+
+    asyncio.run(main())
+
+
+def test_a_reply_that_has_begun_is_gone_on_with() -> None:
+    scripted = ScriptedEngines(llm=ScriptedLlm(replies=("ready", "It is noon.")))
+
+    async def main() -> None:
+        async with host(scripted) as running:
+            async with started(OpenAiChat(f"{running.url}/v1", LLM, api_key=KEY, patience=QUICK)) as llm:
+                request = LlmRequest((ChatMessage("user", "What time is it?"),), 20, 0.0, begun="It is")
+                deltas = await listed(llm.reply(request))
+                assert "".join(delta.text for delta in deltas) == " noon."
+                assert scripted.llm.requests[-1] == request
 
     asyncio.run(main())
 

@@ -13,11 +13,13 @@ import pytest
 from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
 from media.engines.fallback_order import FallbackEvent
 from media.engines.protocols import (
+    CANNOT_CONTINUE,
     ChatMessage,
     LlmDelta,
     LlmRequest,
     SpeechChunk,
     SttOptions,
+    ToolCallDelta,
     Transcript,
     TtsRequest,
     Voice,
@@ -67,6 +69,17 @@ class ProbedLlm(ScriptedLlm):
     def _be_there(self) -> None:
         if self.away:
             raise DOWN
+
+
+@dataclass
+class Breaking(ScriptedLlm):
+    """Breaks off amid its reply."""
+
+    breaks: LlmDelta = field(default_factory=lambda: LlmDelta("Well, it"))
+
+    async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+        yield self.breaks
+        raise DOWN
 
 
 # Who is asked
@@ -211,18 +224,43 @@ def test_what_is_the_requests_fault_is_not_asked_of_another() -> None:
     virtual_time.run(main())
 
 
-def test_a_reply_that_had_begun_fails() -> None:
-    class Breaking(ScriptedLlm):
+def test_a_reply_that_broke_off_is_gone_on_with() -> None:
+    async def main() -> None:
+        second = ScriptedLlm(replies=("Well, it is noon.",))
+        llm = FallbackLlm((Breaking(), second), lambda _: None)
+        await llm.start()
+        assert await text_of(llm) == "Well, it is noon."
+        assert second.requests == [replace(REQUEST, begun="Well, it")]
+        assert await text_of(llm) == "Well, it is noon."
+        assert second.requests[1] == REQUEST
+
+    virtual_time.run(main())
+
+
+def test_a_reply_that_nobody_can_go_on_with_fails_and_so_does_one_that_has_called() -> None:
+    class Starting(ScriptedLlm):
         async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
-            yield LlmDelta("Well")
-            raise DOWN
+            if request.begun:
+                raise EngineError("It cannot go on with a reply.", code=CANNOT_CONTINUE)
+            async for delta in super().reply(request):
+                yield delta
 
     async def main() -> None:
-        llm = FallbackLlm((Breaking(), ScriptedLlm(replies=("second",))), lambda _: None)
+        told: list[FallbackEvent] = []
+        llm = FallbackLlm((Breaking(), Starting(replies=("second",))), told.append)
         await llm.start()
         with pytest.raises(EngineError, match="cannot be reached"):
             await text_of(llm)
+        assert len(told) == 1  # it is no failure not to be able to
         assert await text_of(llm) == "second"
+
+        called = (ToolCallDelta(0, "", "weather", "{"),)
+        other = ScriptedLlm(replies=("second",))
+        llm = FallbackLlm((Breaking(breaks=LlmDelta("", tool_calls=called)), other), told.append)
+        await llm.start()
+        with pytest.raises(EngineError, match="cannot be reached"):
+            await text_of(llm)
+        assert other.requests == []
 
     virtual_time.run(main())
 

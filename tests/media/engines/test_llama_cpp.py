@@ -71,6 +71,14 @@ def test_a_reply_streams_and_says_how_it_ended(llama: LlamaCpp) -> None:
     asyncio.run(main())
 
 
+def test_a_reply_that_has_begun_is_gone_on_with(llama: LlamaCpp) -> None:
+    async def main() -> None:
+        begun = replace(request("What is the capital of France?"), begun="The capital of France is")
+        assert "".join(delta.text for delta in await whole(llama, begun)).startswith(" Paris")
+
+    asyncio.run(main())
+
+
 def test_closing_a_reply_frees_its_slot_at_once(llama: LlamaCpp) -> None:
     async def main() -> None:
         for _ in range(3):  # more than there are slots

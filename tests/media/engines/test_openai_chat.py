@@ -145,6 +145,25 @@ def test_fields_that_a_model_does_not_take_are_done_without() -> None:
     asyncio.run(main())
 
 
+def test_a_reply_that_has_begun_is_gone_on_with_where_that_is_known_to_be_possible() -> None:
+    async def main() -> None:
+        begun = request(begun="It is")
+        async with Endpoint((says(" noon."),), owner="vllm").running() as endpoint:
+            llm = OpenAiChat(endpoint.base_url, "a-model", patience=QUICK)
+            await llm.start()
+            assert await text_of(llm, begun) == " noon."
+            (body,) = endpoint.bodies
+            assert body["messages"][-1] == {"role": "assistant", "content": "It is"}
+            assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+            await llm.close()
+        async with connected(says("Well.")) as (endpoint, llm):
+            with pytest.raises(EngineError) as caught:
+                await text_of(llm, begun)
+            assert (caught.value.code, endpoint.bodies) == ("cannot_continue", [])
+
+    asyncio.run(main())
+
+
 def test_further_fields_are_sent() -> None:
     async def main() -> None:
         extra = {"chat_template_kwargs": {"enable_thinking": False}, "stream_options": None}

@@ -124,6 +124,14 @@ def test_a_conversation_is_read_once_whatever_others_say_in_between(model: Path)
     asyncio.run(main())
 
 
+def test_a_reply_that_has_begun_is_gone_on_with(model: Path) -> None:
+    async def main() -> None:
+        async with started(model) as llm:
+            assert text_of(await whole(llm, replace(TELL, begun=STORY[:30]))) == STORY[30:]
+
+    asyncio.run(main())
+
+
 def test_what_another_conversation_begins_with_alike_is_not_read_again(model: Path) -> None:
     async def main() -> None:
         async with started(model) as llm:
