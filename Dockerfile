@@ -84,10 +84,21 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
 CMD ["voxtral-kokoro", "serve"]
 
 
-# For the production engines, which are not part of this version: no engine uses torch or the GPU yet.
+# The production engines (docs/production.md): what fits on the GPU, by `profile: gpu`. Their models are fetched from
+# the hub at the first start, into the volume.
+#
+#   docker run --rm --network host --gpus all -v voxtral-kokoro-models:/models voxtral-kokoro:gpu
 FROM application AS gpu
+USER root
+# torch.compile has a C compiler make its kernels.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
+USER voxtral
 ENV NVIDIA_VISIBLE_DEVICES=all \
-    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    HF_HOME=/models/hub \
+    VOXTRAL_KOKORO__PROFILE=gpu
 COPY --from=dependencies-gpu /app/.venv .venv
 
 
