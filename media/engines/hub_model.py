@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import safetensors
+import transformers
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, StrictDataclassError
 
 from media.engines.torch_device import is_out_of_memory
@@ -52,6 +54,8 @@ def load_from_hub(model: str, setting: str, load: Callable[[str], T]) -> T:
     where = str(Path(model).expanduser()) if _is_path(model) else model
     if _is_path(model) and not Path(where).is_dir():
         raise ModelMissing(f"The model directory {where} is missing: set {setting} to a model's directory.")
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()  # a log has lines
     try:
         return load(where)
     except _ABSENT as error:

@@ -99,7 +99,16 @@ class RealtimeModel:
         return said.strip()
 
     def advance(self, streams: Sequence[VoxtralStream]) -> None:
-        """Each of the streams, all of which are `ready`, writes its next token."""
+        """Each of the streams, all of which are `ready`, writes its next token; or, if that fails, none."""
+        before = [(stream, stream.copy()) for stream in streams]
+        try:
+            self._advance(streams)
+        except BaseException:
+            for stream, copy in before:
+                stream.restore(copy)
+            raise
+
+    def _advance(self, streams: Sequence[VoxtralStream]) -> None:
         with torch.inference_mode():
             under_way = [stream for stream in streams if stream.memory.tokens]
             for stream in streams:
@@ -229,12 +238,21 @@ class VoxtralStream:
         taken, self._sound = self._sound[: end + self._model.overlap_samples], self._sound[end:]
         return taken
 
+    def copy(self) -> VoxtralStream:
+        """Another one that has come as far."""
+        copy = VoxtralStream(self._model)
+        copy.restore(self)
+        return copy
+
+    def restore(self, other: VoxtralStream) -> None:
+        """Comes as far as the other one."""
+        self.memory, self.samples, self._sound = other.memory.copy(), other.samples, other._sound
+        self._whole_samples = other._whole_samples
+
     def ended(self) -> VoxtralStream:
         """A copy of it to which nothing is added but silence: once it is not `ready` any more, it has written
         all that was said, as the model writes it of a whole recording."""
-        model = self._model
-        copy = VoxtralStream(model)
-        copy.memory, copy.samples, copy._sound = self.memory.copy(), self.samples, self._sound
+        model, copy = self._model, self.copy()
         whole = -(-self.samples // model.token_samples) * model.token_samples + model.padding_samples
         copy.push(np.zeros(whole - self.samples + model.overlap_samples, np.float32))
         copy._whole_samples = whole - model.token_samples

@@ -113,6 +113,30 @@ def test_streams_of_all_ages_write_together_what_they_write_alone(model: Realtim
     assert [stream.finished_text() for stream in together] == [stream.finished_text() for stream in alone]
 
 
+@pytest.mark.parametrize("part", ["audio_tower", "language_model"])
+def test_a_step_that_fails_is_as_if_it_had_not_been(
+    model: RealtimeModel, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    sounds = [sound(2.0, seed).as_float32() for seed in range(2)]
+    expected = [streamed(model, samples, 16_000).finished_text() for samples in sounds]
+    streams = [streamed(model, samples[:16_000], 16_000) for samples in sounds]
+    for stream, samples in zip(streams, sounds, strict=True):
+        stream.push(samples[16_000:])
+    layer = getattr(model._model.model, part).layers[1]
+    forward = type(layer).forward
+
+    def full(self: Any, *args: Any, **more: Any) -> Any:
+        if self is layer:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, *args, **more)
+
+    monkeypatch.setattr(type(layer), "forward", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        model.advance(streams)
+    monkeypatch.undo()
+    assert [stream.finished_text() for stream in streams] == expected
+
+
 def test_hearing_looks_back_as_far_as_the_model_does(
     model: RealtimeModel, tiny_voxtral_realtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
