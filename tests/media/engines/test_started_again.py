@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from media.audio import SPEECH_RATE_HZ, silence
+from media.audio import SPEECH_RATE_HZ, Audio, silence
+from media.engines.fallback import FallbackStt
 from media.engines.kokoro_onnx import KokoroOnnx
 from media.engines.llama_cpp import LlamaCpp
 from media.engines.protocols import ChatMessage, Engine, LlmRequest, SttOptions
 from media.engines.smart_turn import SmartTurn
 from media.engines.whisper import Whisper
-from media.errors import ModelMissing
+from media.engines.wire import CameBack, EngineEvent, FellBack, Unusable
+from media.errors import EngineOutOfMemory, ModelMissing
 
 REQUEST = LlmRequest((ChatMessage("user", "Hello."),), max_tokens=4, temperature=0.0)
 
@@ -67,5 +69,43 @@ def test_whats_closed_works_when_it_is_started_again(models_dir: Path) -> None:
             assert "".join([delta.text async for delta in llm.reply(REQUEST)])
             for engine in (turn_end, stt, llm):
                 await engine.close()
+
+    asyncio.run(main())
+
+
+def test_a_voxtral_that_found_no_memory_is_loaded_anew_and_the_turn_is_whole(tiny_voxtral: Path) -> None:
+    """The real classes, and what torch really raises where there is no memory."""
+    torch = pytest.importorskip("torch")
+    from media.engines.voxtral import Voxtral
+    from media.engines.voxtral_model import VoxtralRow
+
+    class Greedy(Voxtral):
+        """Wants a petabyte, once."""
+
+        greedy = True
+
+        def _step(self, rows: Sequence[VoxtralRow]) -> Sequence[str | None]:
+            if self.greedy:
+                self.greedy = False
+                torch.empty(2**50)
+            return super()._step(rows)
+
+    async def main() -> None:
+        told: list[EngineEvent] = []
+        engine = Greedy(str(tiny_voxtral), device="cpu", languages=("en",))
+        stt = FallbackStt((engine,), told.append)
+        await stt.start()
+        session = stt.open(SttOptions("en", partials=False))
+        await session.push(Audio(np.sin(np.arange(16_000, dtype=np.float32) / 10), SPEECH_RATE_HZ))
+        with pytest.raises(EngineOutOfMemory):
+            await session.flush()
+        assert [type(event) for event in told] == [FellBack, Unusable]
+        loaded = engine._model
+        await stt.start()
+        assert engine._model is not loaded
+        assert (await session.flush()).audio_s == 1.0
+        assert isinstance(told[-1], CameBack)
+        await session.abort()
+        await stt.close()
 
     asyncio.run(main())
