@@ -192,7 +192,7 @@ def test_a_server_that_fails_again_and_again_is_an_engines_error() -> None:
 @pytest.mark.parametrize("fault", ["mute", "silent"])
 def test_a_server_that_hangs_is_not_waited_for(fault: Fault) -> None:
     async def main() -> None:
-        patience = Patience(first_s=0.3)
+        patience = Patience(first_s=1.0)
         async with started(fault) as (server, engine):
             engine._endpoint.patience = patience
             session = engine.open(SttOptions())
