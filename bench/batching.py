@@ -5,13 +5,16 @@
 Every caller has one clause spoken after the other, the next as soon as the last is made: all of them at
 once, without the pauses of a conversation, is the most that can be asked. Without batching the same engine
 makes one clause, or one window of one, in a step. First audio is the time from the call of `speak()` to the
-first chunk; throughput is seconds of sound made in a second. The weights are the embedded model's.
+first chunk; throughput is seconds of sound made in a second; a step's rows are the windows that it had in
+the mean. Before that, what a row costs in steps of several rows: the network alone. The weights are the
+embedded model's.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +29,7 @@ from server.environment import prepare_environment  # noqa: E402
 
 prepare_environment()
 
+from bench.batched_steps import step_costs, step_table  # noqa: E402
 from bench.calibration import calibrate  # noqa: E402
 from bench.kokoro_texts import SENTENCES  # noqa: E402
 from bench.report import machine_line, markdown, percentile, write_json  # noqa: E402
@@ -36,7 +40,8 @@ from server.model_store import ModelStore, default_root  # noqa: E402
 
 VOICES = ("af_heart", "am_michael", "bf_emma", "bm_george")
 SHORTEST_WORDS, LONGEST_WORDS = 4, 9
-LARGEST_BATCH = 16
+BATCHES = (1, 16)
+"""Rows that a step may have: without batching, and with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Round:
         throughput: seconds of sound made in a second.
         first_p50_ms: from `speak()` to the first chunk.
         first_p95_ms: the same.
+        rows: windows in a step, in the mean.
     """
 
     batch: int
@@ -66,6 +72,7 @@ class Round:
     throughput: float
     first_p50_ms: float
     first_p95_ms: float
+    rows: float
 
 
 async def measured(engine: KokoroTorch, batch: int, callers: int, clauses: int) -> tuple[Round, list[Clause]]:
@@ -78,18 +85,21 @@ async def measured(engine: KokoroTorch, batch: int, callers: int, clauses: int) 
             text = texts[(number * clauses + turn) % len(texts)]
             said.append(await _clause(engine, TtsRequest(text, voice), batch, callers))
 
+    before = engine.steps["window"]
     begun_s = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for number in range(callers):
             group.create_task(call(number), name=f"caller {number}")
     spent_s = time.perf_counter() - begun_s
     firsts = [clause.first_ms for clause in said]
+    steps = engine.steps["window"]
     figures = Round(
         batch,
         callers,
         round(sum(clause.sound_s for clause in said) / spent_s, 2),
         round(percentile(firsts, 50)),
         round(percentile(firsts, 95)),
+        round((steps.requests - before.requests) / (steps.steps - before.steps), 1),
     )
     return figures, said
 
@@ -104,26 +114,38 @@ async def _clause(engine: KokoroTorch, request: TtsRequest, batch: int, callers:
 
 
 async def rounds(
-    device: str, threads: int, batch: int, callers: Sequence[int], clauses: int
-) -> tuple[list[Round], list[Clause]]:
-    """One engine for all numbers of callers."""
+    device: str, threads: int, callers: Sequence[int], clauses: int
+) -> tuple[list[list[Round]], list[Clause]]:
+    """Each number of callers without batching, and at once with it: the machine may be busy by turns.
+
+    Returns:
+        The rounds of each of `BATCHES`, and every clause's figures.
+    """
     store = ModelStore(default_root())
     model = store.path("kokoro-82m-int8") / "kokoro-v1.0.int8.onnx"
-    voices = store.path("kokoro-voices")
-    engine = KokoroTorch(
-        partial(load_onnx, model), voices, device=device, threads=threads, batch=batch, model_name=model.stem
-    )
-    figures: list[Round] = []
+    engines = [
+        KokoroTorch(
+            partial(load_onnx, model),
+            store.path("kokoro-voices"),
+            device=device,
+            threads=threads,
+            batch=batch,
+            model_name=model.stem,
+        )
+        for batch in BATCHES
+    ]
+    figures: list[list[Round]] = [[] for _ in BATCHES]
     details: list[Clause] = []
-    try:
-        await engine.start()
+    async with contextlib.AsyncExitStack() as stack:
+        for engine in engines:
+            stack.push_async_callback(engine.close)
+            await engine.start()
         for count in callers:
-            one, said = await measured(engine, batch, count, clauses)
-            print(f"  batch {batch}, {count} callers: {one.throughput} s/s", flush=True)
-            figures.append(one)
-            details += said
-    finally:
-        await engine.close()
+            for batch, engine, own in zip(BATCHES, engines, figures, strict=True):
+                one, said = await measured(engine, batch, count, clauses)
+                print(f"  {count} callers, batch {batch}: {one.throughput} s/s", flush=True)
+                own.append(one)
+                details += said
     return figures, details
 
 
@@ -133,6 +155,7 @@ def table(without: Sequence[Round], batched: Sequence[Round]) -> str:
         "throughput, one by one (s/s)",
         "batched (s/s)",
         "gain",
+        "rows of a step",
         "first audio, one by one, p50 (ms)",
         "p95",
         "batched, p50 (ms)",
@@ -144,6 +167,7 @@ def table(without: Sequence[Round], batched: Sequence[Round]) -> str:
             f"{one.throughput:.2f}",
             f"{other.throughput:.2f}",
             f"× {other.throughput / one.throughput:.2f}",
+            f"{other.rows:.1f}",
             *(f"{value:.0f}" for each in (one, other) for value in (each.first_p50_ms, each.first_p95_ms)),
         ]
         for one, other in zip(without, batched, strict=True)
@@ -162,16 +186,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="where to write the figures and every clause's")
     options = parser.parse_args(arguments)
     machine = calibrate()
+    costs = step_costs(options.device)
+    print(f"{step_table(costs)}\n", flush=True)
     callers = [int(count) for count in options.callers.split(",")]
-    found = [
-        asyncio.run(rounds(options.device, options.threads, batch, callers, options.clauses))
-        for batch in (1, LARGEST_BATCH)
-    ]
-    (without, apart), (batched, together) = found
+    (without, batched), details = asyncio.run(
+        rounds(options.device, options.threads, callers, options.clauses)
+    )
     print(f"\n{table(without, batched)}\n\n{machine_line(machine)}")
     if options.json:
-        figures = {"one_by_one": list(map(asdict, without)), "batched": list(map(asdict, batched))}
-        write_json(options.json, machine, figures, [*apart, *together])
+        figures = {
+            "steps": list(map(asdict, costs)),
+            "one_by_one": list(map(asdict, without)),
+            "batched": list(map(asdict, batched)),
+        }
+        write_json(options.json, machine, figures, details)
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from media.clock import thread_time_s
-from media.engines.batcher import Batcher
+from media.engines.batcher import BatchCounts, Batcher
 from media.engines.g2p import pronounce
 from media.engines.inference import InferenceThreads, Urgency
 from media.engines.kokoro_clause import RATE_HZ, ClauseSound
@@ -112,6 +112,15 @@ class KokoroTorch:
     @property
     def voices(self) -> tuple[Voice, ...]:
         return self._voices.voices
+
+    @property
+    def steps(self) -> Mapping[str, BatchCounts]:
+        """How many steps of each kind were computed, and for how many requests."""
+        return {
+            "front": self._fronts.counts,
+            "window": self._windows.counts,
+            "whole": self._wholes.counts,
+        }
 
     async def start(self) -> None:
         """Loads the model and speaks a sentence to warm it, in windows and whole.

@@ -99,22 +99,15 @@ def sound_of(chunks: Sequence[SpeechChunk]) -> Audio:
     return concatenate([chunk.audio for chunk in chunks], RATE_HZ)
 
 
-def test_calls_meet_in_one_step(engine: KokoroTorch, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = engine._network
-    assert network is not None
-    together: list[int] = []
-    real_step = network.front_step
-
-    def counted(requests: Any) -> Any:
-        together.append(len(requests))
-        return real_step(requests)
-
-    monkeypatch.setattr(network, "front_step", counted)
+def test_calls_meet_in_one_step(engine: KokoroTorch) -> None:
+    before = engine.steps
     made = spoken(engine, *(TtsRequest("Hello there.", voice) for voice in VOICE_NAMES[:4]))
     assert all(sum(chunk.audio.duration_s for chunk in chunks) > 0.1 for chunks in made)
-    # The first comes alone, or with those who came until a thread was free.
-    assert sum(together) == 4
-    assert max(together) >= 2
+    for kind in ("front", "window"):
+        requests = engine.steps[kind].requests - before[kind].requests
+        # The first comes alone, or with those who came until a thread was free.
+        assert engine.steps[kind].steps - before[kind].steps < requests
+    assert engine.steps["front"].requests - before["front"].requests == 4
 
 
 def test_a_clause_is_heard_before_it_is_made(engine: KokoroTorch) -> None:
