@@ -74,7 +74,9 @@ async def _serve(slots: int) -> None:
     limits = {"max_clauses": slots, "max_replies": slots, "max_transcriptions": slots}
     config = Config.model_validate({"engine_host": {"port": 0} | limits})
     scripted = ScriptedEngines(
-        stt=ScriptedStt(says=("and when does it open",)), llm=Narrator(word_s=0.05), tts=WordByWord()
+        stt=ScriptedStt(says=("and when does it open",)),
+        llm=Narrator(word_s=0.05),
+        tts=WordByWord(pause_s=0.25),
     )
     async with running_host(config, scripted.engines()) as running:
         await running.engine_set.until_ready()

@@ -15,14 +15,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from media.audio import Audio
-from media.engines.fallback_order import (
-    WAITS_FOR_ROOM_S,
-    Beside,
-    FallbackEvent,
-    FallbackOrder,
-    Tries,
-    falls_back,
-)
+from media.engines.fallback_order import Beside, FallbackEvent, FallbackOrder, falls_back
+from media.engines.fallback_tries import WAITS_FOR_ROOM_S, Tries
 from media.engines.protocols import (
     CANNOT_CONTINUE,
     LlmDelta,
