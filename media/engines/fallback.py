@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -319,9 +319,11 @@ class FallbackSttSession:
             ValueError: another rate than 16 kHz.
         """
         await self._leave_closed()
-        if self._session is not None:
-            await self._session.push(audio)
+        # In this order, and at once: who opens a session meanwhile gives it what was pushed by then.
+        session = self._session
         self._pushed.append(audio)
+        if session is not None:
+            await session.push(audio)
 
     async def partials(self) -> AsyncGenerator[Transcript, None]:
         """The transcript so far. After a failure they begin anew, with a transcript of all of the turn.
@@ -332,9 +334,11 @@ class FallbackSttSession:
         while not self._aborted:
             at = self._tries[0]
             try:
-                session = await self._present()
-                async for transcript in session.partials():
-                    yield transcript
+                with self._order.translating(at):
+                    session = await self._present()
+                    async for transcript in session.partials():
+                        if isinstance(transcript.text, str):  # else `flush` will tell
+                            yield transcript
             except EngineError as error:
                 if self._aborted:
                     return
@@ -354,7 +358,8 @@ class FallbackSttSession:
                 raise EngineError("The transcription was aborted.", code="aborted")
             at = self._tries[0]
             try:
-                session = await self._present()
+                with self._order.translating(at):
+                    session = await self._present()
                 async with self._order.awaited(at):
                     transcript = _words(await session.flush())
             except EngineError as error:
@@ -379,12 +384,16 @@ class FallbackSttSession:
             self._order.begin(at)
 
     def _open_if_started(self) -> None:
-        """Opens the session where that needs no waiting, so that it works from the first word on."""
+        """Opens the session where that needs no waiting, so that it works from the first word on.
+
+        Where it cannot be opened, that is tried once more when its words are asked for; then the next one's.
+        """
         at = self._tries[0]
         if self._order.is_started(at):
-            self._session = self._order.engines[at].open(self._options)
-            self._opened_in = self._order.starts(at)
-            self._count_at(at)
+            with suppress(EngineError), self._order.translating(at):
+                self._session = self._order.engines[at].open(self._options)
+                self._opened_in = self._order.starts(at)
+                self._count_at(at)
 
     async def _leave_closed(self) -> None:
         """Lets go of a session whose engine was closed, or started again, since it was opened."""

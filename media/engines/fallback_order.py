@@ -292,6 +292,20 @@ class FallbackOrder(Generic[E]):
         if limit_s is not None:
             standing.gave_sign(loop_time_s(), limit_s)
 
+    @contextmanager
+    def translating(self, at: int) -> Iterator[None]:
+        """Around asking an engine for what nobody waits for in silence: its silence is no failure.
+
+        Raises:
+            EngineError: what the engine raises, as one of ours whatever it is.
+        """
+        try:
+            yield
+        except VoxtralKokoroError:
+            raise
+        except Exception as error:  # the engine's boundary, as in `awaited`
+            raise self._broken(at, error) from error
+
     async def items(self, at: int, stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """What an engine streams, each piece `awaited`. Closing it closes the stream.
 
