@@ -273,6 +273,12 @@ class FaultLedger:
                     self.watcher.recovery_failed(present.fault)
 
     @property
+    def needs_process(self) -> bool:
+        """Something is wrong that only another process mends. May be asked from any thread."""
+        present = list(self._open.values())
+        return any(one.fault.recovery is Recovery.RESTART_PROCESS for one in present)
+
+    @property
     def report(self) -> dict[str, Any]:
         """For `/status`."""
         now_s = self._clock()

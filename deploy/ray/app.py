@@ -9,9 +9,7 @@ request to one that has room.
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,76 +18,15 @@ from ray import serve
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from media.engines.protocols import Engines
+from deploy.ray.host_thread import Build, HostThread
 from server.config import Config, load_config
 from server.engines import build_engines
 from server.environment import prepare_environment
-from server.serve_engines import running_host
-
-Build = Callable[[Config], Engines]
-
-_READY_LIMIT_S = 1200.0
-"""Weights may have to be fetched first."""
-
-_ENDING_LIMIT_S = 60.0
 
 _HOP_BY_HOP = frozenset(
     {"connection", "content-length", "host", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer"}
 )
 """Headers of one connection (RFC 9110, 7.6.1), and the name and length that each of the two has anew."""
-
-
-class _Host:
-    """An engine host on a thread and a loop of its own, at a port that nobody else knows.
-
-    Args:
-        config: of its engines.
-        build: makes them, unstarted.
-    """
-
-    def __init__(self, config: Config, build: Build) -> None:
-        self._config = config.model_copy(
-            update={"engine_host": config.engine_host.model_copy(update={"host": "127.0.0.1", "port": 0})}
-        )
-        self._build = build
-        self._url: Future[str] = Future()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="engine host", daemon=True)
-
-    def start(self) -> str:
-        """Returns its address once it is ready.
-
-        Raises:
-            VoxtralKokoroError: it cannot be.
-        """
-        self._thread.start()
-        return self._url.result(_READY_LIMIT_S)
-
-    @property
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
-
-    def close(self) -> None:
-        """What is under way may end within `server.drain_timeout_s`."""
-        if self._loop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(_ENDING_LIMIT_S)
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:
-            if not self._url.done():
-                self._url.set_exception(error)
-            raise
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        async with running_host(self._config, self._build(self._config)) as running:
-            await running.engine_set.until_ready()
-            self._url.set_result(running.url)
-            await self._stop.wait()
 
 
 class EngineReplica:
@@ -101,7 +38,7 @@ class EngineReplica:
     """
 
     def __init__(self, config: Config, build: Build) -> None:
-        self._host = _Host(config, build)
+        self._host = HostThread(config, build)
         self._url = self._host.start()
         self._client: aiohttp.ClientSession | None = None
 
@@ -127,8 +64,7 @@ class EngineReplica:
 
     async def check_health(self) -> None:
         """Serve replaces a replica for which this raises."""
-        if not self._host.is_alive:
-            raise RuntimeError("The engine host has ended.")
+        self._host.check()
 
     async def __del__(self) -> None:
         """Serve waits for it when it takes a replica away."""

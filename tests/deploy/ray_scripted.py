@@ -65,7 +65,7 @@ def main(folder: str) -> None:
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     scripted = engines(
         Config(),
-        lambda _config: build(folder),
+        lambda _config, _tell: build(folder),
         num_replicas=REPLICAS,
         ray_actor_options={"num_cpus": 0.5},
     )
