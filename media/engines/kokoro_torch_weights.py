@@ -124,19 +124,19 @@ def new_model(config: dict[str, Any]) -> Any:
     Raises:
         EngineError: the `kokoro` package is not installed.
     """
+    try:
+        from kokoro.model import KModel
+    except ImportError as error:
+        raise EngineError(
+            f"The engine kokoro-torch needs the package kokoro: pip install 'voxtral-kokoro[gpu]' ({error})."
+        ) from error
+    nothing = io.BytesIO()
+    torch.save({}, nothing)
+    nothing.seek(0)
     with warnings.catch_warnings():
-        # What `kokoro` and its own dependencies say of themselves.
-        warnings.simplefilter("ignore")
-        try:
-            from kokoro.model import KModel
-        except ImportError as error:
-            raise EngineError(
-                "The engine kokoro-torch needs the package kokoro: pip install 'voxtral-kokoro[gpu]' "
-                f"({error})."
-            ) from error
-        nothing = io.BytesIO()
-        torch.save({}, nothing)
-        nothing.seek(0)
+        # How the package builds its layers, which is not for anybody here to change.
+        warnings.filterwarnings("ignore", "`torch.nn.utils.weight_norm` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "dropout option adds dropout after all but last", UserWarning)
         return KModel(repo_id=REPOSITORY, config=config, model=nothing).eval().requires_grad_(False)
 
 

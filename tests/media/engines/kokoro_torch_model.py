@@ -13,17 +13,19 @@ TEXTS = ("həlˈO wˈɜɹld.", "ˈO.", "fˈɑks.")
 SPEEDS = (1.0, 0.8, 1.1)
 
 
+SMALL_CONFIG = CONFIG | {
+    "n_layer": 2,
+    "max_dur": 3,
+    "plbert": CONFIG["plbert"]
+    | {"hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 64, "num_hidden_layers": 2},
+    "istftnet": CONFIG["istftnet"] | {"resblock_kernel_sizes": [3, 3, 5]},
+}
+
+
 def small_model(*, seed: int = 0, folded: bool = True) -> Any:
     """A model whose clauses are short, and whose norms are no identities."""
     torch.manual_seed(seed)
-    plbert = CONFIG["plbert"] | {
-        "hidden_size": 48,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-    }
-    istftnet = CONFIG["istftnet"] | {"resblock_kernel_sizes": [3, 3, 5]}
-    model = new_model({**CONFIG, "n_layer": 2, "max_dur": 3, "plbert": plbert, "istftnet": istftnet})
+    model = new_model(SMALL_CONFIG)
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.InstanceNorm1d):
             torch.nn.init.normal_(module.weight, 1.0, 0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -28,13 +29,13 @@ from media.engines.kokoro_torch_generator import samples_of, source_spectrum
 from media.engines.kokoro_torch_network import AS_LOUD_AS_ONNX
 from media.engines.kokoro_torch_norms import statistics_order
 from media.engines.kokoro_torch_rows import Rows, measured
-from media.engines.kokoro_torch_weights import CONFIG_FILE, WEIGHTS_FILE, load_hub, load_onnx
+from media.engines.kokoro_torch_weights import CONFIG_FILE, WEIGHTS_FILE, fold, load_hub, load_onnx
 from media.engines.kokoro_vocabulary import token_ids
 from media.engines.kokoro_voice_files import KokoroVoiceFiles
 from media.engines.kokoro_voices import STYLE_ROWS, STYLE_WIDTH, VOICE_NAMES, language_of
 from media.engines.protocols import SpeechChunk, TtsRequest
 from media.errors import CallerError, EngineError, ModelMissing, VoiceUnavailable
-from tests.media.engines.kokoro_torch_model import small_model
+from tests.media.engines.kokoro_torch_model import SMALL_CONFIG, small_model
 from tests.media.engines.test_kokoro_onnx import heard
 
 MODEL = Path("kokoro-82m-int8/kokoro-v1.0.int8.onnx")
@@ -200,6 +201,28 @@ def test_its_life(voices_dir: Path) -> None:
     asyncio.run(life())
     asyncio.run(life())
     assert {thread.name for thread in set(threading.enumerate()) - before} == set()
+
+
+def test_the_hub_s_files(tmp_path: Path) -> None:
+    """As they are there: a state for each part, in its training's wrapper, instance norms left out."""
+    model = small_model(folded=False)
+    parts = {
+        part: {
+            f"module.{name}": values for name, values in module.state_dict().items() if ".norm." not in name
+        }
+        for part, module in model.named_children()
+    }
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(SMALL_CONFIG))
+    torch.save(parts, tmp_path / WEIGHTS_FILE)
+    loaded = load_hub(tmp_path).state_dict()
+    fold(model)
+    for name, values in model.state_dict().items():
+        if ".norm." not in name:
+            assert torch.equal(loaded[name], values), name
+    del parts["text_encoder"]
+    torch.save(parts, tmp_path / WEIGHTS_FILE)
+    with pytest.raises(ModelMissing, match=r"parameters are missing, text_encoder\.embedding\.weight"):
+        load_hub(tmp_path)
 
 
 def test_missing_and_damaged_files(voices_dir: Path, tmp_path: Path) -> None:
