@@ -77,19 +77,38 @@ def visible(found: Sequence[Found], chosen: str | None) -> tuple[Gpu, ...] | Non
         found: all of them.
         chosen: the variable; None for all. What follows a name that there is not is hidden, as CUDA has it.
     """
+    kept = _kept([gpu.uuid for gpu in found], chosen)
+    if kept is None:
+        return None
+    gpus = (found[at] for at in kept)
+    return tuple(Gpu(index, gpu.name, gpu.total_bytes, gpu.free_bytes) for index, gpu in enumerate(gpus))
+
+
+def devices(uuids: Sequence[str], chosen: str | None) -> tuple[str | None, ...]:
+    """What torch calls each of them, `cuda:0`; None for those that it does not see, or sees parts of (MIG).
+
+    Args:
+        uuids: of all of them.
+        chosen: as of `visible`.
+    """
+    names = {at: f"cuda:{index}" for index, at in enumerate(_kept(uuids, chosen) or ())}
+    return tuple(names.get(at) for at in range(len(uuids)))
+
+
+def _kept(uuids: Sequence[str], chosen: str | None) -> list[int] | None:
+    """Which of them are left, in CUDA's order; None for parts."""
     if chosen is None:
-        kept = list(found)
-    else:
-        kept = []
-        for name in filter(None, (part.strip() for part in chosen.split(","))):
-            if name.startswith("MIG"):
-                return None
-            named = [
-                gpu
-                for index, gpu in enumerate(found)
-                if name == str(index) or (name.startswith("GPU-") and gpu.uuid.startswith(name))
-            ]
-            if len(named) != 1:
-                break
-            kept.append(named[0])
-    return tuple(Gpu(index, gpu.name, gpu.total_bytes, gpu.free_bytes) for index, gpu in enumerate(kept))
+        return list(range(len(uuids)))
+    kept: list[int] = []
+    for name in filter(None, (part.strip() for part in chosen.split(","))):
+        if name.startswith("MIG"):
+            return None
+        named = [
+            at
+            for at, uuid in enumerate(uuids)
+            if name == str(at) or (name.startswith("GPU-") and uuid.startswith(name))
+        ]
+        if len(named) != 1:
+            break
+        kept.append(named[0])
+    return kept

@@ -50,11 +50,14 @@ class GpuWatch:
         self._advice: list[str] = []
 
     def look(self, sample: ResourceSample) -> None:
-        """Takes note of a look at the machine."""
+        """Takes note of a look at the machine. A GPU that cannot be looked at any more is full no more."""
         self._devices.clear()
         self._advice.clear()
-        for index, gpu in enumerate(sample.gpus):
-            device = f"cuda:{index}"
+        gone = set(self._levels)
+        for gpu in sample.gpus:
+            if (device := gpu.device) is None:  # none of the engines is there
+                continue
+            gone.discard(device)
             share = gpu.memory_used_mb / gpu.memory_total_mb if gpu.memory_total_mb else 0.0
             level = self._level(device, share)
             self._devices.append(
@@ -71,6 +74,8 @@ class GpuWatch:
             if sentence is not None:
                 self._advice.append(sentence)
             self._changed_to(level, device, sentence)
+        for device in gone:
+            self._changed_to("ok", device, None)
 
     @property
     def report(self) -> dict[str, Any]:

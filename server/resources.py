@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 import psutil
 
-from server.gpu_devices import nvml
+from server.gpu_devices import VISIBLE, devices, nvml
 
 _log = logging.getLogger(__name__)
 
@@ -23,8 +24,15 @@ _MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """One GPU. `load` is between 0 and 1."""
+    """One GPU.
 
+    Attributes:
+        device: what engines call it, `cuda:0`; None for one that they do not see.
+        name: for people.
+        load: between 0 and 1.
+    """
+
+    device: str | None
     name: str
     load: float
     memory_used_mb: float
@@ -177,9 +185,12 @@ class _Probe:
         if library is None:
             return ()
         try:
+            count = library.nvmlDeviceGetCount()
+            handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+            uuids = [str(library.nvmlDeviceGetUUID(handle)) for handle in handles]
+            called = devices(uuids, os.environ.get(VISIBLE))
             return tuple(
-                _gpu(library, library.nvmlDeviceGetHandleByIndex(index))
-                for index in range(library.nvmlDeviceGetCount())
+                _gpu(library, handle, device) for handle, device in zip(handles, called, strict=True)
             )
         except library.NVMLError as error:
             _log.warning("the GPU cannot be looked at any more", extra={"reason": str(error)})
@@ -198,9 +209,10 @@ def _sample(process: psutil.Process) -> ProcessSample:
         )
 
 
-def _gpu(nvml: ModuleType, handle: Any) -> GpuSample:
+def _gpu(nvml: ModuleType, handle: Any, device: str | None) -> GpuSample:
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     return GpuSample(
+        device=device,
         name=str(nvml.nvmlDeviceGetName(handle)),
         load=nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
         memory_used_mb=round(memory.used / _MEGABYTE, 1),

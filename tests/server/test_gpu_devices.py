@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from server.gpu_devices import Found, gpus_here, visible
+from server.gpu_devices import Found, devices, gpus_here, visible
 from server.gpu_memory import GB, Gpu
 from server.resources import GpuSample, ResourceSample, ResourceSampler
 from tests.server.scripted_nvml import nvml_with
@@ -42,6 +42,13 @@ def test_those_that_the_environment_leaves(chosen: str | None, names: list[str])
 
 def test_parts_of_one_are_not_looked_at() -> None:
     assert visible(FOUND, "MIG-5b1c") is None
+    assert devices(["GPU-0a1b"], "MIG-5b1c") == (None,)
+
+
+def test_what_torch_calls_them() -> None:
+    uuids = [gpu.uuid for gpu in FOUND]
+    assert devices(uuids, None) == ("cuda:0", "cuda:1", "cuda:2")
+    assert devices(uuids, "2,0") == ("cuda:1", None, "cuda:0")
 
 
 def test_looking_takes_no_torch() -> None:
@@ -63,9 +70,11 @@ def test_the_management_library_is_asked(tmp_path: Path, monkeypatch: pytest.Mon
         async with ResourceSampler(interval_s=60) as sampler:
             return sampler.latest
 
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     sample = asyncio.run(looked())
     assert sample is not None
-    assert sample.gpus[1] == GpuSample("NVIDIA L4", 0.25, 400.0, 8000.0)
+    assert [gpu.device for gpu in sample.gpus] == [None, "cuda:0"]
+    assert sample.gpus[1] == GpuSample("cuda:0", "NVIDIA L4", 0.25, 400.0, 8000.0)
     del sys.modules["pynvml"]
 
 

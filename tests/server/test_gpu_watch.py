@@ -18,7 +18,10 @@ EMPTY = ResourceSample(0, 0, 1, 1, None, 0, 2, 1, 1, ())
 
 
 def used(*shares: float) -> ResourceSample:
-    gpus = tuple(GpuSample("a card", 0.5, share * 16_000, 16_000) for share in shares)
+    gpus = tuple(
+        GpuSample(f"cuda:{index}", "a card", 0.5, share * 16_000, 16_000)
+        for index, share in enumerate(shares)
+    )
     return replace(EMPTY, gpus=gpus)
 
 
@@ -41,6 +44,25 @@ def test_a_gpu_that_fills_up(caplog: pytest.LogCaptureFixture) -> None:
     assert faults.report["by_kind"] == {"memory": 1}
     assert faults.report["open"] == []
     assert faults.report["recoveries"].keys() == {"tell"}
+
+
+def test_what_the_engines_do_not_see_is_not_theirs_to_mend() -> None:
+    faults = FaultLedger(lambda: 0.0)
+    watch = GpuWatch((VOXTRAL,), faults)
+    ours, other = used(0.3, 0.99).gpus
+    watch.look(replace(EMPTY, gpus=(replace(other, device=None), ours)))
+    assert [gpu["share"] for gpu in watch.report["devices"]] == [0.3]
+    assert watch.report["recommendations"] == []
+    assert faults.report["total"] == 0
+
+
+def test_one_that_cannot_be_looked_at_any_more_is_full_no_more() -> None:
+    faults = FaultLedger(lambda: 0.0)
+    watch = GpuWatch((VOXTRAL,), faults)
+    watch.look(used(0.99))
+    watch.look(EMPTY)
+    assert watch.report["devices"] == []
+    assert faults.report["open"] == []
 
 
 def test_what_is_told_of_it() -> None:
