@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from media.engines.wire import CameBack, EngineEvent, FellBack, RemoteRole, Unusable
@@ -51,9 +51,12 @@ class EngineFailures:
     def take(self, event: EngineEvent) -> None:
         """Something happened."""
         if isinstance(event, Unusable):
-            self.unusable[event.role] = event
             recovery = Recovery.RESTART_PROCESS if event.needs_process else Recovery.RESTART_ENGINE
             self.faults.escalated(event.role, event.engine, recovery)
+            before = self.unusable.get(event.role)
+            if before is not None and before.needs_process:  # nothing less helps the two of them
+                event = replace(before, stood_in_for=event.stood_in_for)
+            self.unusable[event.role] = event
             self.noticed(event)
             return
         of_role = self._failing.setdefault(event.role, {})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from media.clock import loop_time_s
 from media.engines.wire import RemoteRole, Unusable
@@ -21,8 +22,8 @@ class EngineRecovery:
 
     One that ran out of memory, or failed again and again, is unloaded and loaded anew. One that is stuck, or
     has lost its device, is mended by another engine process alone: at once where nobody stands in for it,
-    else when nobody is served. In the server's own process nothing mends it but the server's restart: then
-    the server is not ready any more.
+    or nobody does any more, else when nobody is served. In the server's own process nothing mends it but the
+    server's restart: then the server is not ready any more.
 
     Args:
         engine_set: the engines.
@@ -37,7 +38,7 @@ class EngineRecovery:
         engine_set: EngineSet,
         failures: EngineFailures,
         replace_process: Callable[[str], None] | None,
-        until_idle: Callable[[], Awaitable[None]],
+        until_idle: Callable[[], Coroutine[Any, Any, object]],
     ) -> None:
         self._engine_set = engine_set
         self._failures = failures
@@ -47,6 +48,8 @@ class EngineRecovery:
         self._at_work: set[RemoteRole] = set()
         self._short_lives: dict[RemoteRole, int] = {}
         self._restored_s: dict[RemoteRole, float] = {}
+        self._nobody_stands_in: dict[RemoteRole, asyncio.Event] = {}
+        """Of those whose process is to be replaced when nobody is served."""
         failures.noticed = self._notice
 
     async def run(self) -> None:
@@ -63,6 +66,8 @@ class EngineRecovery:
     def _notice(self, unusable: Unusable) -> None:
         if not unusable.stood_in_for:
             self._engine_set.lost((unusable.role,), unusable.reason)
+            if (waited := self._nobody_stands_in.get(unusable.role)) is not None:
+                waited.set()
         self._changed.set()
 
     async def _mend(self, role: RemoteRole) -> None:
@@ -102,7 +107,7 @@ class EngineRecovery:
 
     async def _have_process_replaced(self, unusable: Unusable) -> None:
         if unusable.stood_in_for:
-            await self._until_idle()
+            await self._until_it_harms_nobody(unusable.role)
         # Meanwhile it may have ended for another reason.
         if self._failures.unusable.pop(unusable.role, None) is None:
             return
@@ -113,3 +118,18 @@ class EngineRecovery:
                 "an engine is stuck: restart the server, or set performance.engine_process",
                 extra={"engine": unusable.role, "model": unusable.engine, "reason": unusable.reason},
             )
+
+    async def _until_it_harms_nobody(self, role: RemoteRole) -> None:
+        """Returns when nobody is served, or can be: whoever stood in is unusable, too."""
+        alone = self._nobody_stands_in[role] = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                waits: tuple[asyncio.Task[object], ...] = (
+                    tasks.create_task(self._until_idle(), name=f"until idle, for {role}"),
+                    tasks.create_task(alone.wait(), name=f"until nobody stands in for {role}"),
+                )
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                for wait in waits:
+                    wait.cancel()
+        finally:
+            del self._nobody_stands_in[role]

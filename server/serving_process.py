@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -131,7 +131,7 @@ async def started(
     engine_set: EngineSet,
     process: EngineProcess | None,
     failures: EngineFailures,
-    until_idle: Callable[[], Awaitable[None]],
+    until_idle: Callable[[], Coroutine[Any, Any, object]],
     restarted: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[None]:
     """Starts the engines beside the block, and keeps them and their process alive until it ends.

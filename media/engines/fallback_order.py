@@ -94,6 +94,8 @@ class _Standing:
     started: bool = False
     left_over: bool = False
     """It was started once, and is to be closed before it is started again."""
+    stuck: bool = False
+    """Only another process mends it: here its closing would wait for its step, which may never end."""
     starts: int = 0
     failures: int = 0
     """In a row."""
@@ -176,7 +178,7 @@ class FallbackOrder(Generic[E]):
                 tries = {
                     at: starting.create_task(self._try_to_start(at), name=f"start {engine.name}")
                     for at, engine in enumerate(self.engines)
-                    if not self._standings[at].started
+                    if not (self._standings[at].started or self._standings[at].stuck)
                 }
             errors = {at: error for at, attempt in tries.items() if (error := attempt.result()) is not None}
             if len(errors) == len(self.engines):
@@ -341,7 +343,7 @@ class FallbackOrder(Generic[E]):
         out_of_memory = error.code == EngineOutOfMemory.code
         stuck = error.code in _NEEDS_PROCESS
         if not elsewhere and (out_of_memory or stuck or standing.failures >= _BROKEN_AFTER):
-            standing.started, standing.left_over = False, True
+            standing.started, standing.left_over, standing.stuck = False, True, stuck
             self._tell_unusable(at, error)
 
     def merely_full(self, at: int, error: EngineError) -> bool:

@@ -170,6 +170,21 @@ def test_where_another_one_stands_in_that_waits_until_nobody_calls() -> None:
     virtual_time.run(main())
 
 
+def test_that_does_not_wait_where_the_other_one_becomes_unusable_too() -> None:
+    async def main() -> None:
+        engines = (ScriptedLlm(replies=("ready", SILENT)), ScriptedLlm(replies=("second", FULL)))
+        async with scene(engines) as now:
+            assert await now.asked() == "second"
+            await asyncio.sleep(100)
+            assert await now.asked() == "out_of_memory"
+            await asyncio.sleep(0.1)
+            assert now.replaced == ["It says nothing."]
+            assert not now.engine_set.ready
+            assert now.failures.unusable == {}
+
+    virtual_time.run(main())
+
+
 def test_a_process_that_ends_by_itself_takes_what_is_to_be_mended_with_it() -> None:
     async def main() -> None:
         engine = Loaded(replies=("ready", FULL), loads_s=0.0)

@@ -238,6 +238,24 @@ def test_a_caller_who_goes_away_proves_nothing() -> None:
     virtual_time.run(main())
 
 
+def test_one_that_is_stuck_is_left_alone_while_another_is_started_again() -> None:
+    """Closing it would wait for its step."""
+
+    async def main() -> None:
+        stuck = Counted("first", replies=(EngineError("It says nothing.", code="engine_silent"),))
+        other = Counted("second", replies=("second", FULL, "again"))
+        llm = FallbackLlm((stuck, other), lambda _event: None)
+        await llm.start()
+        assert await text_of(llm) == "second"
+        with pytest.raises(EngineError, match="first is being started again"):
+            await text_of(llm)
+        await llm.start()
+        assert [(engine.starts, engine.closings) for engine in (stuck, other)] == [(1, 0), (2, 1)]
+        assert await text_of(llm) == "again"
+
+    virtual_time.run(main())
+
+
 # Garbage
 
 
