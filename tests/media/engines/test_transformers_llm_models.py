@@ -41,6 +41,7 @@ def embedded(models_dir: Path) -> Path:
     return models_dir / "smollm2-135m-instruct" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
+@pytest.mark.timeout(900)  # it unpacks 135 million weights
 def test_the_embedded_models_file_answers(models_dir: Path) -> None:
     async def main() -> None:
         llm = TransformersLlm(embedded(models_dir), device="cpu", context_tokens=256, parallel=2)
