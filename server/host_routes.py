@@ -196,6 +196,8 @@ class EngineRoutes:
                 self._engine_set.engines.stt,
                 lambda name: self._require_model("stt", name),
                 self._slots.drain_begun,
+                # As long as a recording may be.
+                self._config.engine_host.max_body_bytes // (2 * SPEECH_RATE_HZ),
             ).run()
             return response
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from media.audio import Audio
 from media.engines.protocols import SttEngine, SttOptions, SttSession
 from media.errors import CallerError, EngineError, VoxtralKokoroError
 from server.transcription_wire import (
@@ -41,11 +42,13 @@ class _Turn:
 
     Attributes:
         session: the engine's.
+        heard_s: how much sound.
         told: of its transcript, in deltas.
         over: nothing more is told of it.
     """
 
     session: SttSession
+    heard_s: float = 0.0
     told: str = ""
     over: bool = False
 
@@ -59,12 +62,14 @@ class TranscriptionSocket:
         stt: what transcribes.
         require_model: raises `CallerError` where a model is not the one that is here.
         draining: set when the host is to end: then the connection ends with its turn.
+        longest_turn_s: what goes on for longer is not heard: its sound is kept until the turn is over.
     """
 
     socket: TextSocket
     stt: SttEngine
     require_model: Callable[[str], None]
     draining: asyncio.Event
+    longest_turn_s: float
     _wanted: SessionUpdate = field(default_factory=lambda: SessionUpdate(type="session.update"))
     _turn: _Turn | None = None
 
@@ -102,7 +107,7 @@ class TranscriptionSocket:
                     self.require_model(message.model)
                 self._wanted = message
             case Append():
-                await self._present(tasks).session.push(message.sound())
+                await self._hear(message.sound(), self._present(tasks))
             case Commit(final=False):
                 self._present(tasks)
             case Commit():
@@ -121,6 +126,17 @@ class TranscriptionSocket:
                 await self._give_up()
             case _:
                 assert_never(message)
+
+    async def _hear(self, sound: Audio, turn: _Turn) -> None:
+        """Raises: CallerError: the turn is too long by now."""
+        if turn.heard_s + sound.duration_s > self.longest_turn_s:
+            raise CallerError(
+                f"A turn has {self.longest_turn_s:g} s of sound at most: commit it, or clear it.",
+                code="turn_too_long",
+                param="audio",
+            )
+        turn.heard_s += sound.duration_s
+        await turn.session.push(sound)
 
     def _present(self, tasks: asyncio.TaskGroup) -> _Turn:
         """The turn that is under way, or a new one.

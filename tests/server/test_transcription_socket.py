@@ -199,6 +199,26 @@ def test_who_sends_nonsense_is_told_and_goes_on(message: Any, code: str, param: 
     asyncio.run(main())
 
 
+def test_a_turn_without_end_is_heard_only_so_far() -> None:
+    async def main() -> None:
+        async with (
+            asyncio.timeout(LIMIT_S),
+            host(max_body_bytes=65_536) as running,
+            client(running) as caller,
+        ):
+            await caller.say(speech(1.5))
+            await caller.say(speech(1.0))
+            assert (await caller.next("error"))["error"]["code"] == "turn_too_long"
+            await caller.say(speech(0.5))
+            await caller.send("input_audio_buffer.commit", final=True)
+            assert (await caller.next("transcription.done"))["audio_s"] == 2.0
+            await caller.say(speech(1.0))  # the next one
+            await caller.send("input_audio_buffer.commit", final=True)
+            assert (await caller.next("transcription.done"))["audio_s"] == 1.0
+
+    asyncio.run(main())
+
+
 def test_an_engine_that_fails_is_told_of_and_the_connection_stays() -> None:
     scripted = ScriptedEngines(stt=ScriptedStt(says=("", EngineError("It broke.", code="broken"), "hello")))
 
