@@ -368,7 +368,7 @@ class FallbackOrder(Generic[E]):
                 str(error),
                 elsewhere=self.is_elsewhere(at),
                 starting=starting,
-                stood_in_for=len(self.engines) > 1,
+                stood_in_for=self._stood_in_for(at),
             )
         )
 
@@ -382,6 +382,15 @@ class FallbackOrder(Generic[E]):
                 stood_in_for=any(standing.started for standing in others),
                 needs_process=error.code in _NEEDS_PROCESS,
             )
+        )
+
+    def _stood_in_for(self, at: int) -> bool:
+        """Whether there is another one that has not failed itself."""
+        now_s = loop_time_s()
+        return any(
+            standing.rests_until_s <= now_s and (standing.started or self.is_elsewhere(other))
+            for other, standing in enumerate(self._standings)
+            if other != at
         )
 
     def is_elsewhere(self, at: int) -> bool:

@@ -233,7 +233,7 @@ class FellBack:
         reason: in a sentence.
         elsewhere: it is an endpoint.
         starting: it did not start.
-        stood_in_for: there is another one.
+        stood_in_for: there is another one, which has not failed itself.
     """
 
     role: RemoteRole

@@ -256,6 +256,20 @@ def test_one_that_is_stuck_is_left_alone_while_another_is_started_again() -> Non
     virtual_time.run(main())
 
 
+def test_who_has_failed_itself_stands_in_for_nobody() -> None:
+    async def main() -> None:
+        told: list[EngineEvent] = []
+        engines = (ScriptedLlm("first", replies=(BROKEN,)), ScriptedLlm("second", replies=(BROKEN,)))
+        llm = FallbackLlm(engines, told.append)
+        await llm.start()
+        with pytest.raises(EngineError, match="It broke"):
+            await text_of(llm)
+        stood_in = [event.stood_in_for for event in told if isinstance(event, FellBack)]
+        assert stood_in == [True, False]
+
+    virtual_time.run(main())
+
+
 # Garbage
 
 
