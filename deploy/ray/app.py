@@ -38,6 +38,7 @@ class EngineReplica:
     """
 
     def __init__(self, config: Config, build: Build) -> None:
+        prepare_environment()  # before the engines' libraries are loaded
         self._host = HostThread(config, build)
         self._url = self._host.start()
         self._client: aiohttp.ClientSession | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_set import EngineSet
 from server.engines import Tell
+from server.gpu_plan import settled
 from server.serve_engines import running_host
 
 Build = Callable[[Config, Tell], Engines]
@@ -70,14 +72,15 @@ class HostThread:
         try:
             asyncio.run(self._serve())
         except BaseException as error:
-            if not self._url.done():
-                self._url.set_exception(error)
-            raise
+            if self._url.done():
+                raise
+            self._url.set_exception(error)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        engines = self._build(self._config, self._failures.take)
-        async with running_host(self._config, engines, engine_failures=self._failures) as running:
+        config = settled(self._config, os.environ)  # here, where the GPUs are that Ray gave this replica
+        engines = self._build(config, self._failures.take)
+        async with running_host(config, engines, engine_failures=self._failures) as running:
             self._engine_set = running.engine_set
             await running.engine_set.until_ready()
             self._url.set_result(running.url)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -12,10 +14,11 @@ import pytest
 from deploy.ray.host_thread import HostThread
 from media.engines.fallback import FallbackLlm
 from media.engines.protocols import Engines
-from media.errors import EngineError, EngineOutOfMemory
+from media.errors import ConfigError, EngineError, EngineOutOfMemory
 from server.config import Config
 from server.engines import Tell
 from tests.scripted import ScriptedEngines, ScriptedLlm
+from tests.server.scripted_nvml import nvml_with
 
 LIMIT_S = 30.0
 STUCK = EngineError("It says nothing.", code="engine_silent")
@@ -76,3 +79,13 @@ def test_with_one_that_is_stuck_the_replica_is_to_be_replaced() -> None:
             running.check()
 
     asyncio.run(main())
+
+
+def test_what_does_not_fit_into_its_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    monkeypatch.syspath_prepend(nvml_with(tmp_path, [(24, 22.5), (8, 3)]))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # as Ray does it
+    config = Config.model_validate({"model": {"engine": "voxtral", "name": "voxtral", "load_in_4bit": False}})
+    with pytest.raises(ConfigError, match=r"cuda:0 has 2\.5 GB free"):
+        HostThread(config, lambda _config, _tell: pytest.fail("built")).start()
+    del sys.modules["pynvml"]
