@@ -111,11 +111,17 @@ class Batcher(Generic[Q, A]):
                 try:
                     return await asyncio.wrap_future(waiting.answer)
                 finally:
-                    turn.cancel()
+                    if not self._left_by(waiting):
+                        turn.cancel()
         finally:
-            with self._changed:
-                if waiting in self._waiting:
-                    self._waiting.remove(waiting)
+            self._left_by(waiting)
+
+    def _left_by(self, gone: _Waiting[Q, A]) -> bool:
+        """Takes it out. Returns whether others wait: its turn, where another one's served it, is theirs."""
+        with self._changed:
+            if gone in self._waiting:
+                self._waiting.remove(gone)
+            return bool(self._waiting)
 
     def _turn(self) -> None:
         batch = self._take()

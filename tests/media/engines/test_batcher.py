@@ -221,6 +221,37 @@ def test_everybody_who_stays_is_answered(asks: list[tuple[str, Urgency, bool]], 
     assert all(len(batch) <= largest for batch in batches)
 
 
+def test_who_was_served_in_anothers_turn_leaves_it_a_turn() -> None:
+    """A less urgent one's turn has come, and waits for company; what comes is more urgent, and unlike it."""
+
+    async def main() -> list[list[str]]:
+        threads = InferenceThreads("engine")
+        gathering, served = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+        batches: list[list[str]] = []
+
+        def step(batch: Sequence[str]) -> Sequence[str]:
+            batches.append(list(batch))
+            return batch
+
+        def under_way() -> int:
+            loop.call_soon_threadsafe(gathering.set)
+            return 1 if batches else 2
+
+        batcher: Batcher[str, str] = Batcher(
+            threads, step, largest=2, gather_s=60.0, alike=lambda text: text.isdigit(), under_way=under_way
+        )
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(batcher.run("later", urgency=Urgency.SOON))
+            await gathering.wait()
+            threads.submit(served.wait, Urgency.NOW)  # it has gone when its own turn would come
+            group.create_task(batcher.run("1")).add_done_callback(lambda _: served.set())
+        await threads.close()
+        return batches
+
+    assert asyncio.run(main()) == [["1"], ["later"]]
+
+
 def test_those_that_come_again_after_each_step_go_on_together() -> None:
     async def main() -> None:
         threads = InferenceThreads("engine")
