@@ -31,6 +31,16 @@ _DEVICE_LOST_WORDS = (
 )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a backend raised `error` since there was no memory for what it computes."""
+    words = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"  # PyTorch's
+        or any(known in words for known in _OUT_OF_MEMORY_WORDS)
+    )
+
+
 def engine_error(engine: str, error: Exception) -> EngineError:
     """What a backend raised, as an error of ours.
 
@@ -39,13 +49,9 @@ def engine_error(engine: str, error: Exception) -> EngineError:
         error: whatever was raised.
     """
     sentence = f"{engine}: {error}" if str(error) else f"{engine}: {type(error).__name__}"
-    words = str(error).lower()
-    if (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"  # PyTorch's
-        or any(known in words for known in _OUT_OF_MEMORY_WORDS)
-    ):
+    if is_out_of_memory(error):
         return EngineOutOfMemory(sentence)
+    words = str(error).lower()
     if type(error).__name__ == "AcceleratorError" or any(known in words for known in _DEVICE_LOST_WORDS):
         return EngineError(sentence, code=DEVICE_LOST)
     return EngineError(sentence)

@@ -12,7 +12,7 @@ import safetensors
 import transformers
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, StrictDataclassError
 
-from media.engines.torch_device import is_out_of_memory
+from media.engines.backend_failures import is_out_of_memory
 from media.errors import EngineError, EngineOutOfMemory, ModelMissing
 
 T = TypeVar("T")
@@ -69,8 +69,7 @@ def load_from_hub(model: str, setting: str, load: Callable[[str], T]) -> T:
     except _NOT_UNDERSTOOD as error:
         if is_out_of_memory(error):
             raise EngineOutOfMemory(
-                f"The model {where} does not fit into the GPU's memory: "
-                "choose another device, or a smaller model."
+                f"The model {where} does not fit into memory: choose another device, or a smaller model."
             ) from None
         raise EngineError(f"The model {where} ({setting}) cannot be loaded. {_reason(error)}") from None
 

@@ -52,8 +52,3 @@ def give_back_gpu_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch raised `error` since its device is full."""
-    return isinstance(error, torch.OutOfMemoryError)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from media.audio import SPEECH_RATE_HZ, Audio
+from media.engines.backend_failures import is_out_of_memory
 from media.engines.batcher import Batcher
 from media.engines.hub_model import short_name
 from media.engines.inference import InferenceThreads, Urgency
@@ -16,7 +17,7 @@ from media.engines.protocols import SttOptions
 from media.engines.recorded_session import Heard, RecordedSession
 from media.engines.starting import closed_unless_started
 from media.engines.stt_languages import require_language
-from media.engines.torch_device import give_back_gpu_memory, is_out_of_memory, place_of
+from media.engines.torch_device import give_back_gpu_memory, place_of
 from media.engines.voxtral_audio import mel_windows, prepared
 from media.engines.voxtral_model import VoxtralModel, VoxtralRow
 from media.errors import CallerError, EngineError

@@ -23,10 +23,11 @@ from transformers import (
 )
 from transformers.tokenization_mistral_common import MistralCommonBackend
 
+from media.engines.backend_failures import is_out_of_memory
 from media.engines.hub_model import load_from_hub
 from media.engines.inference import Urgency
 from media.engines.repetition import cut_repetition, runs_in_circles
-from media.engines.torch_device import TorchPlace, give_back_gpu_memory, is_out_of_memory
+from media.engines.torch_device import TorchPlace, give_back_gpu_memory
 from media.engines.voxtral_audio import MEL_BANDS, WINDOW_FRAMES
 from media.engines.voxtral_prompt import VoxtralPrompts
 from media.errors import EngineError
@@ -133,27 +134,31 @@ class VoxtralModel:
 
     def _generate(self, rows: Sequence[VoxtralRow], ends: _RowEnds) -> list[list[int]]:
         longest = max(len(row.prompt) for row in rows)
-        if self._compiled:
-            longest = max(longest, _STATIC_PROMPT_TOKENS)
+        most = max(row.max_tokens for row in rows)
+        # What is longer is rare. It would be compiled for its own length; and a static cache, once it has
+        # grown, stays as large for every batch after it.
+        compiled = (
+            self._compiled
+            and longest <= _STATIC_PROMPT_TOKENS
+            and _STATIC_PROMPT_TOKENS + most <= _STATIC_CACHE_TOKENS
+        )
+        if compiled:
+            longest = _STATIC_PROMPT_TOKENS
         prompts = [[self._pad_token] * (longest - len(row.prompt)) + row.prompt for row in rows]
         masks = [[0] * (longest - len(row.prompt)) + [1] * len(row.prompt) for row in rows]
         ends.prompt_tokens = longest
         device = self.place.device
         windows = torch.from_numpy(np.concatenate([row.windows for row in rows]))
-        static = (
-            {"cache_implementation": "static", "max_cache_len": _STATIC_CACHE_TOKENS}
-            if self._compiled
-            else {}
-        )
+        static = {"cache_implementation": "static", "max_cache_len": _STATIC_CACHE_TOKENS} if compiled else {}
         out = self._model.generate(
             input_ids=torch.tensor(prompts, device=device),
             attention_mask=torch.tensor(masks, device=device),
             input_features=windows.to(device=device, dtype=self.place.dtype),
-            max_new_tokens=max(row.max_tokens for row in rows),
+            max_new_tokens=most,
             do_sample=False,
             pad_token_id=self._pad_token,
             stopping_criteria=StoppingCriteriaList([ends]),
-            disable_compile=not self._compiled,
+            disable_compile=not compiled,
             **static,
         )
         answers: list[list[int]] = out[:, longest:].tolist()

@@ -198,6 +198,22 @@ def test_constant_shapes_make_no_difference(model: VoxtralModel, monkeypatch: py
     assert model.answers(rows[:1]) == shaped[:1]
 
 
+def test_what_is_too_long_for_constant_shapes_does_not_stretch_them(
+    model: VoxtralModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library keeps a static cache as large as it ever was."""
+    two_windows = row_of(model, sound(31.0), max_tokens=8)
+    talkative = row_of(model, sound(1.0), max_tokens=4000)
+    talkative.unwanted = True  # it ends with its first token
+    expected = model.answers([two_windows])
+    monkeypatch.setattr(model, "_compiled", True)
+    model.answers([row_of(model, sound(1.0), max_tokens=8)])
+    size = model._model._previous_max_cache_length
+    assert model.answers([two_windows]) == expected
+    model.answers([talkative])
+    assert model._model._previous_max_cache_length == size
+
+
 def test_rows_end_where_they_have_said_all(model: VoxtralModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """What follows a row's end while others go on is padding, not a decoder that repeats itself."""
     rows = [row_of(model, sound(1.0 + seed, seed), max_tokens=64) for seed in range(3)]
