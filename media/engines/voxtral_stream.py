@@ -23,6 +23,7 @@ from media.audio import SPEECH_RATE_HZ
 from media.engines.hub_model import load_from_hub
 from media.engines.stream_memory import JoinedLookbacks, JoinedPaddings, Lookback
 from media.engines.torch_device import TorchPlace, give_back_gpu_memory
+from media.errors import EngineError
 
 SETTING = "model.name"
 
@@ -109,6 +110,8 @@ class RealtimeModel:
             raise
 
     def _advance(self, streams: Sequence[VoxtralStream]) -> None:
+        if self._model is None:  # the engine was started again amid a turn
+            raise EngineError("The model was unloaded.", code="engine_closed")
         with torch.inference_mode():
             under_way = [stream for stream in streams if stream.memory.tokens]
             for stream in streams:

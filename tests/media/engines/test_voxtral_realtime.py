@@ -310,6 +310,27 @@ def test_a_failing_model_is_an_engines_error(
     asyncio.run(main())
 
 
+def test_a_turn_that_outlives_its_model_is_an_engines_error(
+    tiny_voxtral_realtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voxtral_realtime_session, "ROTATE_AFTER_S", 1.0)
+
+    async def main() -> None:
+        engine = engine_of(tiny_voxtral_realtime)
+        await engine.start()
+        session = engine.open(ANY_LANGUAGE)
+        await session.push(sound(1.5))
+        await engine.close()
+        await engine.start()
+        await session.push(concatenate([silence(0.5, 16_000), sound(0.5)], 16_000))
+        with pytest.raises(EngineError, match="unloaded"):
+            await session.flush()
+        await session.abort()
+        await engine.close()
+
+    asyncio.run(main())
+
+
 def test_closing_leaves_no_thread(tiny_voxtral_realtime: Path, tmp_path: Path) -> None:
     threads = set(threading.enumerate())
 
