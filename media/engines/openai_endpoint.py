@@ -186,7 +186,7 @@ class OpenAiEndpoint:
                     raise self._given_up(fault) from fault
                 log.info(
                     "an endpoint is asked again",
-                    extra={"endpoint": self.use.noun, "reason": self._without_key(str(fault))},
+                    extra={"endpoint": self.use.noun, "reason": self.without_key(str(fault))},
                 )
             await asyncio.sleep(wait_s)
             if self._session is not session:
@@ -292,9 +292,10 @@ class OpenAiEndpoint:
 
     def _given_up(self, fault: EndpointFault) -> EngineError:
         """What whoever asked is told: not to try again, since that has been done here."""
-        return EngineError(self._without_key(str(fault)), code=fault.code)
+        return EngineError(self.without_key(str(fault)), code=fault.code)
 
-    def _without_key(self, text: str) -> str:
+    def without_key(self, text: str) -> str:
+        """What the endpoint said. Some repeat the key that they refuse."""
         return text.replace(self._api_key, "…") if self._api_key else text
 
     @contextlib.contextmanager

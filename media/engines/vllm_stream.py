@@ -36,12 +36,13 @@ class VllmStream:
         finishing: it was told that no more comes.
     """
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, endpoint: OpenAiEndpoint) -> None:
         self.text = ""
         self.done = False
         self.sent_samples = 0
         self.finishing = False
         self._socket = socket
+        self._endpoint = endpoint
         self._fault: EndpointFault | None = None
         self._reading = asyncio.Lock()
         self._received = 0
@@ -59,7 +60,7 @@ class VllmStream:
             EndpointFault: that failed.
         """
         socket = await endpoint.socket(PATH, deadline_s)
-        stream = cls(socket)
+        stream = cls(socket, endpoint)
         try:
             async with asyncio.timeout_at(deadline_s):
                 await stream._greeted()
@@ -140,7 +141,7 @@ class VllmStream:
         if message.type is not aiohttp.WSMsgType.TEXT:
             raise self._lost()
         try:
-            event = json.loads(message.data)
+            event = json.loads(self._endpoint.without_key(message.data))
         except ValueError:
             event = None
         if not isinstance(event, dict):

@@ -166,6 +166,7 @@ def test_a_connection_that_is_lost_in_the_background_ends_no_partials() -> None:
                 partials = session.partials()
                 first = group.create_task(anext(partials), name="a partial")
                 await push(session, saying("one", "two", "three"))
+                await asyncio.wait_for(server.connected.wait(), 10)
                 await server.streams[0].closed.wait()
                 assert (await session.flush()).text == "one two three"
             assert first.result().text
@@ -187,6 +188,19 @@ def test_a_server_that_fails_again_and_again_is_an_engines_error() -> None:
             await session.abort()
 
     asyncio.run(main())
+
+
+def test_a_server_that_repeats_the_key_is_not_quoted(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with started("fails", "fails", "fails", api_key="dead") as (_, engine):
+            session = engine.open(SttOptions())
+            await push(session, saying("one"))
+            with pytest.raises(EngineError, match="the engine is …"):
+                await session.flush()
+            await session.abort()
+
+    asyncio.run(main())
+    assert not [record for record in caplog.records if "dead" in str(vars(record))]
 
 
 @pytest.mark.parametrize("fault", ["mute", "silent"])
