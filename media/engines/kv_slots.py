@@ -111,13 +111,12 @@ class KvSlots(Cache):  # type: ignore[misc]
         return states.new_zeros(self._slots, heads, self._context_tokens + 1, size)
 
     def _write(self, layer: Any, states: Any) -> Any:
-        rows = layer[self._rows]  # a view where they stand side by side, else a copy
-        at = self._written[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3])
-        rows.scatter_(2, at, states)
-        if not isinstance(self._rows, slice):
-            lines = self._rows[:, None]
-            layer[lines, :, self._written] = states.transpose(1, 2)
-        return rows[:, :, : self._length]
+        if isinstance(self._rows, slice):
+            at = self._written[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3])
+            layer[self._rows].scatter_(2, at, states)
+        else:
+            layer[self._rows[:, None], :, self._written] = states.transpose(1, 2)
+        return layer[self._rows, :, : self._length]  # a view where they stand side by side, else a copy
 
 
 def _alike(held: Sequence[int], tokens: Sequence[int], most: int) -> int:

@@ -106,7 +106,8 @@ class SlotDecoder:
         return output.logits[:, -1].float()
 
     def _following(self, logits: Any, temperatures: Sequence[float]) -> list[int | Exception]:
-        broken = logits.isnan().any(dim=-1)
+        # Of words that are never to be said, a score may be minus infinity; not of the likeliest.
+        broken = logits.isnan().any(dim=-1) | logits.amax(dim=-1).isinf()
         tokens = logits.argmax(dim=-1)
         if any(temperatures):
             warmth = torch.tensor(list(temperatures), device=self._device)

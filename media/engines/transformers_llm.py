@@ -20,6 +20,7 @@ import transformers
 
 from media.engines.batcher import BatchCounts, Batcher
 from media.engines.chat_prompt import ChatPrompt, ChatPrompts
+from media.engines.hub_model import load_from_hub
 from media.engines.inference import InferenceThreads, Urgency
 from media.engines.llama_slots import Slots
 from media.engines.model_files import require_files
@@ -88,7 +89,8 @@ class TransformersLlm:
         """How many replies wait for each slot, or have it."""
         self._writing = 0
         """Replies that have begun."""
-        failures = (RuntimeError, ValueError, IndexError, jinja2.TemplateError)
+        # A template that does not take a conversation says so, or stumbles over it.
+        failures = (RuntimeError, ValueError, LookupError, TypeError, jinja2.TemplateError)
         self._inference = InferenceThreads("transformers", failures=failures)
         # Beside the steps: a prompt is made ready while others are written.
         self._preparing = InferenceThreads("transformers prompts", failures=failures)
@@ -240,18 +242,13 @@ class TransformersLlm:
             source, more = str(self._model.parent), {"gguf_file": self._model.name}
         elif isinstance(self._model, Path) and not (self._model / "config.json").is_file():
             raise ModelMissing(f"The folder {source} holds no model: set llm.name to one with a config.json.")
-        transformers.utils.logging.disable_progress_bar()
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **more)
-            model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=place.dtype, **more)
-        except OSError as error:
-            raise ModelMissing(
-                f"transformers finds no model {source}: set llm.name to a folder, or to a repository "
-                f"of the model hub that can be reached: {_first_line(error)}"
-            ) from error
-        except ImportError as error:
-            raise EngineError(f"The model {source} needs a package: {_first_line(error)}") from error
-        return tokenizer, model.to(place.device).eval()
+
+        def load(where: str) -> tuple[Any, Any]:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(where, **more)
+            model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=place.dtype, **more)
+            return tokenizer, model.to(place.device).eval()
+
+        return load_from_hub(source, "llm.name", load)
 
 
 def _deltas(piece: str, calls: ToolCallText | None, *, is_last: bool) -> Iterator[LlmDelta]:
@@ -289,7 +286,3 @@ def _ends(tokenizer: Any, model: Any) -> frozenset[int]:
     configured = model.generation_config.eos_token_id if model.generation_config else None
     ends += configured if isinstance(configured, list) else [configured]
     return frozenset(end for end in ends if end is not None)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

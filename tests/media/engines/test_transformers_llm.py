@@ -17,6 +17,7 @@ pytest.importorskip("transformers")
 import torch
 from transformers import AutoModelForCausalLM
 
+from media.engines import transformers_llm
 from media.engines.kv_slots import KvSlots
 from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest, ToolCall, ToolCallDelta
 from media.engines.slot_decoder import Reading, SlotDecoder
@@ -144,7 +145,11 @@ def test_what_another_conversation_begins_with_alike_is_not_read_again(model: Pa
     asyncio.run(main())
 
 
-def test_replies_that_are_written_together_are_what_each_is_alone(model: Path) -> None:
+def test_replies_that_are_written_together_are_what_each_is_alone(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformers_llm, "_GATHER_S", 0.2)  # as long as a busy machine may take
+
     async def main() -> None:
         async with started(model) as llm:
             all_of_them = (FRANCE, TELL, AND_ITALY, TELL)
@@ -320,6 +325,12 @@ def test_scores_that_are_no_numbers_are_their_rows_fault_alone(model: Path) -> N
     assert cold == 4
     assert isinstance(broken, EngineError)
     assert isinstance(warm, int)
+    logits = torch.full((3, 10), -torch.inf)  # drawing from such a row would end a GPU's process
+    logits[1, 5], logits[2, 6] = torch.inf, 1.0
+    nothing, everything, masked = decoder._following(logits, [0.7] * 3)
+    assert isinstance(nothing, EngineError)
+    assert isinstance(everything, EngineError)
+    assert masked == 6
 
 
 def test_a_warm_reply_draws_only_what_is_likely(model: Path) -> None:
@@ -334,7 +345,7 @@ def test_models_that_are_not_there_or_cannot_converse_are_refused(model: Path, t
     async def main() -> None:
         with pytest.raises(ModelMissing, match="holds no model"):
             await TransformersLlm(tmp_path, device="cpu").start()
-        with pytest.raises(ModelMissing, match=r"finds no model \./absent: set llm\.name"):
+        with pytest.raises(ModelMissing, match=r"directory absent is missing: set llm\.name"):
             await TransformersLlm("./absent", device="cpu").start()
         with pytest.raises(ModelMissing, match=r"absent\.gguf is missing"):
             await TransformersLlm(tmp_path / "absent.gguf", device="cpu").start()
