@@ -106,8 +106,9 @@ class EngineHost:
                 if pushed_to := self._sessions.get(message.session):
                     await pushed_to.push(message.audio)
             case AbortSession():
+                # In a task: an endpoint's connection takes its time to close, and other calls wait here.
                 if aborted := self._sessions.pop(message.session, None):
-                    await aborted.abort()
+                    tasks.create_task(aborted.abort(), name=f"abort session {message.session}")
             case SetLogLevel():
                 logging.getLogger().setLevel(message.level)
             case _:

@@ -25,7 +25,15 @@ from media.engines.wire import Cancel, OpenSession, PushAudio, Request, Speak
 from media.errors import EngineError, VoiceUnavailable
 from media.events import ResponseDone
 from tests import virtual_time
-from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTts, ScriptedTurnEnd, speech
+from tests.scripted import (
+    ScriptedEngines,
+    ScriptedLlm,
+    ScriptedStt,
+    ScriptedSttSession,
+    ScriptedTts,
+    ScriptedTurnEnd,
+    speech,
+)
 from tests.virtual_call import virtual_call
 from tests.wired_engines import WiredEngines, wired
 
@@ -234,6 +242,29 @@ def test_an_engine_that_breaks_breaks_nobody_else() -> None:
         assert await listed(process.engines().tts.speak(CLAUSE))
 
     run(test, ScriptedEngines(turn_end=Broken()))
+
+
+def test_a_turn_that_takes_its_time_to_end_holds_up_nobody_else() -> None:
+    """As where its endpoint is slow to say goodbye."""
+
+    class Lingering(ScriptedSttSession):
+        async def abort(self) -> None:
+            await super().abort()
+            await asyncio.sleep(5.0)
+
+    class LingeringStt(ScriptedStt):
+        def open(self, options: SttOptions) -> ScriptedSttSession:
+            return Lingering(options, "", self.takes_s)
+
+    async def test(process: WiredEngines) -> None:
+        session = process.engines().stt.open(SttOptions("en"))
+        await session.push(speech(1.0))
+        await session.abort()
+        began_s = loop_time_s()
+        await process.engines().turn_end.judge(speech(1.0))
+        assert loop_time_s() - began_s < 1.0
+
+    run(test, ScriptedEngines(stt=LingeringStt()))
 
 
 # Dying and coming back
