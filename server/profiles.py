@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from media.errors import ConfigError
 from server.config_sources import Source
-from server.engine_settings import VOXTRALS
+from server.engine_settings import VOXTRALS, LlmBackend, SttBackend
 from server.gpu_devices import gpus_here
 from server.gpu_memory import Gpu, ModelNeed, in_gb, kokoro_need, llm_need, placed, voxtral_need
 
@@ -33,10 +33,9 @@ _GPU_PACKAGES = ("torch", "transformers", "mistral_common", "kokoro")
 _FOUR_BITS = "bitsandbytes"
 
 _SECTIONS = ("model", "llm", "tts")
-_BATCH = 8
-"""`model.largest_batch`, by default."""
-_REPLIES = 4 * 2048
-"""Tokens that a language model keeps by default: `llm.parallel` times `llm.context_tokens`."""
+_BATCH: int = SttBackend.model_fields["largest_batch"].default
+_REPLIES: int = LlmBackend.model_fields["parallel"].default
+_CONTEXT_TOKENS: int = LlmBackend.model_fields["context_tokens"].default
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class _OnGpu:
             kokoro_need("tts", AUTO),
         ]
         if self.llm is not None:
-            thinks = llm_need("llm", self.llm, AUTO, context_tokens=_REPLIES, parallel=1)
+            thinks = llm_need("llm", self.llm, AUTO, context_tokens=_CONTEXT_TOKENS, parallel=_REPLIES)
             needs += [thinks] if thinks is not None else []
         return [need for need in needs if need.section in sections]
 
