@@ -75,6 +75,11 @@ class _Segment:
         if not block.is_quiet:
             self.spoken = self.samples
 
+    def let_go(self) -> None:
+        """Drops the sound of which nothing is to be sent any more."""
+        if self.ended and self.stream is None and not self.wants_stream:
+            self.sound.clear()
+
     def since(self, sample: int) -> bytes:
         return bytes(memoryview(self.sound)[2 * sample :])
 
@@ -157,6 +162,7 @@ class VllmSession:
             block.after_pause and (segment.stopped or long_s >= ROTATE_AFTER_S)
         ):
             segment.ended = True
+            segment.let_go()
             segment = _Segment()
             self._segments.append(segment)
         segment.append(block)
@@ -244,8 +250,7 @@ class VllmSession:
         """A stream that has said all is done with."""
         if stream.done and segment.stream is stream:
             segment.text, segment.covered, segment.stream = stream.text.strip(), stream.sent_samples, None
-            if segment.ended and not segment.wants_stream:
-                segment.sound.clear()
+            segment.let_go()
             self._changed.set()
             await stream.close()
 

@@ -107,6 +107,7 @@ def test_what_follows_a_pause_is_a_stream_of_its_own() -> None:
             await push(session, saying("three"))
             assert (await session.flush()).text == "one two three"
             assert [len(stream.samples) for stream in server.streams] == [15_680, 3_840]
+            assert not session._segments[0].sound, "nobody needs it any more"
             await session.abort()
 
     asyncio.run(main())
