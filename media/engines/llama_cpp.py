@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import xllamacpp
 
+from media.engines.conversation_slots import Slots
 from media.engines.inference import InferenceThreads, Outlet
-from media.engines.llama_slots import Slots
 from media.engines.model_files import damaged, require_files
 from media.engines.openai_request import messages_of, tools_of
 from media.engines.priority import new_threads_give_way

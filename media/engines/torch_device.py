@@ -28,6 +28,12 @@ class TorchPlace:
     def is_cuda(self) -> bool:
         return self.device.startswith("cuda")
 
+    @property
+    def loading(self) -> dict[str, Any]:
+        """What transformers' `from_pretrained` is told. A GPU's weights go there as they are read: memory
+        need not hold them all, and quantised ones are made where they are used."""
+        return {"dtype": self.dtype} | ({"device_map": {"": self.device}} if self.is_cuda else {})
+
 
 def place_of(device: str) -> TorchPlace:
     """The device that `auto`, `cpu`, `cuda` or `cuda:1` stands for.

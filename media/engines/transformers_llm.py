@@ -20,9 +20,9 @@ import transformers
 
 from media.engines.batcher import BatchCounts, Batcher
 from media.engines.chat_prompt import ChatPrompt, ChatPrompts
+from media.engines.conversation_slots import Slots
 from media.engines.hub_model import load_from_hub
 from media.engines.inference import InferenceThreads, Urgency
-from media.engines.llama_slots import Slots
 from media.engines.model_files import require_files
 from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest
 from media.engines.slot_decoder import Reading, SlotDecoder
@@ -245,8 +245,8 @@ class TransformersLlm:
 
         def load(where: str) -> tuple[Any, Any]:
             tokenizer = transformers.AutoTokenizer.from_pretrained(where, **more)
-            model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=place.dtype, **more)
-            return tokenizer, model.to(place.device).eval()
+            model = transformers.AutoModelForCausalLM.from_pretrained(where, **place.loading, **more)
+            return tokenizer, model.eval()
 
         return load_from_hub(source, "llm.name", load)
 

@@ -240,9 +240,7 @@ def _require_4bit(place: TorchPlace) -> None:
 
 
 def _load(where: str, place: TorchPlace, load_in_4bit: bool) -> Any:
-    options: dict[str, Any] = {"dtype": place.dtype}
-    if place.is_cuda:
-        options["device_map"] = {"": place.device}
+    options = place.loading
     if load_in_4bit:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,

@@ -270,7 +270,4 @@ class VoxtralStream:
 
 
 def _load(where: str, place: TorchPlace) -> Any:
-    options: dict[str, Any] = {"dtype": place.dtype}
-    if place.is_cuda:
-        options["device_map"] = {"": place.device}
-    return VoxtralRealtimeForConditionalGeneration.from_pretrained(where, **options).eval()
+    return VoxtralRealtimeForConditionalGeneration.from_pretrained(where, **place.loading).eval()

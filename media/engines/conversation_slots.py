@@ -1,4 +1,4 @@
-"""Which of llama.cpp's slots each conversation has.
+"""Which of a language model's slots each conversation has.
 
 A slot keeps what it read last. A conversation that always comes back to its own has only its newest words
 read; in another's, or left to llama.cpp's choice beside other calls of the same persona, all of it is read

@@ -1,8 +1,8 @@
-"""Who has which of llama.cpp's slots."""
+"""Who has which of a language model's slots."""
 
 from __future__ import annotations
 
-from media.engines.llama_slots import Slots
+from media.engines.conversation_slots import Slots
 
 
 def slot_of(slots: Slots, conversation: str) -> int:

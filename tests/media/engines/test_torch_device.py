@@ -1,0 +1,48 @@
+"""Where torch computes, as far as that can be told without a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from media.engines.torch_device import TorchPlace, place_of
+from media.errors import EngineError
+
+
+def test_a_gpus_weights_go_there_as_they_are_read() -> None:
+    assert TorchPlace("cpu", torch.float32).loading == {"dtype": torch.float32}
+    assert TorchPlace("cuda:1", torch.bfloat16).loading == {
+        "dtype": torch.bfloat16,
+        "device_map": {"": "cuda:1"},
+    }
+
+
+def test_what_is_told_of_a_gpu_is_understood(tmp_path: Path) -> None:
+    """The library takes a map of one device, in the GPU's numbers, and leaves nothing around the model."""
+    config = LlamaConfig(
+        vocab_size=16,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    told = TorchPlace("cuda:0", torch.bfloat16).loading | {"device_map": {"": "cpu"}}
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, **told)
+    assert {(str(values.device), values.dtype) for values in model.parameters()} == {("cpu", torch.bfloat16)}
+    assert not [module for module in model.modules() if hasattr(module, "_hf_hook")]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused_and_auto_does_without() -> None:
+    assert place_of("auto") == TorchPlace("cpu", torch.float32)
+    with pytest.raises(EngineError, match="set device to cpu or auto"):
+        place_of("cuda:1")
