@@ -11,6 +11,7 @@ from typing import TypeVar
 import safetensors
 import transformers
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, StrictDataclassError
+from mistral_common.exceptions import MistralCommonException
 
 from media.engines.backend_failures import is_out_of_memory
 from media.errors import EngineError, EngineOutOfMemory, ModelMissing
@@ -23,10 +24,15 @@ _ABSENT: tuple[type[BaseException], ...] = (OSError, EntryNotFoundError, HfHubHT
 _NOT_UNDERSTOOD = (
     RuntimeError,
     ValueError,
-    KeyError,
+    LookupError,
     ImportError,
     safetensors.SafetensorError,
     StrictDataclassError,
+    MistralCommonException,
+    # What the libraries stumble over where a file is JSON, but not what they expect.
+    TypeError,
+    AttributeError,
+    AssertionError,
 )
 
 _TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")

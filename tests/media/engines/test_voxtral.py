@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -412,6 +413,32 @@ def test_damaged_weights_are_an_engines_error(tiny_voxtral: Path, tmp_path: Path
     for file in tiny_voxtral.iterdir():
         content = file.read_bytes()
         (tmp_path / file.name).write_bytes(content[:1000] if file.suffix == ".safetensors" else content)
+    assert "cannot be loaded" in started_error(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("config.json", "[]"),
+        ("tekken.json", "{}"),
+        ("tekken.json", "null"),
+        ("tekken.json", '{"version": "v99"}'),
+        ("tekken.json", '{"vocab": []}'),
+        ("tekken.json", '{"audio": "loud"}'),
+    ],
+)
+def test_files_of_another_form_are_an_engines_error(
+    tiny_voxtral: Path, tmp_path: Path, name: str, changed: str
+) -> None:
+    for file in tiny_voxtral.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    whole = json.loads((tmp_path / name).read_text())
+    (tmp_path / name).unlink()
+    made = json.loads(changed)
+    if name == "tekken.json" and made:
+        config = whole["config"] | {key: made.pop(key) for key in ("version",) if key in made}
+        made = whole | {"config": config} | made
+    (tmp_path / name).write_text(json.dumps(made))
     assert "cannot be loaded" in started_error(str(tmp_path))
 
 
