@@ -47,6 +47,7 @@ from media.overlap_verdict import (  # noqa: E402
     Verdict,
     Words,
     verdict,
+    verdict_of_lasting,
     verdict_of_words,
 )
 from media.overlap_words import words_in  # noqa: E402
@@ -337,8 +338,8 @@ def yielded(example: Example, probabilities: Floats, transcriber: Transcriber) -
                     return Yielded(None, None)
                 found = Verdict.INTERRUPTION
             else:
-                sound.only_listens = words is Words.BACKCHANNEL
-                found = Verdict.HARMLESS if sound.only_listens else Verdict.INTERRUPTION
+                found = verdict_of_lasting(scores.interruption, words, settings)
+                sound.wants_nothing = found is Verdict.HARMLESS
         if found is Verdict.INTERRUPTION:
             return Yielded(stopped_s, stopped_s if silent_s is None else silent_s)
         if tolerated and found is Verdict.UNDECIDED:

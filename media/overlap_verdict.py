@@ -111,7 +111,7 @@ class OverlapSound:
         quiet_s: since the last window that hinted at it.
         counts: whether it was speech for long enough to count: nothing else can become a turn.
         may_be_own: it may be the assistant's voice, from a caller without echo cancellation.
-        only_listens: its words so far are those of somebody who only listens.
+        wants_nothing: its words so far are a backchannel's, or what a transcriber makes of a hum.
     """
 
     length_s: float = 0.0
@@ -119,7 +119,7 @@ class OverlapSound:
     quiet_s: float = 0.0
     counts: bool = False
     may_be_own: bool = False
-    only_listens: bool = False
+    wants_nothing: bool = False
 
     def add(self, window_s: float, *, speech: bool, hint: bool) -> None:
         """One window more: whether it counts as speech, and whether it hints at some."""
@@ -165,7 +165,7 @@ def verdict(
     threshold = 1.0 - settings.sensitivity
     timely = sound.length_s >= settings.decide_s
     if tolerated:
-        lenient = sound.only_listens or scores.noise >= NOISE_SHARE
+        lenient = sound.wants_nothing or scores.noise >= NOISE_SHARE
         tolerated_s = settings.tolerate_s * (NOISE_LASTS if lenient else 1.0)
         lasts = sound.speech_s >= tolerated_s
         if lasts or scores.interruption >= _above(threshold, SURE_SHARE):
@@ -223,6 +223,11 @@ def verdict_of_words(interruption: float, words: Words, settings: InterruptionSe
         case _:
             assert_never(words)
     return Verdict.INTERRUPTION if interrupts else Verdict.HARMLESS
+
+
+def verdict_of_lasting(interruption: float, words: Words, settings: InterruptionSettings) -> Verdict:
+    """Likewise, of a sound that goes on: without words, that it lasts is what tells."""
+    return verdict_of_words(interruption, words, settings) if words.said else Verdict.INTERRUPTION
 
 
 def _harmless_if(harmless: bool) -> Verdict:

@@ -44,6 +44,7 @@ from media.overlap_verdict import (
     Verdict,
     Words,
     verdict,
+    verdict_of_lasting,
     verdict_of_words,
 )
 from media.speaking import Speaking
@@ -190,8 +191,9 @@ class Yielding:
             self._feed(Unopposed(loop_time_s()))
             return
         if self.state is OverlapState.OVERHEARD:
-            self._sound.only_listens = words is Words.BACKCHANNEL
-            self._follow(Verdict.HARMLESS if self._sound.only_listens else Verdict.INTERRUPTION)
+            found = verdict_of_lasting(self._interruption, words, self._settings)
+            self._sound.wants_nothing = found is Verdict.HARMLESS
+            self._follow(found)
             return
         self._follow(verdict_of_words(self._interruption, words, self._settings))
 

@@ -12,6 +12,7 @@ from media.overlap_verdict import (
     Verdict,
     Words,
     verdict,
+    verdict_of_lasting,
     verdict_of_words,
 )
 
@@ -85,11 +86,26 @@ def test_where_the_assistant_is_not_silent_meanwhile_it_is_judged_in_time() -> N
     assert verdict(sound(32), lasting, settings, tolerated=False, waits=False) is Verdict.INTERRUPTION
 
 
+@pytest.mark.parametrize(
+    ("words", "interruption", "expected"),
+    [
+        (Words.BACKCHANNEL, 0.8, Verdict.HARMLESS),
+        (Words.DEMAND, 0.01, Verdict.INTERRUPTION),
+        (Words.OTHERS, 0.2, Verdict.INTERRUPTION),
+        (Words.OTHERS, 0.1, Verdict.HARMLESS),
+        (Words.NONE, 0.1, Verdict.INTERRUPTION),
+        (Words.UNKNOWN, 0.1, Verdict.INTERRUPTION),
+    ],
+)
+def test_the_words_of_a_sound_that_goes_on(words: Words, interruption: float, expected: Verdict) -> None:
+    assert verdict_of_lasting(interruption, words, InterruptionSettings()) is expected
+
+
 def test_who_says_yeah_yeah_may_do_so_for_longer() -> None:
     settings = InterruptionSettings()
     for windows, expected in ((49, Verdict.HARMLESS), (51, Verdict.INTERRUPTION)):
         listening = sound(windows)
-        listening.only_listens = True
+        listening.wants_nothing = True
         assert verdict(listening, backchannel(0.1), settings, tolerated=True) is expected
 
 

@@ -136,13 +136,13 @@ def test_not_even_yeah_yeah_is_spoken_over_for_ever() -> None:
 
 @pytest.mark.parametrize(
     ("says", "takes_s", "stops_s"),
-    [("Yeah, but", 0.1, 0.1), ("", 0.1, 0.1), (EngineError("out of order"), 0.1, 0.1), ("Yeah.", 5.0, 0.8)],
+    [("Yeah, wait", 0.1, 0.1), ("", 0.1, 0.1), (EngineError("out of order"), 0.1, 0.1), ("Yeah.", 5.0, 0.8)],
 )
 def test_who_goes_on_with_anything_else_interrupts(
     says: str | EngineError, takes_s: float, stops_s: float
 ) -> None:
     async def main() -> None:
-        engines = murmured(says, "Yeah, but I would like to know more.")
+        engines = murmured(says, "Yeah, wait a moment.")
         async with virtual_call(engines, judge=LevelJudge(noisy=False)) as call:
             await told_a_story(call, 1.0)
             engines.stt.takes_s = takes_s
