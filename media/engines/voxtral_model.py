@@ -101,10 +101,11 @@ class VoxtralModel:
         for size in sizes:
             try:
                 self.answers([row] * size)
-            except RuntimeError as error:
+            except (RuntimeError, AssertionError) as error:  # torch's compiler is not particular
                 if not self._compiled or is_out_of_memory(error):
                     raise
-                log.warning("Voxtral is not compiled", extra={"error": str(error).splitlines()[0]})
+                reason = str(error).strip() or type(error).__name__
+                log.warning("Voxtral is not compiled", extra={"error": reason.splitlines()[0]})
                 self._compiled = False
                 self.answers([row])
                 return

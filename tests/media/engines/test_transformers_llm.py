@@ -201,6 +201,16 @@ def test_one_pass_for_rows_of_different_lengths_is_the_models_own(model: Path) -
     assert all(len(reading.tokens) > len(row) for reading, row in zip(readings, rows, strict=True))
 
 
+def test_what_a_gpu_computes_in_does(model: Path) -> None:
+    """Slots side by side and apart, cold rows and warm ones."""
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).eval()
+    decoder = SlotDecoder(loaded, "cpu", slots=4, context_tokens=CONTEXT_TOKENS, chunk_tokens=16)
+    tokens = tokenizer()("Tell me a story.")["input_ids"]
+    for slots in ((0, 1), (3, 0)):
+        readings = [Reading(slot, list(tokens), 0.7 * at) for at, slot in enumerate(slots)]
+        assert all(isinstance(answer, int) for answer in decoder.step(readings))
+
+
 def test_closing_a_reply_frees_its_slot_within_a_step(model: Path) -> None:
     async def main() -> None:
         async with started(model, parallel=1) as llm:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from transformers import VoxtralForConditionalGeneration, VoxtralProcessor, Whis
 from media.audio import Audio, silence
 from media.engines.inference import Urgency
 from media.engines.protocols import SttOptions, Transcript
-from media.engines.torch_device import place_of
+from media.engines.torch_device import TorchPlace, place_of
 from media.engines.voxtral import LONGEST_RECORDING_S, Voxtral
 from media.engines.voxtral_audio import mel_windows
 from media.engines.voxtral_model import VoxtralModel, VoxtralRow, _RowEnds
@@ -213,6 +213,31 @@ def test_what_is_too_long_for_constant_shapes_does_not_stretch_them(
     assert model.answers([two_windows]) == expected
     model.answers([talkative])
     assert model._model._previous_max_cache_length == size
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no compiler\nhere"), AssertionError()])
+def test_what_cannot_be_compiled_is_computed_without(
+    model: VoxtralModel, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    asked: list[int] = []
+
+    def failing(rows: Sequence[VoxtralRow]) -> None:
+        asked.append(len(rows))
+        if model._compiled:
+            raise error
+
+    monkeypatch.setattr(model, "_compiled", True)
+    monkeypatch.setattr(model, "answers", failing)
+    model.warm_up(row_of(model, sound(1.0)), 8)
+    assert asked == [1, 1]
+    assert not model._compiled
+
+
+def test_what_a_gpu_computes_in_does(tiny_voxtral: Path) -> None:
+    model = VoxtralModel(
+        str(tiny_voxtral), TorchPlace("cpu", torch.bfloat16), load_in_4bit=False, compiled=False
+    )
+    assert all(model.answers([row_of(model, sound(1.0 + seed, seed), max_tokens=8) for seed in range(2)]))
 
 
 def test_rows_end_where_they_have_said_all(model: VoxtralModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from transformers import VoxtralRealtimeForConditionalGeneration, VoxtralRealtim
 from media.audio import Audio, concatenate, silence
 from media.engines import voxtral_realtime_session
 from media.engines.protocols import SttOptions, Transcript
-from media.engines.torch_device import place_of
+from media.engines.torch_device import TorchPlace, place_of
 from media.engines.voxtral_realtime import VoxtralRealtime
 from media.engines.voxtral_stream import RealtimeModel, VoxtralStream
 from media.errors import EngineError, ModelMissing
@@ -111,6 +111,18 @@ def test_streams_of_all_ages_write_together_what_they_write_alone(model: Realtim
                 model.advance(ready)
     assert [stream.memory.tokens for stream in together] == [stream.memory.tokens for stream in alone]
     assert [stream.finished_text() for stream in together] == [stream.finished_text() for stream in alone]
+
+
+def test_what_a_gpu_computes_in_does(tiny_voxtral_realtime: Path) -> None:
+    model = RealtimeModel(str(tiny_voxtral_realtime), TorchPlace("cpu", torch.bfloat16))
+    streams = [streamed(model, sound(0.8 + seed, seed).as_float32(), 16_000) for seed in range(2)]
+    for stream in streams:
+        stream.push(sound(0.5).as_float32())
+    model.advance(streams)
+    assert all(stream.finished_text() for stream in streams)
+    memory = streams[0].memory
+    kept = [*memory.paddings.values(), *(keys for keys, _ in memory.words.layers.values())]
+    assert {values.dtype for values in kept} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("part", ["audio_tower", "language_model"])
