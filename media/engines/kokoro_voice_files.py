@@ -63,14 +63,21 @@ class KokoroVoiceFiles:
         return known.language
 
     def style(self, voice: str, tokens: int) -> npt.NDArray[np.float32]:
-        """The style for a clause of so many tokens, (1, 256): 1 KiB of a file that the page cache holds."""
-        parts = [
-            np.float32(part)
-            * np.fromfile(self._file(name), np.float32, STYLE_WIDTH, offset=(tokens - 1) * _STYLE_ROW_BYTES)
-            for name, part in blend_of(voice).parts
-        ]
+        """The style for a clause of so many tokens, (1, 256): 1 KiB of a file that the page cache holds.
+
+        Raises:
+            ModelMissing: the voice's file has gone since the start.
+        """
+        parts = [np.float32(part) * self._row(name, tokens) for name, part in blend_of(voice).parts]
         style: npt.NDArray[np.float32] = np.sum(parts, axis=0, dtype=np.float32).reshape(1, STYLE_WIDTH)
         return style
+
+    def _row(self, voice: str, tokens: int) -> npt.NDArray[np.float32]:
+        file = self._file(voice)
+        try:
+            return np.fromfile(file, np.float32, STYLE_WIDTH, offset=(tokens - 1) * _STYLE_ROW_BYTES)
+        except OSError as error:
+            raise damaged(file) from error
 
     def _file(self, voice: str) -> Path:
         return self._directory / f"{voice}.bin"

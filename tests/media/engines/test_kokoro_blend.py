@@ -12,7 +12,7 @@ from media.engines.kokoro_norms import KokoroNorms
 from media.engines.kokoro_pauses import pause_after_s
 from media.engines.kokoro_voice_files import KokoroVoiceFiles
 from media.engines.kokoro_voices import STYLE_ROWS, STYLE_WIDTH, VOICE_NAMES
-from media.errors import VoiceUnavailable
+from media.errors import ModelMissing, VoiceUnavailable
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,8 @@ def test_what_was_fitted_for_two_voices_lies_between_them() -> None:
     statistics = norms.predict_from("af_bella+af_jessica", summary)
     assert len(statistics) == 88
     assert all(np.isfinite(values).all() for values in statistics)
+
+
+def test_a_voice_whose_file_has_gone_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ModelMissing, match=r"af_heart\.bin is truncated or damaged"):
+        KokoroVoiceFiles(tmp_path).style("af_heart", 10)
