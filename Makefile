@@ -61,6 +61,6 @@ $(VENV)/.base: pyproject.toml $(VENV)/pyvenv.cfg
 	@touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.base
-	@echo 'Installing what the tests need.'
+	@echo 'Installing what the tests need (torch and Ray among it: 2 GB, on Linux with CUDA several).'
 	@$(call install,.[test])
 	@touch $@

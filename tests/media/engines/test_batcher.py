@@ -267,7 +267,7 @@ def test_those_that_come_again_after_each_step_go_on_together() -> None:
             return list(batch)
 
         batcher: Batcher[str, str] = Batcher(
-            threads, step, largest=4, gather_s=30.0, under_way=lambda: len(coming)
+            threads, step, largest=4, gather_s=5.0, under_way=lambda: len(coming)
         )
 
         async def come(name: str) -> None:
@@ -276,7 +276,8 @@ def test_those_that_come_again_after_each_step_go_on_together() -> None:
                 await batcher.run(name)
             coming.remove(name)
 
-        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        # The last one may be asked before the other has left: then it waits for it in vain, for `gather_s`.
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             group.create_task(come("a"))
             await began.wait()
             group.create_task(come("b"))  # amid a step of the other's

@@ -309,6 +309,7 @@ def test_the_embedded_weights_make_the_embedded_engine_s_sound(models_dir: Path)
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_on_a_gpu(voices_dir: Path) -> None:
     """The same sound as on the CPU, within what TF32 leaves of it."""
     request = TtsRequest("Hello there.", "af_heart", lead_s=AMPLE_S)
