@@ -162,7 +162,12 @@ class _Inlet(QueueHandler):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD_ATTRIBUTES}
+    """What a line says besides its message; not what libraries (Ray) keep in every record for themselves."""
+    return {
+        key: value
+        for key, value in vars(record).items()
+        if key not in _STANDARD_ATTRIBUTES and not key.startswith("_")
+    }
 
 
 def _timestamp(record: logging.LogRecord) -> str:

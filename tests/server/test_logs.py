@@ -25,7 +25,7 @@ def to_file(path: Path, **settings: object) -> LoggingSettings:
 def test_a_line_of_text(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "a.log"
     with logging_to(to_file(path)):
-        log.info("call ended", extra={"duration_s": 1.5, "why": 'said "bye"\nand left'})
+        log.info("call ended", extra={"duration_s": 1.5, "why": 'said "bye"\nand left', "_library": 1})
     line = path.read_text().splitlines()
     assert len(line) == 1
     time, rest = line[0].split(" ", 1)
