@@ -21,8 +21,8 @@ FADED_S = 0.16
 SURE_SHARE = 0.7
 """How much of the way from the threshold to certainty a score must be for a decision before its time."""
 
-SURELY_SHARE = 0.9
-"""Likewise, where the assistant is silent meanwhile: words can still tell then, and nobody hears the wait."""
+LIKELY_SHARE = 0.4
+"""Likewise, once it is time to judge. What is less likely is judged when it is over, or has lasted."""
 LASTING_S = 0.7
 """A sound that goes on for so long is judged by the threshold itself: above it, its words are asked."""
 
@@ -172,10 +172,10 @@ def verdict(
             return Verdict.INTERRUPTION
         harmless = scores.noise >= NOISE_SHARE or scores.interruption < threshold * DOUBT_SHARE
         return Verdict.HARMLESS if harmless else Verdict.UNDECIDED
-    if waits:
-        enough = _above(threshold, SURELY_SHARE)
+    if not timely:
+        enough = _above(threshold, SURE_SHARE)
     else:
-        enough = threshold if timely else _above(threshold, SURE_SHARE)
+        enough = _above(threshold, LIKELY_SHARE) if waits else threshold
     if scores.interruption >= enough:
         return Verdict.INTERRUPTION
     if sound.length_s >= LASTING_S and scores.interruption >= threshold:

@@ -50,11 +50,12 @@ def noise(interruption: float) -> Scores:
 @pytest.mark.parametrize(
     ("heard", "scores", "expected"),
     [
-        pytest.param(sound(3), backchannel(0.96), Verdict.INTERRUPTION, id="sure at once"),
+        pytest.param(sound(3), backchannel(0.9), Verdict.INTERRUPTION, id="sure at once"),
         pytest.param(sound(3), backchannel(0.75), Verdict.UNDECIDED, id="likely, and early"),
-        pytest.param(sound(11), backchannel(0.9), Verdict.UNDECIDED, id="likely, and time to judge"),
-        pytest.param(sound(22), backchannel(0.6), Verdict.QUESTIONABLE, id="likely, and goes on"),
-        pytest.param(sound(22), backchannel(0.96), Verdict.INTERRUPTION, id="sure, and goes on"),
+        pytest.param(sound(11), backchannel(0.75), Verdict.INTERRUPTION, id="likely, and time to judge"),
+        pytest.param(sound(11), backchannel(0.6), Verdict.UNDECIDED, id="rather likely, and time to judge"),
+        pytest.param(sound(22), backchannel(0.6), Verdict.QUESTIONABLE, id="rather likely, and goes on"),
+        pytest.param(sound(22), backchannel(0.75), Verdict.INTERRUPTION, id="likely, and goes on"),
         pytest.param(sound(5, 3), backchannel(0.6), Verdict.QUESTIONABLE, id="rather likely, and over"),
         pytest.param(sound(5, 3), backchannel(0.02), Verdict.QUESTIONABLE, id="a backchannel, and over"),
         pytest.param(sound(5, 3), noise(0.1), Verdict.HARMLESS, id="a noise, and over"),
