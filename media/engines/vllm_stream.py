@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -61,21 +62,20 @@ class VllmStream:
         """
         socket = await endpoint.socket(PATH, deadline_s)
         stream = cls(socket, endpoint)
-        try:
-            async with asyncio.timeout_at(deadline_s):
-                await stream._greeted()
-                told = {"language": options.language, "prompt": options.prompt}
-                await stream._send(
-                    {"type": "session.update", "model": endpoint.model}
-                    | (told if endpoint.is_engine_host else {})
-                )
-                await stream._send({"type": "input_audio_buffer.commit"})
-        except TimeoutError:
-            await stream.close()
-            raise EndpointFault(f"{STT.endpoint} did not greet in time.", code="stt_timeout") from None
-        except BaseException:
-            await stream.close()
-            raise
+        async with AsyncExitStack() as failing:
+            failing.push_async_callback(stream.close)
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    await stream._greeted()
+                    told = {"language": options.language, "prompt": options.prompt}
+                    await stream._send(
+                        {"type": "session.update", "model": endpoint.model}
+                        | (told if endpoint.is_engine_host else {})
+                    )
+                    await stream._send({"type": "input_audio_buffer.commit"})
+            except TimeoutError:
+                raise EndpointFault(f"{STT.endpoint} did not greet in time.", code="stt_timeout") from None
+            failing.pop_all()
         return stream
 
     @property

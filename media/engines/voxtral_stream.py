@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,13 +102,11 @@ class RealtimeModel:
 
     def advance(self, streams: Sequence[VoxtralStream]) -> None:
         """Each of the streams, all of which are `ready`, writes its next token; or, if that fails, none."""
-        before = [(stream, stream.copy()) for stream in streams]
-        try:
+        with ExitStack() as failing:
+            for stream in streams:
+                failing.callback(stream.restore, stream.copy())
             self._advance(streams)
-        except BaseException:
-            for stream, copy in before:
-                stream.restore(copy)
-            raise
+            failing.pop_all()
 
     def _advance(self, streams: Sequence[VoxtralStream]) -> None:
         if self._model is None:  # the engine was started again amid a turn
