@@ -6,7 +6,7 @@ command line. Changes while the server runs lie over all of them: `server.runtim
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -25,7 +25,7 @@ from server.engine_settings import LlmSettings, SttSettings, TtsSettings, TurnEn
 from server.host_settings import EngineHostSettings
 from server.latency_targets import LatencyTargets
 from server.logs import LoggingSettings
-from server.profiles import Profile, look, with_profile
+from server.profiles import Machine, Profile, look, with_profile
 from server.settings import ModelsSettings, PerformanceSettings, ServerSettings, SpectrogramSettings
 from server.tool_settings import ToolsSettings
 from signaling.settings import IceSettings
@@ -127,15 +127,37 @@ def load_config(path: Path | None, environment: Mapping[str, str], arguments: So
         ConfigError: a file that is not there or no YAML, an unknown setting, a value that cannot be, a
             profile that this machine cannot follow.
     """
+    settings = read_settings(path, environment)
+    if arguments is not None:
+        settings = arguments.over(settings)
+    return decided(settings, lambda: look(environment))
+
+
+def read_settings(path: Path | None, environment: Mapping[str, str]) -> Source:
+    """The settings as they were written: neither checked nor decided by any machine. See `load_config`.
+
+    Raises:
+        ConfigError: a file that is not there or no YAML, a variable that names no setting.
+    """
     file = path or (Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None)
     if file is None:
         from_file = read_file(CHECKOUT_CONFIG) if CHECKOUT_CONFIG.exists() else Source()
     else:
         from_file = read_file(file)
-    source = read_environment(environment, Config).over(from_file)
-    if arguments is not None:
-        source = arguments.over(source)
-    source, _ = with_profile(source, lambda: look(environment))
+    return read_environment(environment, Config).over(from_file)
+
+
+def decided(settings: Source, look_at: Callable[[], Machine]) -> Config:
+    """The configuration that these settings are on a machine.
+
+    Args:
+        settings: of `read_settings`.
+        look_at: looks at the machine; called only where the profile asks for it.
+
+    Raises:
+        ConfigError: an unknown setting, a value that cannot be, a profile that the machine cannot follow.
+    """
+    source, _ = with_profile(settings, look_at)
     return validated(source)
 
 

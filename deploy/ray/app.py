@@ -3,25 +3,36 @@
 A replica is an engine host (`voxtral-kokoro engines`) in an actor of Ray's: the same engines, the same
 addresses, with room for so many requests, in which the calls of several media servers meet. Serve places
 replicas on the machines of a cluster, starts more as work comes, replaces those that die, and gives each
-request to one that has room.
+request, and each WebSocket, to one that has room.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from ray import serve
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from deploy.ray.host_thread import Build, HostThread
-from server.config import Config, load_config
+from deploy.ray.replica_settings import decided_here, room_of
+from deploy.ray.socket_relay import relayed
+from server.config import Config, read_settings
+from server.config_sources import Source
 from server.engines import build_engines
 from server.environment import prepare_environment
+
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+"""All of them: which ones an address takes is for the host to say."""
 
 _HOP_BY_HOP = frozenset(
     {"connection", "content-length", "host", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer"}
@@ -29,32 +40,47 @@ _HOP_BY_HOP = frozenset(
 """Headers of one connection (RFC 9110, 7.6.1), and the name and length that each of the two has anew."""
 
 
+async def _answer(request: Request) -> Response:
+    return await _this_replica().answer(request)
+
+
+async def _converse(socket: WebSocket) -> None:
+    await _this_replica().converse(socket)
+
+
+def _this_replica() -> EngineReplica:
+    replica: EngineReplica = serve.get_replica_context().servable_object
+    return replica
+
+
+# Serve passes WebSockets on only where there is an ASGI application.
+@serve.ingress(
+    Starlette(
+        routes=[
+            Route("/{path:path}", _answer, methods=_METHODS),
+            WebSocketRoute("/{path:path}", _converse),
+        ]
+    )
+)
 class EngineReplica:
     """What Serve runs several of.
 
     Args:
-        config: of the engines.
+        config: gives that of the engines: what is decided by the machine is decided by this replica's.
         build: makes them.
     """
 
-    def __init__(self, config: Config, build: Build) -> None:
+    def __init__(self, config: Callable[[], Config], build: Build) -> None:
         prepare_environment()  # before the engines' libraries are loaded
-        self._host = HostThread(config, build)
+        self._host = HostThread(config(), build)
         self._url = self._host.start()
         self._client: aiohttp.ClientSession | None = None
 
-    async def __call__(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         """Has the host answer, and passes on what it says as it says it."""
-        if self._client is None:
-            self._client = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                timeout=aiohttp.ClientTimeout(total=None),
-                auto_decompress=False,
-            )
-        path = request.url.path.removeprefix(request.scope.get("root_path", ""))
-        answer = await self._client.request(
+        answer = await self._session().request(
             request.method,
-            f"{self._url}{path}",
+            f"{self._url}/{request.path_params['path']}",
             params=request.query_params.multi_items(),
             headers=[(name, value) for name, value in request.headers.items() if name not in _HOP_BY_HOP],
             data=await request.body(),
@@ -62,6 +88,10 @@ class EngineReplica:
         )
         headers = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
         return StreamingResponse(_pieces(answer), answer.status, headers)
+
+    async def converse(self, socket: WebSocket) -> None:
+        """Connects a client with the host, until one of them goes."""
+        await relayed(socket, self._session(), f"{self._url}/{socket.path_params['path']}")
 
     async def check_health(self) -> None:
         """Serve replaces a replica for which this raises."""
@@ -73,6 +103,16 @@ class EngineReplica:
             await self._client.close()
         await asyncio.to_thread(self._host.close)
 
+    def _session(self) -> aiohttp.ClientSession:
+        """Made where the replica's loop runs."""
+        if self._client is None:
+            self._client = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=None),
+                auto_decompress=False,
+            )
+        return self._client
+
 
 async def _pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """The body, as it comes. Closed where nobody wants the rest: at that the host stops its engine."""
@@ -83,12 +123,22 @@ async def _pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         answer.close()
 
 
-def engines(config: Config, build: Build = build_engines, **options: Any) -> Any:
-    """The application, of these engines. Options are Serve's, of a deployment."""
-    slots = config.engine_host
-    room = slots.max_transcriptions + slots.max_replies + slots.max_clauses
-    options = {"max_ongoing_requests": room, "health_check_period_s": 5} | options
-    return serve.deployment(EngineReplica, name="engines", **options).bind(config, build)
+def engines(settings: Source, build: Build = build_engines, **options: Any) -> Any:
+    """The application, of engines by these settings. Options are Serve's, of a deployment.
+
+    Each replica follows the profile on its own machine, and with the GPUs that Ray gave it: here, where the
+    application is built, there may be others, or none.
+
+    Args:
+        settings: not decided yet.
+        build: makes the engines.
+
+    Raises:
+        ConfigError: a setting cannot be, wherever the replicas will be.
+    """
+    options = {"max_ongoing_requests": room_of(settings), "health_check_period_s": 5} | options
+    replicas = serve.deployment(EngineReplica, name="engines", **options)
+    return replicas.bind(partial(decided_here, settings), build)
 
 
 def application(args: dict[str, str]) -> Any:
@@ -97,7 +147,5 @@ def application(args: dict[str, str]) -> Any:
     Args:
         args: `config` is the configuration file of the engines; as of `voxtral-kokoro engines`.
     """
-    import os
-
     prepare_environment()
-    return engines(load_config(Path(args["config"]) if "config" in args else None, os.environ))
+    return engines(read_settings(Path(args["config"]) if "config" in args else None, os.environ))

@@ -1,7 +1,7 @@
 """Scripted engines on Ray Serve: `python -m tests.deploy.ray_scripted FOLDER`.
 
-Says its address in a line of JSON, and serves until its standard input ends. Who speaks writes the number
-of its process into the folder.
+Says its address in a line of JSON, and serves until its standard input ends. Who speaks, or listens, writes
+the number of its process into the folder.
 """
 
 from __future__ import annotations
@@ -19,13 +19,24 @@ import ray
 from ray import serve
 
 from deploy.ray.app import engines
-from media.engines.protocols import Engines, LlmDelta, LlmRequest, SpeechChunk, TtsRequest
-from server.config import Config
-from tests.scripted import ScriptedEngines, ScriptedStt, WordByWord
+from media.audio import Audio
+from media.engines.protocols import (
+    Engines,
+    LlmDelta,
+    LlmRequest,
+    SpeechChunk,
+    SttOptions,
+    Transcript,
+    TtsRequest,
+)
+from server.config_sources import Source
+from tests.scripted import ScriptedEngines, ScriptedStt, ScriptedSttSession, WordByWord
 from tests.scripted_http_host import Narrator
 
 REPLICAS = 2
-SPEAKS = "speaks"
+SPEAKS, LISTENS = "speaks", "listens"
+HEARD = "and when does it open in the morning or does it not"
+WORD_S = 0.5
 
 
 @dataclass
@@ -50,9 +61,34 @@ class SigningNarrator(Narrator):
                 yield delta
 
 
+@dataclass
+class SigningListener(ScriptedStt):
+    folder: str = ""
+
+    def open(self, options: SttOptions) -> ScriptedSttSession:
+        return _Listening(options, HEARD, self.takes_s, self.folder)
+
+
+class _Listening(ScriptedSttSession):
+    """Hears a word for each half second that it was given, and no other."""
+
+    def __init__(self, options: SttOptions, script: str, takes_s: float, folder: str) -> None:
+        super().__init__(options, script, takes_s)
+        self._folder = folder
+
+    async def push(self, audio: Audio) -> None:
+        Path(self._folder, LISTENS).write_text(str(os.getpid()))  # noqa: ASYNC240
+        await super().push(audio)
+
+    async def flush(self) -> Transcript:
+        transcript = await super().flush()
+        words = transcript.text.split()[: round(self.pushed_s / WORD_S)]
+        return Transcript(" ".join(words), transcript.audio_s, transcript.language)
+
+
 def build(folder: str) -> Engines:
     return ScriptedEngines(
-        stt=ScriptedStt(says=("and when does it open",)),
+        stt=SigningListener(folder=folder),
         llm=SigningNarrator(folder=folder, word_s=0.05),
         tts=Signing(folder=folder),
     ).engines()
@@ -64,13 +100,13 @@ def main(folder: str) -> None:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     scripted = engines(
-        Config(),
+        Source(),
         lambda _config, _tell: build(folder),
         num_replicas=REPLICAS,
         ray_actor_options={"num_cpus": 0.5},
     )
-    serve.run(scripted, name="engines")
-    print(json.dumps({"url": f"http://127.0.0.1:{port}"}), flush=True)
+    serve.run(scripted, name="engines", route_prefix="/ours")
+    print(json.dumps({"url": f"http://127.0.0.1:{port}/ours"}), flush=True)
     sys.stdin.read()
     serve.shutdown()
     ray.shutdown()

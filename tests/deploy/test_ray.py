@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from media.clock import loop_time_s
@@ -21,6 +22,7 @@ from media.engines.openai_endpoint import Patience
 from media.engines.openai_speech import OpenAiSpeech
 from media.engines.openai_transcription import OpenAiTranscription
 from media.engines.protocols import ChatMessage, LlmEngine, LlmRequest, SttOptions, TtsRequest
+from media.engines.vllm_realtime import VllmRealtime
 from media.engines.wire import CameBack, EngineEvent, FellBack
 from server.config import Config
 from tests.scripted import speech
@@ -31,6 +33,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENT = Patience(first_s=30.0, idle_s=30.0)
+REPLICAS_SLOTS = Config().engine_host.max_transcriptions
 LLM, STT, TTS = Config().llm.name, Config().model.name, Config().tts.name
 
 
@@ -80,7 +83,7 @@ def test_the_three_engines_are_asked_through_serve(url: str) -> None:
             await engine.start()
         try:
             session = stt.open(SttOptions("en", partials=False))
-            await session.push(speech(1.0))
+            await session.push(speech(2.5))
             assert (await session.flush()).text == "and when does it open"
             await session.abort()
             assert [voice.name for voice in tts.voices] == ["af_heart", "bf_emma", "jf_alpha"]
@@ -117,8 +120,8 @@ async def text_of(llm: LlmEngine, request: LlmRequest) -> str:
         return "".join([delta.text async for delta in deltas])
 
 
-def kill_who_speaks(folder: Path) -> None:
-    os.kill(int((folder / "speaks").read_text()), signal.SIGKILL)
+def kill_who(does: str, folder: Path) -> None:
+    os.kill(int((folder / does).read_text()), signal.SIGKILL)
 
 
 def test_a_replica_that_is_killed_amid_a_clause_or_a_reply_is_gone_on_from_by_another(
@@ -141,7 +144,7 @@ def test_a_replica_that_is_killed_amid_a_clause_or_a_reply_is_gone_on_from_by_an
                     if killed_s and not again_s and told:
                         again_s = loop_time_s()
                     if len(words) == 3:
-                        kill_who_speaks(folder)
+                        kill_who("speaks", folder)
                         killed_s = loop_time_s()
             assert words == STORY.split()
             assert [type(event) for event in told] == [FellBack, CameBack]
@@ -156,11 +159,55 @@ def test_a_replica_that_is_killed_amid_a_clause_or_a_reply_is_gone_on_from_by_an
                 async for delta in deltas:
                     text += delta.text
                     if text.endswith("town"):
-                        kill_who_speaks(folder)
+                        kill_who("speaks", folder)
             assert text == STORY
             assert [type(event) for event in told[2:]] == [FellBack, CameBack]
         finally:
             await tts.close()
             await llm.close()
+
+    asyncio.run(main())
+
+
+def test_a_turn_is_streamed_through_serve_and_goes_on_where_its_replica_is_killed(
+    url: str, folder: Path
+) -> None:
+    async def main() -> None:
+        stt = VllmRealtime(url, STT, languages=("en",), patience=PATIENT)
+        await stt.start()
+        session = stt.open(SttOptions("en"))
+        try:
+            async with asyncio.timeout(60), aclosing(session.partials()) as partials:
+                await session.push(speech(1.0))
+                while (await anext(partials)).text != "and when":
+                    pass
+                kill_who("listens", folder)
+                killed_s = loop_time_s()
+                await session.push(speech(1.5))
+                assert (await session.flush()).text == "and when does it open"
+                took_s = loop_time_s() - killed_s
+                print(f"\na replica killed amid a turn: all of it was written {took_s:.2f} s later")
+                await session.push(speech(1.0))
+                assert (await session.flush()).text.startswith("and when does it open")
+        finally:
+            await session.abort()
+            await stt.close()
+
+    asyncio.run(main())
+
+
+def test_where_all_replicas_are_full_a_connection_is_refused_as_a_request_is(url: str) -> None:
+    async def main() -> None:
+        async with aiohttp.ClientSession() as client, AsyncExitStack() as sockets:
+            statuses = []
+            for _ in range(2 * REPLICAS_SLOTS + 1):
+                try:
+                    socket = await sockets.enter_async_context(client.ws_connect(f"{url}/realtime"))
+                except aiohttp.WSServerHandshakeError as refusal:
+                    statuses.append(refusal.status)
+                else:
+                    assert (await socket.receive_json())["type"] == "session.created"
+            assert statuses
+            assert set(statuses) == {503}
 
     asyncio.run(main())
