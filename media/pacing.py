@@ -35,11 +35,18 @@ class Pacer:
         self._last_s = float("-inf")
         self.heard_from_s = float("-inf")
         """When the last frame is due to be heard, or has left, if that was later."""
+        self.ahead_s = 0.0
+        """So long before they are due may frames leave."""
         self.lateness_ms: Counter[int] = Counter()
         """How many frames were so many whole milliseconds late."""
 
     def pause(self) -> None:
         """Nothing is due until a frame is asked for again; that one is due at once."""
+        self._paused = True
+
+    def restart(self) -> None:
+        """What has left ahead of its time is void: the next frame is due when it is asked for."""
+        self._position = 0
         self._paused = True
 
     async def next_position(self) -> int:
@@ -56,7 +63,8 @@ class Pacer:
             self._position = max(self._position, now_position)
             self._paused = False
         due_s = self._epoch_s + self._position / self._rate_hz
-        leaves_s = max(due_s if at_once else _beat_s(due_s), self._last_s + SHORTEST_SPACING_S)
+        may_leave_s = due_s - self.ahead_s
+        leaves_s = max(may_leave_s if at_once else _beat_s(may_leave_s), self._last_s + SHORTEST_SPACING_S)
         if leaves_s > now_s:
             await asyncio.sleep(leaves_s - now_s)
             now_s = loop_time_s()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,10 +53,13 @@ class _Track:
     complete: bool = False
     resampler: StreamResampler | None = None
     kept: deque[npt.NDArray[np.int16]] = field(default_factory=deque)
-    """What was played last, at least `KEPT_SAMPLES` of it if there was as much."""
+    """What was played last: what was not heard yet, and `KEPT_SAMPLES` before that if there was as much."""
     kept_samples: int = 0
     progress: deque[tuple[float, int]] = field(default_factory=deque)
-    """When a frame of it was heard at the soonest, and how much of it had been played with that frame."""
+    """Of the frames that were not found to be heard yet: when it is heard at the soonest, and how much of the
+    track had been played with it."""
+    heard: int = 0
+    """How much of it was found to be heard."""
 
     def take(self, most_samples: int) -> npt.NDArray[np.int16]:
         """The next piece to be played."""
@@ -67,7 +71,8 @@ class _Track:
         self.played_samples += len(piece)
         self.kept.append(piece)
         self.kept_samples += len(piece)
-        while self.kept_samples - len(self.kept[0]) >= KEPT_SAMPLES:
+        needed = KEPT_SAMPLES + max(0, self.played_samples - self.heard)
+        while self.kept_samples - len(self.kept[0]) >= needed:
             self.kept_samples -= len(self.kept.popleft())
         return piece
 
@@ -85,13 +90,17 @@ class _Track:
             self.queued_samples += len(piece)
             self.played_samples -= len(piece)
 
+    def take_back(self, sent_until_s: float) -> None:
+        """Takes back what had not been played at that time: it will not be heard."""
+        heard = min(self.heard_samples(sent_until_s), self.played_samples)
+        self.progress.clear()
+        self.go_back(self.played_samples - heard)
+
     def heard_samples(self, sent_until_s: float) -> int:
-        """How much of it had been played at that time."""
-        while len(self.progress) > 1 and self.progress[1][0] <= sent_until_s:
-            self.progress.popleft()
-        if not self.progress or self.progress[0][0] > sent_until_s:
-            return 0
-        return self.progress[0][1]
+        """How much of it had been played at that time. What was found to be heard stays so."""
+        while self.progress and self.progress[0][0] <= sent_until_s:
+            self.heard = self.progress.popleft()[1]
+        return self.heard
 
 
 class Playout:
@@ -106,7 +115,6 @@ class Playout:
     ) -> None:
         self._gain = float(10 ** (settings.output_gain_db / 20))
         self._lead_samples = round(settings.lead_s * PLAYOUT_RATE_HZ)
-        self._lag_s = settings.heard_lag_ms / 1000
         self._began, self._ended = began, ended
         self._tracks: dict[str, _Track] = {}
         self._tail: npt.NDArray[np.int16] | None = None
@@ -118,8 +126,33 @@ class Playout:
         self.pausable = True
         """Whether whoever hears it falls silent with it. A client that plays the voice itself does not:
         there, holding changes nothing, so that what counts as heard goes on with what is."""
+        self.heard_lag_s = settings.heard_lag_ms / 1000
+        """How long after it is due a frame is heard. May be set to what was measured, at any time."""
+        self.silenced: Callable[[], None] | None = None
+        """For legs that can take back what the far side has not played yet: is told to, whenever the voice is
+        held or cut. What was not heard then is played again after a hold."""
+        self.spoke = False
+        """Whether the last frame held any of a response's sound, however quiet."""
         self.sent_to: Callable[[Audio, float], None] | None = None
         """Is told of each frame that is handed out, and when it is heard if it takes no time on its way."""
+
+    @property
+    def ahead_s(self) -> float:
+        """Frames are handed out up to this much before they are due, where there is sound for them.
+
+        For far sides that play what they have one after the other: that is the buffer they have against an
+        uneven network. A response then ends when its end is heard, not when it was handed out.
+        """
+        return self.pacer.ahead_s
+
+    @ahead_s.setter
+    def ahead_s(self, ahead_s: float) -> None:
+        self.pacer.ahead_s = ahead_s
+
+    @property
+    def heard_from_s(self) -> float:
+        """When the last frame is heard, in loop time, if it takes no time on its way."""
+        return self.pacer.heard_from_s
 
     def open(self, response_id: str) -> None:
         """A response will be heard after those that were opened before it."""
@@ -165,7 +198,8 @@ class Playout:
         track.complete = True
         if track.resampler is not None:
             self._queue(track, track.resampler.finish())
-        if track.queued_samples:
+        if track.queued_samples or self._sounds_on(track):
+            self._changed.set()
             return True
         del self._tracks[response_id]
         if track.played_samples:
@@ -177,7 +211,12 @@ class Playout:
         track = self._tracks.get(response_id)
         if track is None:
             return 0.0
-        return track.heard_samples(loop_time_s() - self._lag_s + CLOCK_SLACK_S) / PLAYOUT_RATE_HZ
+        return track.heard_samples(self._sent_until_s) / PLAYOUT_RATE_HZ
+
+    @property
+    def _sent_until_s(self) -> float:
+        """What was due by then has been heard by now."""
+        return loop_time_s() - self.heard_lag_s + CLOCK_SLACK_S
 
     @property
     def sounding(self) -> tuple[str, ...]:
@@ -191,7 +230,9 @@ class Playout:
 
     def flush(self) -> None:
         """Falls silent within a 5 ms fade; what was to be heard is gone."""
-        if not self._held:
+        if self.silenced is not None:
+            self._take_back(self.silenced)
+        elif not self._held:
             self._fade_out()
         self._held = self._fades_in = False
         self._tracks.clear()
@@ -200,8 +241,20 @@ class Playout:
     def hold(self) -> None:
         """Falls silent within a 5 ms fade; `go_on` continues just there."""
         if not self._held and self.pausable:
-            self._fade_out()
+            if self.silenced is not None:
+                self._take_back(self.silenced)
+            else:
+                self._fade_out()
             self._held = True
+
+    def _take_back(self, silenced: Callable[[], None]) -> None:
+        """What was handed out and is not heard yet is not to be heard now. No fade: nobody knows exactly
+        where the far side stops."""
+        for track in self._tracks.values():
+            track.take_back(self._sent_until_s)
+        self._tail = None
+        self.pacer.restart()
+        silenced()
 
     @property
     def held_at(self) -> tuple[str, float] | None:
@@ -229,6 +282,8 @@ class Playout:
         say.
         """
         position = await self.pacer.next_position()
+        if self.ahead_s:
+            await self._until_filled(self.pacer.heard_from_s)
         frame = Audio(self._pull(), PLAYOUT_RATE_HZ)
         if self.sent_to is not None:
             self.sent_to(frame, self.pacer.heard_from_s)
@@ -242,11 +297,37 @@ class Playout:
         self.pacer.pause()
         try:
             async with asyncio.timeout(limit_s):
-                while self._tail is None and (self._held or not self.pending):
+                while self._tail is None and (self._held or not (self.pending or self._ends)):
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
             return
+
+    async def _until_filled(self, until_s: float) -> None:
+        """Waits for a whole frame of sound: what leaves ahead of its time need not be filled up yet."""
+        while not self._fills_frame and (wait_s := until_s - loop_time_s()) > 0:
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+
+    @property
+    def _fills_frame(self) -> bool:
+        track = next(iter(self._tracks.values()), None)
+        if self._tail is not None:
+            return True
+        if self._held or track is None:
+            return False
+        return track.queued_samples >= (1 if track.complete else FRAME_SAMPLES)
+
+    def _sounds_on(self, track: _Track) -> bool:
+        """Whether the end of what was handed out is not heard yet, and somebody wants to know when it is."""
+        return self.ahead_s > 0 and track.heard_samples(self._sent_until_s) < track.played_samples
+
+    @property
+    def _ends(self) -> bool:
+        """Whether a response is over but for being heard to its end."""
+        return any(track.complete for track in self._tracks.values())
 
     def _queue(self, track: _Track, audio: Audio) -> None:
         if not len(audio):
@@ -263,6 +344,7 @@ class Playout:
         """One frame from the first response that has sound, from the next one where it ends."""
         frame = np.zeros(FRAME_SAMPLES, dtype=np.int16)
         filled = 0
+        self.spoke = False
         if self._tail is not None:
             filled = len(self._tail)
             frame[:filled] = self._tail
@@ -274,7 +356,7 @@ class Playout:
             if track.played_samples and not track.begun:
                 track.begun = True
                 self._began(response_id)
-            if track.queued_samples or not track.complete:
+            if track.queued_samples or not track.complete or self._sounds_on(track):
                 break
             del self._tracks[response_id]
             self._ended(response_id)
@@ -289,8 +371,9 @@ class Playout:
             frame[filled : filled + len(piece)] = piece
             filled += len(piece)
         if filled > began:
+            self.spoke = True
             track.progress.append((self.pacer.heard_from_s, track.played_samples))
-            track.heard_samples(loop_time_s() - self._lag_s)
+            track.heard_samples(loop_time_s() - self.heard_lag_s)
             if self._fades_in:
                 self._fades_in = False
                 rising = frame[began : min(filled, began + FADE_SAMPLES)]

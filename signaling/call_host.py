@@ -20,6 +20,24 @@ class VoiceOut(Protocol):
 
     pausable: bool
     """Whether the caller falls silent with it."""
+    ahead_s: float
+    """So much before they are due may frames be handed out; responses then end when their end is heard."""
+    heard_lag_s: float
+    """How long after it is due a frame is heard: for the leg to set, where it can measure that."""
+    silenced: Callable[[], None] | None
+    """Is told when what was handed out and is not heard yet is not to be heard: legs may see to that."""
+
+    @property
+    def spoke(self) -> bool:
+        """Whether the last frame held any of a response's sound, however quiet."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is sound that waits to be handed out."""
+
+    @property
+    def heard_from_s(self) -> float:
+        """When the last frame is heard, in loop time, if it takes no time on its way."""
 
     async def next_frame(self) -> tuple[Audio, int]:
         """The next 20 ms, 48 kHz mono int16, and its position in samples since the call began. Paced."""

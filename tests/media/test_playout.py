@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from media.audio import Audio, concatenate
-from media.playout import FRAME_SAMPLES, PLAYOUT_RATE_HZ, AudioSettings, Playout
+from media.playout import FADE_SAMPLES, FRAME_SAMPLES, PLAYOUT_RATE_HZ, AudioSettings, Playout
 from tests import virtual_time
 
 
@@ -204,5 +204,189 @@ def test_gain() -> None:
         told = heard.playout.append("a", tone(1.0, level=0.8))
         for loud in (told, await heard.frames(30)):
             assert np.abs(loud.as_float32()).max() == pytest.approx(0.4, rel=0.02)
+
+    virtual_time.run(main())
+
+
+class FarSide:
+    """Plays what it is sent, one frame after the other, once it has come."""
+
+    def __init__(self, playout: Playout, lag_s: float = 0.05) -> None:
+        self.playout = playout
+        self.lag_s = playout.heard_lag_s = lag_s
+        self.waiting: list[tuple[float, Audio]] = []
+        """Frames, each with when it begins to be heard."""
+        self.cleared = 0
+        self.kept = 0.0
+        """The most that ever waited, in seconds."""
+        self.free_s = float("-inf")
+        playout.ahead_s = 0.1
+        playout.silenced = self.clear
+
+    def clear(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self.cleared += 1
+        self.waiting = [(at_s, frame) for at_s, frame in self.waiting if at_s < now_s - 1e-6]
+        self.free_s = now_s
+
+    async def carry(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            frame, _ = await self.playout.next_frame()
+            if self.playout.spoke:
+                at_s = max(self.free_s, loop.time() + self.lag_s)
+                self.waiting.append((at_s, frame))
+                self.free_s = at_s + 0.02
+                self.kept = max(self.kept, self.free_s - loop.time() - self.lag_s)
+            elif not self.playout.pending:
+                await self.playout.until_sound(1.0)
+
+    def sound(self) -> Audio:
+        return concatenate([frame for _, frame in self.waiting], PLAYOUT_RATE_HZ)
+
+
+def ramp(duration_s: float) -> Audio:
+    """Sound in which every sample tells where it is."""
+    return Audio((np.arange(round(duration_s * PLAYOUT_RATE_HZ)) // 4 + 1).astype(np.int16), PLAYOUT_RATE_HZ)
+
+
+def test_frames_leave_ahead_of_their_time_by_no_more_than_was_asked() -> None:
+    async def main() -> None:
+        heard = Heard()
+        far = FarSide(heard.playout)
+        async with asyncio.TaskGroup() as tasks:
+            carrying = tasks.create_task(far.carry())
+            heard.playout.open("a")
+            heard.playout.append("a", ramp(1.0))
+            await asyncio.sleep(0.03)
+            assert 0.08 <= far.kept <= 0.12 + 1e-6
+            heard.playout.complete("a")
+            await asyncio.sleep(1.5)
+            assert far.kept <= 0.12 + 1e-6
+            carrying.cancel()
+        assert far.sound().as_int16().tolist()[:48_000] == ramp(1.0).as_int16().tolist()
+        # As if it had been played on the spot: without a gap.
+        begins = np.array([at_s for at_s, _ in far.waiting])
+        assert np.diff(begins) == pytest.approx(0.02, abs=1e-6)
+
+    virtual_time.run(main())
+
+
+def test_a_response_ahead_of_its_time_ends_when_it_was_heard() -> None:
+    async def main() -> None:
+        heard = Heard()
+        far = FarSide(heard.playout)
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as tasks:
+            carrying = tasks.create_task(far.carry())
+            heard.playout.open("a")
+            heard.playout.append("a", ramp(0.5))
+            assert heard.playout.complete("a")
+            heard.playout.open("b")
+            heard.playout.append("b", ramp(0.1))
+            began_s = loop.time()
+            while ("ended", "a") not in heard.log:
+                await asyncio.sleep(0.01)
+                assert loop.time() < 5
+            assert loop.time() - began_s == pytest.approx(0.5 + far.lag_s, abs=0.045)
+            await asyncio.sleep(0.05)
+            assert ("began", "b") in heard.log
+            await asyncio.sleep(0.2)
+            # All of it was heard: the rest is only to be made.
+            assert not heard.playout.complete("b")
+            carrying.cancel()
+        assert heard.log == [("began", "a"), ("ended", "a"), ("began", "b"), ("ended", "b")]
+
+    virtual_time.run(main())
+
+
+def test_what_is_taken_back_by_a_hold_is_heard_after_it() -> None:
+    async def main() -> None:
+        heard = Heard()
+        far = FarSide(heard.playout)
+        async with asyncio.TaskGroup() as tasks:
+            carrying = tasks.create_task(far.carry())
+            heard.playout.open("a")
+            heard.playout.append("a", ramp(2.0))
+            for held_s in (0.333, 0.4, 0.01):
+                await asyncio.sleep(held_s)
+                before_s = heard.playout.heard_s("a")
+                heard.playout.hold()
+                assert heard.playout.held_at == ("a", before_s)
+                await asyncio.sleep(0.3)
+                assert heard.playout.heard_s("a") == before_s
+                heard.playout.go_on()
+            assert far.cleared == 3
+            heard.playout.complete("a")
+            await asyncio.sleep(3)
+            carrying.cancel()
+        assert heard.log == [("began", "a"), ("ended", "a")]
+        # Each sample is there, but for those that faded in where it went on.
+        missing = set(range(1, 24_001)) - set(far.sound().as_int16().tolist())
+        assert len(missing) <= 3 * FADE_SAMPLES // 4
+        assert far.sound().duration_s == pytest.approx(2.0, abs=0.07)
+
+    virtual_time.run(main())
+
+
+def test_a_flush_clears_the_far_side_even_where_all_was_handed_out() -> None:
+    async def main() -> None:
+        heard = Heard()
+        far = FarSide(heard.playout)
+        async with asyncio.TaskGroup() as tasks:
+            carrying = tasks.create_task(far.carry())
+            heard.playout.open("a")
+            heard.playout.append("a", ramp(0.3))
+            assert heard.playout.complete("a")
+            await asyncio.sleep(0.25)
+            assert not heard.playout.pending
+            assert heard.playout.sounding == ("a",)
+            assert heard.playout.heard_s("a") == pytest.approx(0.22, abs=0.021)
+            heard.playout.flush()
+            assert far.cleared == 1
+            await asyncio.sleep(0.5)
+            carrying.cancel()
+        assert far.sound().duration_s < 0.25
+        assert heard.log == [("began", "a")]
+
+    virtual_time.run(main())
+
+
+def test_what_was_found_to_be_heard_stays_so_when_the_far_side_falls_behind() -> None:
+    async def main() -> None:
+        heard = Heard()
+        playout = heard.playout
+        playout.open("a")
+        playout.append("a", ramp(2.0))
+        await heard.frames(30)
+        before_s = playout.heard_s("a")
+        assert before_s > 0.4
+        playout.heard_lag_s = 0.5
+        assert playout.heard_s("a") == before_s
+        await heard.frames(20)
+        assert playout.heard_s("a") == before_s
+        await heard.frames(20)
+        assert playout.heard_s("a") == pytest.approx(0.9, abs=0.021)
+
+    virtual_time.run(main())
+
+
+def test_a_late_synthesis_is_waited_for_before_silence_is_put_in() -> None:
+    """What leaves ahead of its time would otherwise be full of holes."""
+
+    async def main() -> None:
+        heard = Heard()
+        far = FarSide(heard.playout)
+        async with asyncio.TaskGroup() as tasks:
+            carrying = tasks.create_task(far.carry())
+            heard.playout.open("a")
+            sound = ramp(0.6)
+            for start_s in np.arange(0, 0.6, 0.06):
+                heard.playout.append("a", sound.slice_s(start_s, start_s + 0.06))
+                await asyncio.sleep(0.055)
+            heard.playout.complete("a")
+            await asyncio.sleep(0.5)
+            carrying.cancel()
+        assert far.sound().as_int16().tolist()[:28_800] == sound.as_int16().tolist()
 
     virtual_time.run(main())

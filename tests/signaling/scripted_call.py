@@ -43,6 +43,10 @@ class TonePlayout:
 
     def __init__(self) -> None:
         self.pausable = True
+        self.ahead_s = 0.0
+        self.heard_lag_s = 0.08
+        self.silenced: Callable[[], None] | None = None
+        self.heard_from_s = float("-inf")
         self._sounds = asyncio.Event()
         self.began_s: float | None = None
         """When the first frame of the tone was handed over."""
@@ -56,6 +60,14 @@ class TonePlayout:
     @property
     def sounding(self) -> bool:
         return self._sounds.is_set()
+
+    @property
+    def spoke(self) -> bool:
+        return self.sounding
+
+    @property
+    def pending(self) -> bool:
+        return self.sounding
 
     def sound(self) -> None:
         """Begins the tone."""
@@ -79,6 +91,7 @@ class TonePlayout:
         due_s = self._epoch_s + self._position / RATE_HZ
         if due_s > now_s:
             await asyncio.sleep(due_s - now_s)
+        self.heard_from_s = loop_time_s()
         position, self._position = self._position, self._position + FRAME_SAMPLES
         if not self.sounding:
             return Audio(np.zeros(FRAME_SAMPLES, dtype=np.int16), RATE_HZ), position
