@@ -87,9 +87,10 @@ def build_hosted_engines(config: Config, tell: Tell = lambda _event: None) -> Ho
             f"An engine that was chosen needs the package {error.name}: pip install -e '.[gpu]', or choose "
             "the engines that need none (whisper, llama.cpp, kokoro)."
         ) from error
-    from media.engines.watched_turn_end import WatchedTurnEnd
+    from media.engines.watched_turn_end import VERDICTS_LIMIT_S, WatchedTurnEnd
 
-    turn_end = WatchedTurnEnd(_turn_end(config, store), tell)
+    silence_limit_s = min(VERDICTS_LIMIT_S, config.performance.engine_silence_s)
+    turn_end = WatchedTurnEnd(_turn_end(config, store), tell, silence_limit_s)
     return HostedEngines(turn_end=turn_end, stt=stt, llm=llm, tts=tts)
 
 

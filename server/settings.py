@@ -95,8 +95,8 @@ class PerformanceSettings(Section):
             delay the callers' audio; false puts them into the server's.
         engine_niceness: by how much that process gives way to others: 0 (not at all) to 19.
         engine_wait_s: how long a call waits for engines whose process died and is started again.
-        engine_silence_s: an engine in this server that brings nothing at all for so long, to any of those who
-            wait for it, is stuck.
+        engine_silence_s: an engine in this server that was waited for so long, in all, and has brought
+            nothing to anybody is stuck. (The turn-end engine: after 10 s, if that is less.)
         threads: of each engine whose own section does not say; 0 for as many as there are cores, up to 4.
         thread_switch_interval_ms: how long an engine's thread may hold Python's lock while the media path
             waits for it.

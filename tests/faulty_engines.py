@@ -20,6 +20,7 @@ from media.audio import Audio
 from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
 from media.engines.host import HostedEngines
 from media.engines.protocols import LlmDelta, LlmRequest, SpeechChunk, SttOptions, Transcript, TtsRequest
+from media.engines.watched_turn_end import WatchedTurnEnd
 from media.errors import EngineError, EngineOutOfMemory
 from server.config import Config
 from server.engines import Tell
@@ -31,6 +32,7 @@ Take: TypeAlias = Callable[[str], FaultName | None]
 """Gives what a role is to do wrong now, and forgets it."""
 
 SILENCE_LIMIT_S = 3.0
+VERDICTS_LIMIT_S = 1.0
 
 
 async def go_wrong(fault: FaultName) -> None:
@@ -52,10 +54,19 @@ async def go_wrong(fault: FaultName) -> None:
 
 @dataclass
 class FaultyTurnEnd(ScriptedTurnEnd):
+    """One that hangs does so for whoever asks, until it is started again."""
+
     take: Take = lambda _role: None
+    hangs: bool = False
+
+    async def start(self) -> None:
+        self.hangs = False
+        await super().start()
 
     async def judge(self, turn: Audio) -> float:
-        if fault := self.take("turn_end"):
+        fault = "hangs" if self.hangs else self.take("turn_end")
+        if fault:
+            self.hangs = fault == "hangs"
             await go_wrong(fault)
             return float("nan")
         return await super().judge(turn)
@@ -132,7 +143,7 @@ def build(_config: Config, tell: Tell) -> HostedEngines:
     """Each alone."""
     take = _take_from_file
     return HostedEngines(
-        ScriptedTurnEnd(),
+        WatchedTurnEnd(FaultyTurnEnd(take=take), tell, VERDICTS_LIMIT_S),
         FallbackStt((FaultyStt(take=take),), tell, SILENCE_LIMIT_S),
         FallbackLlm((FaultyLlm(replies=("There.",), take=take),), tell, SILENCE_LIMIT_S),
         FallbackTts((FaultyTts(take=take),), ("af_heart",), tell, SILENCE_LIMIT_S),

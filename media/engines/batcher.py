@@ -12,10 +12,15 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from media.clock import thread_time_s
+from media.engines.failed_step import mark_failed_step
 from media.engines.inference import InferenceThreads, Urgency
+from media.errors import EngineError
 
 Q = TypeVar("Q")
 A = TypeVar("A")
+
+AGES_S = 2.0
+"""Who has waited so long counts as one degree more urgent, after twice as long as two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,11 @@ class BatchCounts:
 
     steps: int
     requests: int
+
+
+def aged(urgency: Urgency, waited_s: float) -> Urgency:
+    """How urgent a request is by now: nobody waits for ever since others are always more so."""
+    return Urgency(max(Urgency.NOW, urgency - int(max(0.0, waited_s) / AGES_S)))
 
 
 @dataclass(eq=False, slots=True)
@@ -45,7 +55,8 @@ class Batcher(Generic[Q, A]):
     """Has requests wait for a free thread of their engine, and computes those that wait by then together.
 
     An idle engine computes a lone request at once; a busy one finds as many as came meanwhile. Which ones
-    go first: the most urgent; among those, each call's oldest before any call's second; then as they came.
+    go first: the most urgent, which whoever waits becomes (`AGES_S`); among those, each call's oldest before
+    any call's second; then as they came.
 
     Each request asks for one turn on a thread, and a turn takes whoever is first by then. So there is a turn
     for everybody who waits, and nobody waits for a task of the batcher's own.
@@ -60,6 +71,7 @@ class Batcher(Generic[Q, A]):
         under_way: of an engine whose requests come again after each step: how many there are at most. No
             company is waited for beyond these, and `gather_s` begins with the last step's end: those that had
             their answers in it come again in a moment, and else would take turns with the others forever.
+        clock: gives the time, in seconds, on any thread.
     """
 
     def __init__(
@@ -71,6 +83,7 @@ class Batcher(Generic[Q, A]):
         gather_s: float = 0.0,
         alike: Callable[[Q], Hashable] = lambda _request: None,
         under_way: Callable[[], int] | None = None,
+        clock: Callable[[], float] = thread_time_s,
     ) -> None:
         self._threads = threads
         self._step = step
@@ -78,6 +91,7 @@ class Batcher(Generic[Q, A]):
         self._gather_s = gather_s
         self._alike = alike
         self._under_way = under_way
+        self._clock = clock
         self._ended_s = 0.0
         """The last step."""
         self._changed = threading.Condition()
@@ -89,18 +103,22 @@ class Batcher(Generic[Q, A]):
     def counts(self) -> BatchCounts:
         return self._counts
 
-    async def run(self, request: Q, *, urgency: Urgency = Urgency.NOW, call: str = "") -> A:
+    async def run(
+        self, request: Q, *, urgency: Urgency = Urgency.NOW, call: str = "", since_s: float | None = None
+    ) -> A:
         """The answer to `request`. Who is cancelled leaves the queue, or the step without its answer.
 
         Args:
             request: for the step.
             urgency: who goes first.
             call: whose it is, for fairness between calls.
+            since_s: it has been waited for since then, by the batcher's clock; None is now.
 
         Raises:
             EngineError: the step failed in a way that the engine's threads expect, or they were closed.
         """
-        waiting: _Waiting[Q, A] = _Waiting(request, urgency, call, next(self._order), thread_time_s())
+        since_s = self._clock() if since_s is None else since_s
+        waiting: _Waiting[Q, A] = _Waiting(request, urgency, call, next(self._order), since_s)
         with self._changed:
             self._waiting.append(waiting)
             self._changed.notify_all()
@@ -129,7 +147,12 @@ class Batcher(Generic[Q, A]):
             return
         try:
             answers = self._step([waiting.request for waiting in batch])
+            if len(answers) != len(batch):
+                raise EngineError(
+                    f"A step gave {len(answers)} answers to {len(batch)} requests.", code="engine_garbage"
+                )
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits, whole
+            mark_failed_step(error)
             for waiting in batch:
                 waiting.answer.set_exception(error)
             return
@@ -138,7 +161,7 @@ class Batcher(Generic[Q, A]):
                 waiting.answer.set_exception(answer)
             else:
                 waiting.answer.set_result(answer)
-        self._ended_s = thread_time_s()
+        self._ended_s = self._clock()
 
     def _take(self) -> list[_Waiting[Q, A]]:
         with self._changed:
@@ -160,7 +183,7 @@ class Batcher(Generic[Q, A]):
             since_s = min(waiting.since_s for waiting in self._waiting)
             if self._under_way is not None:
                 since_s = max(since_s, self._ended_s)
-            left_s = since_s + self._gather_s - thread_time_s()
+            left_s = since_s + self._gather_s - self._clock()
             if left_s <= 0:
                 return
             self._changed.wait(left_s)
@@ -169,11 +192,13 @@ class Batcher(Generic[Q, A]):
         return self._largest if self._under_way is None else min(self._largest, self._under_way())
 
     def _ranked(self) -> list[_Waiting[Q, A]]:
+        now_s = self._clock()
         ahead: Counter[tuple[Urgency, str]] = Counter()
         ranks: list[tuple[Urgency, int, int, _Waiting[Q, A]]] = []
         for waiting in self._waiting:
-            whose = (waiting.urgency, waiting.call)
-            ranks.append((waiting.urgency, ahead[whose], waiting.order, waiting))
+            urgency = aged(waiting.urgency, now_s - waiting.since_s)
+            whose = (urgency, waiting.call)
+            ranks.append((urgency, ahead[whose], waiting.order, waiting))
             ahead[whose] += 1
         return [waiting for *_, waiting in sorted(ranks, key=lambda rank: rank[:3])]
 

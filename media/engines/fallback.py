@@ -102,14 +102,16 @@ class FallbackLlm:
         raise failure
 
     async def _read_ahead(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
-        """Only whoever would be asked for the reply reads ahead, and it proves nothing that it did."""
+        """Only whoever would be asked for the reply reads ahead, and it proves nothing that it did, or takes
+        its time: the reply will be waited for."""
         at = next(self._order.tries(request.conversation))
         if not self._order.is_started(at):
             return
         try:
-            async with aclosing(self._replying(at, request)) as deltas:
-                async for delta in deltas:
-                    yield delta
+            with self._order.asking(at, request.conversation) as engine, self._order.translating(at):
+                async with aclosing(engine.reply(request)) as deltas:
+                    async for delta in deltas:
+                        yield delta
         except EngineError as error:
             if falls_back(error):
                 self._order.failed(at, error)

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from media.clock import loop_time_s
 from media.engines.backend_failures import DEVICE_LOST
+from media.engines.failed_step import failed_step_of
 from media.engines.memory import free_caches
 from media.engines.protocols import Engine
+from media.engines.silence import EngineSilence
 from media.engines.wire import CameBack, EngineEvent, FellBack, RemoteRole, Unusable
 from media.errors import EngineError, EngineOutOfMemory, VoxtralKokoroError
 
@@ -84,11 +85,13 @@ class _Standing:
 
     Attributes:
         rank: 0 is wanted first. Those beside each other have the same.
+        silence: None where it is waited for without end.
         under_way: requests.
         asked: when it was asked last, as one more than whoever was asked before.
     """
 
     rank: int
+    silence: EngineSilence | None
     under_way: int = 0
     asked: int = 0
     started: bool = False
@@ -100,22 +103,8 @@ class _Standing:
     failures: int = 0
     """In a row."""
     rests_until_s: float = 0.0
-    waits: set[asyncio.Timeout] = field(default_factory=set)
-    """Of requests, each for the engine's next sign of life."""
-    sign_s: float = -math.inf
-    """When that was noted last."""
-
-    def gave_sign(self, now_s: float, limit_s: float) -> None:
-        """It works, only slowly, or at something else first: nobody has waited in vain so far.
-
-        Noted once in a while: there may be thousands of signs a second, and many who wait.
-        """
-        if now_s - self.sign_s < limit_s / 50:
-            return
-        self.sign_s = now_s
-        for wait in self.waits:
-            if not wait.expired():
-                wait.reschedule(now_s + limit_s)
+    failed_step: object | None = None
+    """The last one that failed of those that compute several requests."""
 
 
 def falls_back(error: EngineError) -> bool:
@@ -130,8 +119,8 @@ class FallbackOrder(Generic[E]):
         role: theirs.
         engines: the first is the one that is wanted.
         tell: given what happens.
-        silence_limit_s: an engine in this process that has brought nothing at all for so long, to any of
-            those who wait for it, is stuck. None waits for ever. (Endpoints have their own patience.)
+        silence_limit_s: an engine in this process that was waited for so long, in all, and has brought
+            nothing at all to anybody is stuck. None waits for ever. (Endpoints have their own patience.)
     """
 
     def __init__(
@@ -146,8 +135,11 @@ class FallbackOrder(Generic[E]):
         self._ranks = ranks
         self._role: RemoteRole = role
         self._tell = tell
-        self._silence_limit_s = silence_limit_s
-        self._standings = [_Standing(rank) for rank, beside in enumerate(ranks) for _ in beside]
+        self._standings = [
+            _Standing(rank, None if silence_limit_s is None else EngineSilence(silence_limit_s))
+            for rank, beside in enumerate(ranks)
+            for _ in beside
+        ]
         self._asked = 0
         self._homes: OrderedDict[str, int] = OrderedDict()
         self._starting = asyncio.Lock()
@@ -273,26 +265,26 @@ class FallbackOrder(Generic[E]):
             EngineError: what the engine raises, as one of ours whatever it is; `engine_silent` where it has
                 brought nothing to anybody for as long as is waited.
         """
-        engine, standing = self.engines[at], self._standings[at]
-        limit_s = None if self.is_elsewhere(at) else self._silence_limit_s
-        wait = asyncio.timeout(limit_s)
+        silence = self._standings[at].silence
+        if silence is None or self.is_elsewhere(at):
+            with self.translating(at):
+                yield
+            return
         try:
-            async with wait:
-                standing.waits.add(wait)
-                try:
-                    yield
-                finally:
-                    standing.waits.discard(wait)
+            async with silence.wait() as wait:
+                yield
         except VoxtralKokoroError:
+            silence.broken()
             raise
         except Exception as error:  # the engine's boundary: one that breaks has failed, like any other
             if isinstance(error, TimeoutError) and wait.expired():
+                name = self.engines[at].name
                 raise EngineError(
-                    f"{engine.name} has brought nothing for {limit_s} s.", code=SILENT
+                    f"{name} has brought nothing for {silence.limit_s} s.", code=SILENT
                 ) from None
+            silence.broken()
             raise self._broken(at, error) from error
-        if limit_s is not None:
-            standing.gave_sign(loop_time_s(), limit_s)
+        silence.broken()
 
     @contextmanager
     def translating(self, at: int) -> Iterator[None]:
@@ -339,6 +331,10 @@ class FallbackOrder(Generic[E]):
             return
         if not (standing.started or elsewhere):
             return  # it was to be started again by then: that was told
+        step = failed_step_of(error)
+        if step is not None and step is standing.failed_step:
+            return  # another request of the same step's has told of it
+        standing.failed_step = step
         self._note(at, error)
         out_of_memory = error.code == EngineOutOfMemory.code
         stuck = error.code in _NEEDS_PROCESS
@@ -415,6 +411,8 @@ class FallbackOrder(Generic[E]):
         standing.failures = min(standing.failures, 1)
         standing.started, standing.rests_until_s = True, 0.0
         standing.starts += 1
+        if standing.silence is not None:
+            standing.silence.forget()
         return None
 
     def _broken(self, at: int, error: Exception) -> EngineError:

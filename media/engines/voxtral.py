@@ -158,12 +158,15 @@ class Voxtral:
         if row.urgency is Urgency.NOW:
             self._pressing.add(row)
         try:
-            while (text := await self._batcher.run(row, urgency=row.urgency)) is None:
+            while (text := await self._run(row)) is None:
                 pass  # it gave way
             return text
         finally:
             row.unwanted = True
             self._pressing.discard(row)
+
+    async def _run(self, row: VoxtralRow) -> str | None:
+        return await self._batcher.run(row, urgency=row.urgency, since_s=row.since_s)
 
     def _started(self) -> VoxtralModel:
         if self._model is None:

@@ -23,7 +23,9 @@ from transformers import (
 )
 from transformers.tokenization_mistral_common import MistralCommonBackend
 
+from media.clock import thread_time_s
 from media.engines.backend_failures import is_out_of_memory
+from media.engines.batcher import aged
 from media.engines.hub_model import load_from_hub
 from media.engines.inference import Urgency
 from media.engines.repetition import cut_repetition, runs_in_circles
@@ -52,7 +54,8 @@ class VoxtralRow:
         prompt: token ids.
         windows: log-mel, shape (windows, 128, 3000).
         max_tokens: the answer ends there.
-        urgency: a batch that nobody waits for gives way.
+        urgency: a batch that nobody waits for gives way, until it has done so for too long.
+        since_s: it has been waited for since then.
         unwanted: nobody wants the answer any more. Set while the row is computed, from another thread.
     """
 
@@ -60,6 +63,7 @@ class VoxtralRow:
     windows: npt.NDArray[np.float32]
     max_tokens: int
     urgency: Urgency = Urgency.NOW
+    since_s: float = field(default_factory=thread_time_s)
     unwanted: bool = False
 
 
@@ -219,7 +223,10 @@ class _RowEnds(StoppingCriteria):  # type: ignore[misc]
         )
 
     def _nobody_waits(self) -> bool:
-        return all(row.unwanted or row.urgency is Urgency.IDLE for row in self.rows)
+        now_s = thread_time_s()
+        return all(
+            row.unwanted or aged(row.urgency, now_s - row.since_s) is Urgency.IDLE for row in self.rows
+        )
 
 
 def _bucket_sizes(largest: int) -> list[int]:

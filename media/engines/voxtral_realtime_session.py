@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TypeAlias
 
 from media.audio import SPEECH_RATE_HZ, Audio
+from media.clock import thread_time_s
 from media.engines.batcher import Batcher
 from media.engines.inference import Urgency
 from media.engines.protocols import SttOptions, Transcript
@@ -72,13 +73,15 @@ class VoxtralRealtimeSession:
     async def partials(self) -> AsyncGenerator[Transcript, None]:
         """The transcript so far, whenever there is more of it. The speech is heard here, as it comes."""
         text = ""
+        behind_since_s = thread_time_s()
         while not self._aborted:
             self._changed.clear()
             unheard = self._pushed_samples - self._taken_samples
             if unheard < self._model.token_samples and not self._stream.ready:
                 await self._changed.wait()
+                behind_since_s = thread_time_s()
                 continue
-            await self._steps.run(self._next, urgency=Urgency.SOON)
+            await self._steps.run(self._next, urgency=Urgency.SOON, since_s=behind_since_s)
             if self._written != text and not self._aborted:
                 text = self._written
                 if self._options.partials:

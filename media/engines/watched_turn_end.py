@@ -9,6 +9,10 @@ from media.engines.fallback_order import FallbackEvent, FallbackOrder
 from media.engines.protocols import TurnEndEngine
 from media.errors import EngineError
 
+VERDICTS_LIMIT_S = 10.0
+"""A verdict takes some 30 ms. Who waits for one gives up when the pause is over, after 2 s at most: it takes
+a handful of turns until it is known that none comes any more."""
+
 
 class WatchedTurnEnd:
     """Satisfies `TurnEndEngine`.
@@ -16,10 +20,18 @@ class WatchedTurnEnd:
     Args:
         engine: has no other to stand in for it.
         tell: given what happens.
+        silence_limit_s: an engine that was waited for so long, in all, without a single verdict is stuck.
     """
 
-    def __init__(self, engine: TurnEndEngine, tell: Callable[[FallbackEvent], None]) -> None:
-        self._order: FallbackOrder[TurnEndEngine] = FallbackOrder("turn_end", (engine,), tell)
+    def __init__(
+        self,
+        engine: TurnEndEngine,
+        tell: Callable[[FallbackEvent], None],
+        silence_limit_s: float = VERDICTS_LIMIT_S,
+    ) -> None:
+        self._order: FallbackOrder[TurnEndEngine] = FallbackOrder(
+            "turn_end", (engine,), tell, silence_limit_s
+        )
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,13 +85,15 @@ class FaultyEngines(ScriptedEngines):
 
 
 @asynccontextmanager
-async def faulty_call(*, stands_in: bool) -> AsyncIterator[tuple[VirtualCall, FaultyEngines]]:
+async def faulty_call(
+    *, stands_in: bool, replace_process: Callable[[str], None] | None = None
+) -> AsyncIterator[tuple[VirtualCall, FaultyEngines]]:
     """A call whose engines are looked after."""
     loop = asyncio.get_running_loop()
     engines = FaultyEngines(stands_in=stands_in, failures=EngineFailures(FaultLedger(loop.time)))
     built = engines.engines()
     engine_set = EngineSet(built, WarmUp(built, voice="af_heart", instructions="", language="en"))
-    recovery = EngineRecovery(engine_set, engines.failures, None, asyncio.Event().wait)
+    recovery = EngineRecovery(engine_set, engines.failures, replace_process, asyncio.Event().wait)
     async with asyncio.TaskGroup() as tasks:
         looking_after = tasks.create_task(recovery.run())
         await engine_set.start()
@@ -122,7 +124,7 @@ def test_alone_it_is_apologised_for_and_the_next_turn_is_answered(role: str, fau
     virtual_time.run(main())
 
 
-@pytest.mark.parametrize("fault", ["raises", "breaks", "garbage", "out of memory", "hangs"])
+@pytest.mark.parametrize("fault", ["raises", "breaks", "garbage", "out of memory"])
 def test_without_a_verdict_a_turn_ends_by_its_words(fault: FaultName) -> None:
     async def main() -> None:
         async with faulty_call(stands_in=False) as (call, engines):
@@ -130,8 +132,35 @@ def test_without_a_verdict_a_turn_ends_by_its_words(fault: FaultName) -> None:
             await call.say(speech(0.8), quiet(4.0))
             await call.say(speech(0.8), quiet(4.0))
             assert answers(call) == ["There.", "There."]
-            assert engines.failures.faults.report["total"] == (0 if fault == "hangs" else 1)
+            assert engines.failures.faults.report["total"] == 1
             assert engines.failures.faults.report["open"] == []
+
+    virtual_time.run(main())
+
+
+def test_verdicts_that_never_come_are_missed_after_some_turns() -> None:
+    """Each turn ends by its words, and whoever waited for its verdict has given up by then."""
+
+    async def main() -> None:
+        replaced: list[str] = []
+        async with faulty_call(stands_in=False, replace_process=replaced.append) as (call, engines):
+            engines.told.faults["turn_end"] = "hangs"
+            turns = 0
+            while not replaced:
+                await call.say(speech(0.8), quiet(4.0))
+                turns += 1
+                assert answers(call) == ["There."] * turns
+            assert 2 < turns < 10
+            assert replaced == ["scripted has brought nothing for 10.0 s."]
+            (fault,) = engines.failures.faults.report["open"]
+            assert (fault["engine"], fault["code"], fault["recovery"]) == (
+                "turn_end",
+                "engine_silent",
+                "restart_process",
+            )
+            await call.say(speech(0.8), quiet(4.0))
+            assert answers(call) == ["There."] * (turns + 1)
+            assert replaced[1:] == []
 
     virtual_time.run(main())
 
@@ -199,6 +228,7 @@ def test_one_call_outlives_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("stt", "out of memory"),
         ("llm", "hangs"),
         ("tts", "killed"),
+        ("turn_end", "hangs"),
     )
 
     async def main() -> dict[str, Any]:
@@ -222,7 +252,7 @@ def test_one_call_outlives_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
                     return await status_of(server)
 
     status = asyncio.run(main())
-    assert status["engine_process"]["restarts"] >= 2
+    assert status["engine_process"]["restarts"] >= 3
     report = status["faults"]
     assert report["open"] == []
     assert report["by_kind"].keys() == {"runtime", "validation", "memory", "performance"}

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.engines.batcher import BatchCounts, Batcher
+from media.clock import loop_time_s
+from media.engines.batcher import AGES_S, BatchCounts, Batcher, aged
+from media.engines.failed_step import failed_step_of
 from media.engines.inference import InferenceThreads, Urgency
 from media.errors import EngineError
+from tests import virtual_time
 
 
 class Held:
@@ -156,6 +163,46 @@ def test_a_step_that_fails_fails_all_of_its_requests() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("answers", [[], ["one"], ["one", "two", "three"]])
+def test_a_step_that_gives_too_few_answers_or_too_many_has_failed(answers: list[str]) -> None:
+    async def failed(batcher: Batcher[str, str]) -> EngineError:
+        with pytest.raises(EngineError, match=f"A step gave {len(answers)} answers to 2 requests") as error:
+            await batcher.run("asked")
+        return error.value
+
+    async def main() -> None:
+        threads = InferenceThreads("engine")
+        batcher: Batcher[str, str] = Batcher(threads, lambda _batch: answers, largest=2, gather_s=60.0)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(failed(batcher)) for _ in range(2)]
+        errors = [task.result() for task in tasks]
+        assert {error.code for error in errors} == {"engine_garbage"}
+        assert failed_step_of(errors[0]) is failed_step_of(errors[1]) is not None
+        await threads.close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_two_steps_that_fail_are_two() -> None:
+    async def failed(held: Held, text: str) -> object:
+        with pytest.raises(EngineError) as error:
+            await held.batcher.run(text)
+        return failed_step_of(error.value)
+
+    async def main(held: Held) -> None:
+        async with asyncio.TaskGroup() as group:
+            await held.busy(group)
+            tasks = [group.create_task(failed(held, text)) for text in ("broken", "whole")]
+            await asyncio.sleep(0)
+            held.gate.set()
+        first, other = (task.result() for task in tasks)
+        assert first is other is not None
+        assert await failed(held, "broken") not in (None, first)
+        assert await failed(held, "bad") is None  # its own failure
+
+    run(main)
+
+
 def test_closing_the_threads_lets_everybody_go() -> None:
     async def main() -> None:
         held = Held(largest=1)
@@ -287,3 +334,86 @@ def test_those_that_come_again_after_each_step_go_on_together() -> None:
         await threads.close()
 
     asyncio.run(main())
+
+
+# What waits becomes more urgent: in virtual time
+
+STEP_S = 0.25
+
+
+class VirtualThread(InferenceThreads):
+    """One thread, whose steps take virtual time on the loop."""
+
+    def __init__(self) -> None:
+        super().__init__("virtual")
+        self._turns: list[tuple[Urgency, int, Future[Any], Callable[[], Any]]] = []
+        self._numbers = itertools.count()
+        self._busy = False
+
+    def submit(self, work: Callable[[], Any], urgency: Urgency) -> Future[Any]:
+        future: Future[Any] = Future()
+        heapq.heappush(self._turns, (urgency, next(self._numbers), future, work))
+        if not self._busy:
+            self._busy = True
+            asyncio.get_running_loop().call_soon(self._next)
+        return future
+
+    def _next(self) -> None:
+        self._busy = bool(self._turns)
+        if self._busy:
+            *_, future, work = heapq.heappop(self._turns)
+            if future.set_running_or_notify_cancel():
+                future.set_result(work())
+                asyncio.get_running_loop().call_later(STEP_S, self._next)
+            else:
+                self._next()
+
+
+def crowded(urgency: Urgency, largest: int, *, gives_way: int = 0) -> float:
+    """How long a request waits where others that are most urgent come again and again, enough for two steps.
+
+    Args:
+        urgency: its own.
+        largest: requests of a step.
+        gives_way: so often its first answers are void, and it is asked again.
+    """
+
+    async def main() -> float:
+        batcher: Batcher[str, str] = Batcher(
+            VirtualThread(), lambda batch: list(batch), largest=largest, clock=loop_time_s
+        )
+
+        async def come_again(name: str) -> None:
+            while True:
+                await batcher.run(name, call=name)
+
+        async with asyncio.TaskGroup() as group:
+            others = [group.create_task(come_again(f"call {at}")) for at in range(2 * largest)]
+            await asyncio.sleep(10.0)
+            began_s = loop_time_s()
+            for _ in range(1 + gives_way):
+                await batcher.run("partial", urgency=urgency, since_s=began_s)
+            waited_s = loop_time_s() - began_s
+            for other in others:
+                other.cancel()
+        return waited_s
+
+    return virtual_time.run(main())
+
+
+@pytest.mark.parametrize("largest", [1, 4])
+@pytest.mark.parametrize("urgency", [Urgency.SOON, Urgency.IDLE])
+def test_nobody_waits_for_ever_since_others_are_more_urgent(urgency: Urgency, largest: int) -> None:
+    waited_s = crowded(urgency, largest)
+    assert urgency * AGES_S - STEP_S <= waited_s <= urgency * AGES_S + 2 * STEP_S
+
+
+def test_who_gave_way_has_waited_since_it_first_asked() -> None:
+    assert crowded(Urgency.IDLE, 4, gives_way=3) <= 2 * AGES_S + (2 + 3 * 2) * STEP_S
+
+
+def test_those_that_wait_as_long_stay_in_their_order() -> None:
+    for waited_s in (0.0, AGES_S / 2, AGES_S, 3 * AGES_S):
+        ages = [aged(urgency, waited_s) for urgency in Urgency]
+        assert ages == sorted(ages)
+    assert [aged(Urgency.IDLE, waited_s) for waited_s in (1.9, 2.0, 4.0, 1e6)] == [2, 1, 0, 0]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from media.audio import Audio
+from media.engines.failed_step import mark_failed_step
 from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
 from media.engines.protocols import (
     ChatMessage,
@@ -30,6 +31,7 @@ from tests.scripted import ScriptedLlm, ScriptedStt, ScriptedSttSession, Scripte
 REQUEST = LlmRequest((ChatMessage("user", "Hello."),), 160, 0.3)
 FULL = EngineOutOfMemory("CUDA out of memory.")
 BROKEN = EngineError("It broke.")
+AHEAD = replace(REQUEST, max_tokens=0)
 
 
 async def text_of(llm: FallbackLlm) -> str:
@@ -176,6 +178,15 @@ class Hanging(ScriptedLlm):
         yield LlmDelta("There.", "stop")
 
 
+@dataclass
+class Reading(ScriptedLlm):
+    """Reads ahead slowly."""
+
+    async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+        await asyncio.sleep(100.0 if request.max_tokens == 0 else 1.0)
+        yield LlmDelta("There.", "stop")
+
+
 def test_one_that_is_stuck_is_asked_no_more() -> None:
     async def main() -> None:
         told: list[EngineEvent] = []
@@ -234,6 +245,97 @@ def test_a_caller_who_goes_away_proves_nothing() -> None:
         assert told == []
         with pytest.raises(EngineError, match="brought nothing"):
             await text_of(llm)
+
+    virtual_time.run(main())
+
+
+def test_callers_who_give_up_one_after_the_other_have_waited_together() -> None:
+    async def main() -> None:
+        told: list[EngineEvent] = []
+        llm = FallbackLlm((Hanging(),), told.append, silence_limit_s=30)
+        await llm.start()
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(9):
+                    await text_of(llm)
+            await asyncio.sleep(1000)  # nobody waits
+        began_s = asyncio.get_running_loop().time()
+        with pytest.raises(EngineError, match="brought nothing"):
+            await text_of(llm)
+        assert 3 <= asyncio.get_running_loop().time() - began_s < 4
+        assert isinstance(told[-1], Unusable)
+
+    virtual_time.run(main())
+
+
+def test_what_is_waited_for_meanwhile_is_forgotten_with_a_sign_of_life() -> None:
+    async def main() -> None:
+        told: list[EngineEvent] = []
+        engine = Hanging()
+        llm = FallbackLlm((engine,), told.append, silence_limit_s=30)
+        await llm.start()
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(20):
+                    await text_of(llm)
+            engine.goes_on.set()
+            assert await text_of(llm) == "There."
+            engine.goes_on.clear()
+        assert told == []
+
+    virtual_time.run(main())
+
+
+def test_reading_ahead_that_is_always_dropped_is_no_silence() -> None:
+    async def main() -> None:
+        told: list[EngineEvent] = []
+        engine = Reading()
+        llm = FallbackLlm((engine,), told.append, silence_limit_s=30)
+        await llm.start()
+        for _ in range(10):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(9), aclosing(llm.reply(AHEAD)) as nothing:
+                    async for _ in nothing:
+                        raise AssertionError("it takes longer")
+        assert await text_of(llm) == "There."
+        assert told == []
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("raised", [BROKEN, KeyError("logits")])
+def test_a_step_that_fails_several_requests_has_failed_once(raised: Exception) -> None:
+    """Each of them sees an error of its own, made of the one that the step raised."""
+
+    class Batching(ScriptedLlm):
+        async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+            await steps.pop(0).wait()
+            if isinstance(raised, EngineError):
+                raise raised
+            raise EngineError(f"transformers: {raised}") from raised
+            yield  # pragma: no cover - makes it a generator
+
+    async def fails(llm: FallbackLlm) -> None:
+        with pytest.raises(EngineError):
+            await text_of(llm)
+
+    steps: list[asyncio.Event] = []
+
+    async def main() -> None:
+        told: list[EngineEvent] = []
+        llm = FallbackLlm((Batching(),), told.append)
+        await llm.start()
+        for failed_before in range(3):
+            step = asyncio.Event()
+            steps[:] = [step] * 4
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(4):
+                    tasks.create_task(fails(llm))
+                await asyncio.sleep(1)
+                mark_failed_step(raised)
+                step.set()
+            assert [type(event) for event in told[:3]] == [FellBack] * (failed_before + 1)
+        assert [type(event) for event in told] == [FellBack] * 3 + [Unusable]
 
     virtual_time.run(main())
 

@@ -18,6 +18,7 @@ from huggingface_hub import constants
 from transformers import VoxtralForConditionalGeneration, VoxtralProcessor, WhisperFeatureExtractor
 
 from media.audio import Audio, silence
+from media.engines.batcher import AGES_S
 from media.engines.inference import Urgency
 from media.engines.protocols import SttOptions, Transcript
 from media.engines.torch_device import TorchPlace, place_of
@@ -270,9 +271,16 @@ def test_who_has_gone_frees_the_place(model: VoxtralModel) -> None:
 def test_partials_give_way_and_urgent_work_does_not(model: VoxtralModel) -> None:
     idle = row_of(model, sound(1.0), urgency=Urgency.IDLE)
     urgent = row_of(model, sound(1.0))
+    idle.since_s += 1000  # however slow the machine is
     assert model.answers([idle], lambda: True) == [None]
     (first, second) = model.answers([idle, urgent], lambda: True)
     assert first == second == model.answers([urgent])[0]
+
+
+def test_a_partial_that_has_given_way_for_long_does_not_any_more(model: VoxtralModel) -> None:
+    idle = row_of(model, sound(1.0), urgency=Urgency.IDLE)
+    idle.since_s -= AGES_S
+    assert model.answers([idle], lambda: True) == model.answers([row_of(model, sound(1.0))])
 
 
 def test_a_partial_that_gave_way_is_begun_again(voxtral: Voxtral) -> None:
