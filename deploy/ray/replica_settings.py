@@ -20,7 +20,7 @@ def room_of(settings: Source) -> int:
 
 
 def decided_here(settings: Source) -> Config:
-    """What this machine makes of the settings, by the GPUs that it shows: on a replica those that Ray gave it.
+    """What this machine makes of the settings, by the GPUs that it shows: on a replica those that Ray gave.
 
     Raises:
         ConfigError: it cannot follow the profile.
