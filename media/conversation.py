@@ -16,8 +16,9 @@ from media.acknowledgement import is_acknowledgement
 from media.agent_floor import MAKING, AgentState
 from media.apology import Apology
 from media.audio import Audio
-from media.clock import loop_time_s
+from media.clock import loop_time_s, wall_time_s
 from media.conversation_settings import ConversationSettings
+from media.digits import Digits
 from media.draft import Draft
 from media.echo_guard import EchoGuard
 from media.effective_session import effective_session
@@ -26,6 +27,7 @@ from media.errors import CallerError, EngineError
 from media.events import (
     CallEvent,
     ConversationReset,
+    DigitPressed,
     InputCleared,
     ItemAdded,
     ItemDeleted,
@@ -37,7 +39,7 @@ from media.events import (
 )
 from media.history import History
 from media.inbox import AudioInbox
-from media.items import FunctionCallOutput, Item, Message, Part, ResponseOptions
+from media.items import FunctionCallOutput, Item, Message, Part, ResponseOptions, new_id
 from media.listening import Listening
 from media.playout import Playout
 from media.recording import Recordings
@@ -79,8 +81,9 @@ class Conversation:
         self._told = notify
         self._interrupt_after_s = settings.interruption.after_s
         self._history = History()
-        self._due: dict[str, Turn] = {}
-        """Turns with words that no prompt has held yet, or whose reply was stopped unheard; by item."""
+        self._due: dict[str, Turn | None] = {}
+        """Turns with words, and keys, that no prompt has held yet, or whose reply was stopped unheard; by
+        item."""
         self._vad, self._turn_taking = settings.vad, settings.turn_taking
         self._draft: Draft | None = None
         self._session = self._checked(session)
@@ -120,12 +123,16 @@ class Conversation:
         self._apology = Apology(
             settings.apology, lambda: self._answers_by_itself and self._is_audibly_quiet(), self._say
         )
+        self._digits_interrupt = settings.digits.interrupt
+        self._digits = Digits(settings.digits, self._enter_digits)
         self._turn_items = TurnItems(self._history, self._notify)
         self._recordings = Recordings(engines.stt, self._history, self._notify, self._reply_made)
         self._tasks: asyncio.TaskGroup | None = None
         self._closed = asyncio.Event()
         self._news = asyncio.Event()
         """Something was told since it was cleared."""
+        self.overheard: Callable[[Audio, float], None] | None = None
+        """Is told of each window of 32 ms that was heard, and how probable speech is in it."""
 
     @property
     def playout(self) -> Playout:
@@ -161,6 +168,7 @@ class Conversation:
                 self._watch_for_silence()
                 await self._closed.wait()
                 self._silence.stop()
+                self._digits.forget()
                 listening.cancel()
                 self._tools.drop()
                 self._drop_draft()
@@ -190,6 +198,30 @@ class Conversation:
         returns at once.
         """
         await self._inbox.all_read()
+
+    def press(self, digit: str) -> None:
+        """The caller pressed a key of their telephone: one of `0`-`9`, `*`, `#`, `A`-`D`.
+
+        The keys are gathered, and answered when they are complete.
+        """
+        if self._tasks is None or self._closed.is_set():
+            return
+        self._notify(DigitPressed(digit, wall_time_s()))
+        if self._digits_interrupt and self._interruptible:
+            self._give_way()
+        self._digits.press(digit)
+
+    async def until_quiet(self, for_s: float) -> None:
+        """Returns when for so long nobody has spoken, and nothing was to be heard; tools may be at work."""
+        while True:
+            while not self._is_silent():
+                await self._next_news()
+            try:
+                async with asyncio.timeout(for_s):
+                    while self._is_silent():
+                        await self._next_news()
+            except TimeoutError:
+                return
 
     # What a client may ask for
 
@@ -319,6 +351,7 @@ class Conversation:
         self._due.clear()
         self._tools.drop()
         self._drop_draft()
+        self._digits.forget()
         self._yielding.dismiss()
         self._listening.clear()
         for item_id in self._history.clear():
@@ -343,6 +376,8 @@ class Conversation:
         return self._echo_guard.hear(window, loop_time_s(), loud=self._yielding.hints(probability))
 
     def window_heard(self, window: Audio, probability: float) -> None:
+        if self.overheard is not None:
+            self.overheard(window, probability)
         may_be_own = self._echo_guard is not None and self._echo_guard.suspects
         self._yielding.hear(window, probability, interrupts=self._interruptible, may_be_own=may_be_own)
 
@@ -393,6 +428,15 @@ class Conversation:
         self._answer_what_is_due()
         self._silence.look()
         self._tools.look()
+
+    def _enter_digits(self, digits: str) -> None:
+        """What was keyed in, complete, becomes an item, and is due an answer as a turn is."""
+        said = Message(new_id("item"), "user", (Part("input_text", f"I pressed {digits} on the keypad."),))
+        self.add_item(said)
+        self._due[said.id] = None
+        if self._answers_by_itself and self._interruptible:
+            self._tools.stop()
+        self._answer_what_is_due()
 
     @property
     def _answers_by_itself(self) -> bool:
@@ -515,10 +559,13 @@ class Conversation:
     async def _everything_heard(self, answers_all: bool) -> None:
         """Returns once all that was said has its words. Whoever waited answers it, if it `answers_all`."""
         while self._history.transcribing:
-            self._news.clear()
-            await self._news.wait()
+            await self._next_news()
         if answers_all:
             self._due.clear()
+
+    async def _next_news(self) -> None:
+        self._news.clear()
+        await self._news.wait()
 
     def _checked(self, session: SessionConfig) -> SessionConfig:
         """The session as it will be, if these engines can serve it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from media.caller_floor import TurnTakingSettings
 from media.clauses import StreamingSettings
+from media.digits import DigitSettings
 from media.overlap_verdict import InterruptionSettings
 from media.playout import AudioSettings
 from media.section import Section
@@ -28,4 +29,5 @@ class ConversationSettings(Section):
     streaming: StreamingSettings = StreamingSettings()
     writing: WritingSettings = WritingSettings()
     tools: ToolSettings = ToolSettings()
+    digits: DigitSettings = DigitSettings()
     apology: str = ""

@@ -7,7 +7,7 @@ milliseconds of audio received since the call began, as the Realtime API counts 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from media.audio import Audio
 from media.items import Item, Message, Response
@@ -230,6 +230,24 @@ class DraftSettled:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """A key of the caller's telephone, one of `0`-`9`, `*`, `#`, `A`-`D`, was pressed; in Unix time."""
+
+    digit: str
+    pressed_s: float
+
+
+Answerer = Literal["human", "machine", "uncertain"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredBy:
+    """Who or what seems to have answered a call that was placed."""
+
+    who: Answerer
+
+
+@dataclass(frozen=True, slots=True)
 class CallFault:
     """Something of ours or the engines' failed. The call goes on."""
 
@@ -266,5 +284,7 @@ CallEvent: TypeAlias = (
     | OutputBufferResumed
     | TurnMeasured
     | DraftSettled
+    | DigitPressed
+    | AnsweredBy
     | CallFault
 )

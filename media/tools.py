@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from media.errors import ToolError
+
 ToolChoice: TypeAlias = str
 """`auto`, `none`, `required`, or `function:NAME`: that one must be called."""
 
@@ -47,3 +49,24 @@ class Toolbox(Protocol):
             ToolError: no such tool, arguments that it does not take, or it failed in whatever way; never
                 what the tool itself raised. The sentence is for the LLM.
         """
+
+
+class JoinedToolbox:
+    """The tools of several boxes. Of two with one name, the first box's is called. A `Toolbox`."""
+
+    def __init__(self, *boxes: Toolbox) -> None:
+        self._boxes = boxes
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        named: dict[str, Tool] = {}
+        for box in self._boxes:
+            for tool in box.tools:
+                named.setdefault(tool.name, tool)
+        return tuple(named.values())
+
+    async def call(self, name: str, arguments: str) -> str:
+        for box in self._boxes:
+            if any(tool.name == name for tool in box.tools):
+                return await box.call(name, arguments)
+        raise ToolError(f"There is no tool {name}.")

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from media.errors import ConfigError
+from server.telephone import Telephone
 from server.webclient import webclient_routes
 from signaling.call_host import CallHost
 from signaling.client_secrets import ClientSecrets
@@ -30,29 +31,38 @@ _LINGERING_S = 1.0
 """How long the rest of a body is read that was refused for its size."""
 
 
-def page_app(host: CallHost, gathering: Gathering, own_hosts: tuple[str, ...] = ()) -> web.Application:
+def page_app(
+    host: CallHost,
+    gathering: Gathering,
+    own_hosts: tuple[str, ...] = (),
+    telephone: Telephone | None = None,
+) -> web.Application:
     """The page and the signalling: what callers reach.
 
     Args:
         host: the server.
         gathering: where the calls' media can be reached.
         own_hosts: names by which it may be called besides those that the settings allow.
+        telephone: what brings and places calls of telephones; None: nothing does.
     """
     configured = host.settings.access
     access = configured.model_copy(update={"allowed_hosts": (*configured.allowed_hosts, *own_hosts)})
     page = webclient_routes()
     secrets = ClientSecrets()
-    keys = key_guard(access, secrets, frozenset(route.path for route in page))
+    telephone = telephone or Telephone(host, RunningCalls())
+    open_paths = frozenset(route.path for route in page) | telephone.open_paths
+    keys = key_guard(access, secrets, open_paths)
     app = web.Application(
         middlewares=[problem_middleware, guard(access), keys], client_max_size=access.max_body_bytes
     )
     app.on_response_prepare.append(headers_signal(access))
-    calls = RunningCalls()
+    calls = telephone.calls
     app.add_routes(page_routes(host))
     app.add_routes(whip_routes(host, calls, gathering))
     app.add_routes(ws_routes(host, calls))
     app.add_routes(realtime_routes(host, calls, gathering, secrets))
     app.add_routes(realtime_socket_routes(host, calls, secrets))
+    app.add_routes(telephone.routes())
     app.add_routes(page)
     return app
 

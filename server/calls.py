@@ -14,7 +14,7 @@ from media.errors import ConfigError, ServerFull
 from media.events import CallEvent
 from media.items import new_id
 from media.session import SessionConfig
-from media.tools import Toolbox
+from media.tools import JoinedToolbox, Toolbox
 from media.yielding import OverlapJudge
 from server.config import Config
 from server.engine_set import EngineSet
@@ -46,7 +46,12 @@ class Slot:
     def call_id(self) -> str:
         return self._call_id
 
-    def conversation(self, session: SessionConfig, notify: Callable[[CallEvent], None]) -> Conversation:
+    def conversation(
+        self,
+        session: SessionConfig,
+        notify: Callable[[CallEvent], None],
+        telephone: Toolbox | None = None,
+    ) -> Conversation:
         """The call's conversation, with the settings of this moment; its events are counted on their way."""
         observe = self._calls.metrics.observe
 
@@ -54,11 +59,13 @@ class Slot:
             observe(event)
             notify(event)
 
-        settings = self._calls.config.conversation_settings()
         calls = self._calls
-        return Conversation(
-            calls.engines, settings, session, count_and_tell, calls.overlap_judge, calls.toolbox
-        )
+        settings, toolbox = calls.config.conversation_settings(), calls.toolbox
+        if telephone is not None:
+            echoing = settings.interruption.model_copy(update={"echo_guard": "auto"})
+            settings = settings.model_copy(update={"interruption": echoing})
+            toolbox = JoinedToolbox(telephone, *(() if toolbox is None else (toolbox,)))
+        return Conversation(calls.engines, settings, session, count_and_tell, calls.overlap_judge, toolbox)
 
     def start(self, main: Coroutine[Any, Any, None], hang_up: Callable[[], None]) -> None:
         """Runs the call in the server's task group. If the server stopped since, the call ends at once."""
@@ -157,7 +164,10 @@ class Calls:
 
     @property
     def settings(self) -> SignalingSettings:
-        return SignalingSettings(ice=self.config.ice, access=self.config.server, opus=self.config.audio)
+        config = self.config
+        return SignalingSettings(
+            ice=config.ice, access=config.server, opus=config.audio, telephone=config.telephone
+        )
 
     def admit(self) -> Slot:
         """Takes a slot, in one step of the loop. The task that admits a call logs under its id from then on.

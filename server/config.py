@@ -28,6 +28,7 @@ from server.logs import LoggingSettings
 from server.profiles import Machine, Profile, look, with_profile
 from server.settings import ModelsSettings, PerformanceSettings, ServerSettings, SpectrogramSettings
 from server.tool_settings import ToolsSettings
+from signaling.phone.settings import TelephoneSettings
 from signaling.settings import IceSettings
 
 CONFIG_VARIABLE = "VOXTRAL_KOKORO_CONFIG"
@@ -79,6 +80,7 @@ class Config(Section):
     streaming: StreamingSettings = StreamingSettings()
     speech_to_speech: SpeechToSpeechSettings = SpeechToSpeechSettings()
     tools: ToolsSettings = ToolsSettings()
+    telephone: TelephoneSettings = TelephoneSettings()
     engine_host: EngineHostSettings = EngineHostSettings()
     performance: PerformanceSettings = PerformanceSettings()
     ice: IceSettings = IceSettings()
@@ -101,6 +103,7 @@ class Config(Section):
             streaming=self.streaming,
             writing=self.llm,
             tools=self.tools,
+            digits=self.telephone.digits,
             apology=self.speech_to_speech.apology,
         )
 

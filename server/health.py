@@ -20,6 +20,7 @@ from server.gpu_watch import GpuWatch
 from server.metrics import Metrics
 from server.performance import analysed
 from server.resources import ResourceSampler
+from server.telephone import Telephone
 from server.toolbox import ServerToolbox
 
 VERSION = version("voxtral-kokoro")
@@ -39,6 +40,7 @@ class Health:
         toolbox: what LLMs may call in this server.
         failures: the engines that failed.
         gpus: how full they are.
+        telephone: what brings and places telephone calls.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Health:
         toolbox: ServerToolbox | None = None,
         failures: EngineFailures | None = None,
         gpus: GpuWatch | None = None,
+        telephone: Telephone | None = None,
     ) -> None:
         self._engine_set = engine_set
         self._calls = calls
@@ -60,6 +63,7 @@ class Health:
         self._toolbox = toolbox
         self._failures = failures or EngineFailures()
         self._gpus = gpus
+        self._telephone = telephone
         self._began_s = loop_time_s()
 
     def app(self) -> web.Application:
@@ -104,6 +108,7 @@ class Health:
                 "faults": self._failures.faults.report,
                 "engine_process": None if self._process is None else asdict(self._process.report),
                 "tools": None if self._toolbox is None else self._toolbox.report,
+                "telephone": None if self._telephone is None else self._telephone.report,
                 "gpu_memory": None if self._gpus is None else self._gpus.report,
                 "resources": None if sample is None else asdict(sample),
             }

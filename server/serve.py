@@ -27,9 +27,11 @@ from server.machine_names import network_address, own_hosts
 from server.metrics import Metrics
 from server.runtime_settings import RuntimeSettings
 from server.serving_process import run_process, sampled, serving, started, until_signalled, url_of
+from server.telephone import Telephone
 from server.tls import tls_context
 from server.toolbox import ServerToolbox, toolbox_of
 from signaling.ice import gathering_for
+from signaling.running_calls import RunningCalls
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Server:
         calls: its calls.
         engine_set: its engines.
         toolbox: its tools.
+        telephone: what brings and places telephone calls.
     """
 
     url: str
@@ -53,6 +56,7 @@ class Server:
     calls: Calls
     engine_set: EngineSet
     toolbox: ServerToolbox
+    telephone: Telephone
 
 
 def serve(config: Config, process: EngineProcess | None) -> None:
@@ -119,22 +123,26 @@ async def _listening_server(
     gpus = GpuWatch(needs_of(config), engine_failures.faults)
     calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics, OverlapClassifier(), toolbox)
     tls = tls_context(settings)
+    telephone = Telephone(calls, RunningCalls())
     async with (
         sampled(tasks, config.performance.sampling_interval_s, process, gpus.look) as resources,
         gathering_for(config.ice) as gathering,
         listening(
-            Health(engine_set, calls, metrics, resources, process, toolbox, engine_failures, gpus).app(),
+            Health(
+                engine_set, calls, metrics, resources, process, toolbox, engine_failures, gpus, telephone
+            ).app(),
             settings.health_host,
             settings.health_port,
             setting="server.health_port",
         ) as health_port,
         listening(
-            page_app(calls, gathering, own_hosts(settings.host)),
+            page_app(calls, gathering, own_hosts(settings.host), telephone),
             settings.host,
             settings.port,
             setting="server.port",
             tls=tls,
         ) as port,
+        telephone.running(config),
     ):
         restarted = metrics.engine_process_restarted
         async with started(tasks, engine_set, process, engine_failures, calls.until_nobody_calls, restarted):
@@ -144,6 +152,7 @@ async def _listening_server(
                 calls=calls,
                 engine_set=engine_set,
                 toolbox=toolbox,
+                telephone=telephone,
             )
             await calls.drain(settings.drain_timeout_s)
 

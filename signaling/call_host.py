@@ -12,6 +12,7 @@ from media.audio import Audio
 from media.events import CallEvent
 from media.items import Item, Message, ResponseOptions
 from media.session import SessionConfig
+from media.tools import Toolbox
 from signaling.settings import SignalingSettings
 
 
@@ -72,6 +73,12 @@ class CallConversation(Protocol):
 
     async def heard_all(self) -> None: ...
 
+    def press(self, digit: str) -> None: ...
+
+    async def until_quiet(self, for_s: float) -> None: ...
+
+    overheard: Callable[[Audio, float], None] | None
+
     def update(self, session: SessionConfig) -> None: ...
 
     def add_item(self, item: Item, previous_item_id: str | None = None) -> None: ...
@@ -106,12 +113,19 @@ class CallSlot(Protocol):
     def call_id(self) -> str:
         """`rtc_…`"""
 
-    def conversation(self, session: SessionConfig, notify: Callable[[CallEvent], None]) -> CallConversation:
+    def conversation(
+        self,
+        session: SessionConfig,
+        notify: Callable[[CallEvent], None],
+        telephone: Toolbox | None = None,
+    ) -> CallConversation:
         """The call's conversation with the server's present engines and settings. Starts nothing.
 
         Args:
             session: the call's first settings.
             notify: told of everything that happens, synchronously, on the loop.
+            telephone: the tools of this call alone, if a telephone is at its other end: then nobody is to be
+                relied on to cancel echoes.
         """
 
     def start(self, main: Coroutine[Any, Any, None], hang_up: Callable[[], None]) -> None:

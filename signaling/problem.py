@@ -35,6 +35,11 @@ _STATUS_OF_CODE = {
     "not_for_client_secrets": 403,
     "forbidden_origin": 403,
     "not_local": 403,
+    "keys_not_configured": 403,
+    "destination_not_allowed": 403,
+    "caller_not_allowed": 403,
+    "no_telephone": 501,
+    "too_many_outbound_calls": 429,
     "body_too_large": 413,
     "not_json": 400,
     "unsupported_media_type": 415,
@@ -118,7 +123,8 @@ def fault_of(error: CallerError | EngineError) -> Fault:
     detail = str(error)
     match error:
         case ServerFull():
-            return Fault(503, error.code, detail, {"Retry-After": str(error.retry_after_s)})
+            status = _STATUS_OF_CODE.get(error.code, 503)
+            return Fault(status, error.code, detail, {"Retry-After": str(error.retry_after_s)})
         case ConfigError():
             return Fault(422, error.code, detail, param=error.param)
         case CallerError():

@@ -242,6 +242,14 @@ class InputCommittedEvent(ServerEventBase):
     previous_item_id: str | None = None
 
 
+class DtmfEventReceived(ToClient):
+    """`event`: the key that the caller pressed; `received_at`: when, in Unix time. The API's has no id."""
+
+    type: Literal["input_audio_buffer.dtmf_event_received"] = "input_audio_buffer.dtmf_event_received"
+    event: str
+    received_at: int
+
+
 class InputClearedEvent(ServerEventBase):
     type: Literal["input_audio_buffer.cleared"] = "input_audio_buffer.cleared"
 
@@ -435,6 +443,13 @@ class TurnLatencyEvent(ServerEventBase):
     stages: tuple[WireStage, ...]
 
 
+class AnsweredByEvent(ServerEventBase):
+    """Ours: who or what seems to have answered a call that was placed."""
+
+    type: Literal["vk.call.answered_by"] = "vk.call.answered_by"
+    answered_by: Literal["human", "machine", "uncertain"]
+
+
 class ConversationResetEvent(ServerEventBase):
     """Ours: everything was forgotten, as this session asked."""
 
@@ -450,6 +465,7 @@ ServerEvent: TypeAlias = (
     | TimeoutTriggeredEvent
     | InputCommittedEvent
     | InputClearedEvent
+    | DtmfEventReceived
     | ItemAddedEvent
     | ItemDoneEvent
     | ItemRetrievedEvent
@@ -476,6 +492,7 @@ ServerEvent: TypeAlias = (
     | OutputBufferStoppedEvent
     | OutputBufferClearedEvent
     | TurnLatencyEvent
+    | AnsweredByEvent
     | ConversationResetEvent
 )
 

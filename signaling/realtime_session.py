@@ -66,6 +66,7 @@ class RealtimeSession:
         send: takes each event as JSON text.
         speaks: whether this transport carries the assistant's voice; without it all replies are written.
         as_data: events carry the audio of both sides. `leg` is then to be run beside the conversation.
+        overheard: events carry the assistant's voice besides, for clients that join.
         model: the name under which the client asked for this server.
 
     Raises:
@@ -81,6 +82,7 @@ class RealtimeSession:
         *,
         speaks: bool = True,
         as_data: bool = False,
+        overheard: bool = False,
         model: str = MODEL,
     ) -> None:
         self._send_text = send
@@ -90,7 +92,7 @@ class RealtimeSession:
         """Further clients of the same call, and whom to tell of its end."""
         self._speaks = speaks
         self._wire = WireState(new_id("sess"), new_id("conv"), model)
-        self._translator = Translator(as_data=as_data)
+        self._translator = Translator(as_data=as_data, overheard=overheard)
         self.conversation = converse(session, self.notify)
         if update is not None:
             self._wire = replace(self._wire, model=update.model or model)

@@ -19,10 +19,12 @@ from signaling.wire_stages import stages_to_wire
 TURN_LATENCY = "vk.turn.latency"
 HEARD_TEXT = "vk.heard_text"
 SERVER_TOOLS = "vk.server_tools"
-INCLUDABLE = (TURN_LATENCY, HEARD_TEXT, SERVER_TOOLS)
+ANSWERED_BY = "vk.call.answered_by"
+INCLUDABLE = (TURN_LATENCY, HEARD_TEXT, SERVER_TOOLS, ANSWERED_BY)
 """What a session can ask for with `include`: the latency of each turn as an event of that name, the words
-that were heard on `conversation.item.truncated`, and the items of tools that the server runs: a client that
-does not expect them would try to run the tools itself. Other words are remembered and mean nothing here."""
+that were heard on `conversation.item.truncated`, who or what answered a call that was placed, and the items
+of tools that the server runs: a client that does not expect them would try to run the tools itself. Other
+words are remembered and mean nothing here."""
 
 
 @dataclass(slots=True)
@@ -45,10 +47,12 @@ class Translator:
     Args:
         as_data: events carry the assistant's voice. The client then plays it itself, and is told nothing of
             the playout that stands for it here.
+        overheard: events carry the assistant's voice, too, for clients that are not who hears the call.
     """
 
-    def __init__(self, *, as_data: bool = False) -> None:
-        self._voice_data = VoiceData() if as_data else None
+    def __init__(self, *, as_data: bool = False, overheard: bool = False) -> None:
+        self._plays = as_data
+        self._voice_data = VoiceData() if as_data or overheard else None
         self._outputs: dict[str, _Output] = {}
         self._item_outputs: dict[str, str] = {}
         self._hidden: dict[str, str | None] = {}
@@ -124,7 +128,7 @@ class Translator:
                     error=wire.TranscriptError(code=event.code, message=event.message),
                 )
             case call.OutputBufferStarted() | call.OutputBufferStopped() | call.OutputBufferCleared() if (
-                self._voice_data is not None
+                self._plays
             ):
                 pass
             case call.OutputBufferStarted():
@@ -136,6 +140,11 @@ class Translator:
             case call.OutputBufferHeld() | call.OutputBufferResumed() | call.DraftSettled():
                 # The API has no words for it.
                 pass
+            case call.DigitPressed():
+                yield wire.DtmfEventReceived(event=event.digit, received_at=round(event.pressed_s))
+            case call.AnsweredBy():
+                if ANSWERED_BY in state.include:
+                    yield wire.AnsweredByEvent(answered_by=event.who)
             case call.TurnMeasured():
                 if TURN_LATENCY in state.include:
                     yield _latency_event(event.latency)

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from media.opus import OpusSettings
 from media.section import Section
+from signaling.phone.settings import TelephoneSettings
 
 _ICE_SCHEMES = ("stun:", "stuns:", "turn:", "turns:")
 
@@ -189,3 +190,4 @@ class SignalingSettings(Section):
     ice: IceSettings = IceSettings()
     access: AccessSettings = AccessSettings()
     opus: OpusSettings = OpusSettings()
+    telephone: TelephoneSettings = TelephoneSettings()

@@ -173,6 +173,13 @@ class PongIn(MessageBase):
     type: Literal["pong"]
 
 
+class DigitIn(MessageBase):
+    """The caller pressed a key of a telephone: for clients that bring its audio."""
+
+    type: Literal["digit"]
+    digit: Literal["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "#", "A", "B", "C", "D"]
+
+
 class HangUp(MessageBase):
     type: Literal["hang_up"]
 
@@ -193,6 +200,7 @@ ClientMessage: TypeAlias = (
     | ResetRequest
     | Ping
     | PongIn
+    | DigitIn
     | HangUp
 )
 
@@ -323,6 +331,13 @@ class ItemOut(ToClient):
 class ItemDeleted(ToClient):
     type: Literal["item_deleted"] = "item_deleted"
     item_id: str
+
+
+class Digit(ToClient):
+    """The caller pressed a key of their telephone."""
+
+    type: Literal["digit"] = "digit"
+    digit: str
 
 
 class InputCleared(ToClient):
@@ -489,6 +504,7 @@ ServerMessage: TypeAlias = (
     | Transcription
     | ItemOut
     | ItemDeleted
+    | Digit
     | InputCleared
     | ResponseStarted
     | ResponseText

@@ -173,6 +173,7 @@ class WsSession:
         | wire.ItemIn
         | wire.ToolResult
         | wire.DeleteItem
+        | wire.DigitIn
         | wire.ResetRequest,
         start: wire.Start,
         line: CallLine,
@@ -211,6 +212,8 @@ class WsSession:
                 conversation.create_response(ResponseOptions())
             case wire.DeleteItem():
                 conversation.delete_item(message.item_id)
+            case wire.DigitIn():
+                conversation.press(message.digit)
             case wire.ResetRequest():
                 line.forget()
                 conversation.reset()

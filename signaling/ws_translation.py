@@ -97,8 +97,10 @@ class Translator:
                     yield _latency_to_wire(event.latency)
             case call.CallFault():
                 yield wire.Error(fault="server", code=event.code, message=event.message)
-            case call.InputCommitted() | call.IdleTimedOut() | call.DraftSettled():
-                # The item that it became, and the response, are told of by themselves.
+            case call.DigitPressed():
+                yield wire.Digit(digit=event.digit)
+            case call.InputCommitted() | call.IdleTimedOut() | call.DraftSettled() | call.AnsweredBy():
+                # The item that it became, and the response, are told of by themselves; nobody was called.
                 return
             case (
                 call.ResponseCreated()

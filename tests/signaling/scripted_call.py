@@ -19,6 +19,7 @@ from media.errors import CallerError, ConfigError, ServerFull
 from media.events import CallEvent, ItemAdded, ItemDone
 from media.items import Item, Message, ResponseOptions, new_id
 from media.session import SessionConfig
+from media.tools import Toolbox
 from signaling.call_host import CallConversation, CallHost, CallSlot
 from signaling.client_secrets import ClientSecrets
 from signaling.guard import guard, headers_signal, key_guard
@@ -112,6 +113,7 @@ class ScriptedConversation:
         self.heard: list[Audio] = []
         self.more_heard = asyncio.Event()
         self.lacks_samples = 0
+        self.overheard: Callable[[Audio, float], None] | None = None
         self._items: dict[str, Item] = {}
         self.began = asyncio.Event()
         self.refuses: CallerError | None = None
@@ -158,6 +160,12 @@ class ScriptedConversation:
 
     async def heard_all(self) -> None:
         """All is heard at once."""
+
+    def press(self, digit: str) -> None:
+        self._act("press", digit)
+
+    async def until_quiet(self, for_s: float) -> None:
+        await asyncio.sleep(for_s)
 
     def update(self, session: SessionConfig) -> None:
         self._act("update")
@@ -256,7 +264,12 @@ class ScriptedSlot:
     host: ScriptedHost
     call_id: str
 
-    def conversation(self, session: SessionConfig, notify: Callable[[CallEvent], None]) -> CallConversation:
+    def conversation(
+        self,
+        session: SessionConfig,
+        notify: Callable[[CallEvent], None],
+        telephone: Toolbox | None = None,
+    ) -> CallConversation:
         conversation = self.host.converse(session, notify)
         if isinstance(conversation, ScriptedConversation):
             self.host.conversations.append(conversation)

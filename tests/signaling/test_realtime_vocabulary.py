@@ -160,6 +160,12 @@ async def transcription_session(call: RealtimeCall) -> None:
     await call.event("conversation.item.input_audio_transcription.completed")
 
 
+async def keys(call: RealtimeCall) -> None:
+    call.conversation.press("5")
+    call.conversation.press("#")
+    await call.event("output_audio_buffer.stopped")
+
+
 async def audio_in_events(call: RealtimeCall) -> None:
     call.send("response.create")
     response = await call.response()
@@ -196,6 +202,7 @@ scene(
 )
 scene(settings)
 scene(transcription_session)
+scene(keys)
 scene(audio_in_events, as_data=True)
 
 

@@ -1,0 +1,61 @@
+"""The telephone in this server: what brings calls and places them, as far as it is configured."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from server.config import Config
+from signaling.call_host import CallHost
+from signaling.phone.call_starter import PhoneCallStarter
+from signaling.phone.leg import Dialler
+from signaling.phone.record import CallRecords
+from signaling.phone.routes import phone_routes
+from signaling.running_calls import RunningCalls
+
+
+class Telephone:
+    """What the parts of the telephone share, and what the rest of the server asks them.
+
+    Attributes:
+        calls: where all calls are listed, whatever carries them.
+        starter: takes calls that come, and places calls.
+        dialler: places them; None: nothing can.
+
+    Args:
+        host: the server.
+        calls: listed by their ids.
+    """
+
+    def __init__(self, host: CallHost, calls: RunningCalls) -> None:
+        self.calls = calls
+        self.starter = PhoneCallStarter(host, calls, CallRecords())
+        self.dialler: Dialler | None = None
+        self._host = host
+
+    @property
+    def open_paths(self) -> frozenset[str]:
+        """Of routes that check for themselves who calls: providers of media streams have no key."""
+        return frozenset()
+
+    def routes(self) -> list[web.RouteDef]:
+        """For `app.add_routes`."""
+        return phone_routes(self._host, self.calls, self.starter, lambda: self.dialler)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """For `/status`, JSON-able."""
+        return {"outbound_calls": self.starter.records.outbound}
+
+    @asynccontextmanager
+    async def running(self, config: Config) -> AsyncIterator[None]:
+        """Takes calls of telephones until the block ends; calls that go on then have been drained.
+
+        Raises:
+            ConfigError: a port cannot be bound, a certificate cannot be read.
+        """
+        async with AsyncExitStack():
+            yield

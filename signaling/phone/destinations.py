@@ -1,0 +1,126 @@
+"""Whom this server may call: destinations in one way of writing, and the patterns that allow them.
+
+Whoever can have this server call can spend its owner's money. So what is to be called is taken apart, what is
+not understood is refused, and what is left is put together anew before it is compared: the dialler never sees
+what a client wrote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Final
+from urllib.parse import unquote
+
+from pydantic import AfterValidator
+
+from media.errors import CallerError
+
+MAX_CHARS: Final = 256
+_SEPARATORS = str.maketrans("", "", " -.()/\u00a0")
+"""Visual separators of numbers (RFC 3966, section 5.1.1, and what people write besides)."""
+_NUMBER = re.compile(r"\+[1-9][0-9]{2,14}")
+"""E.164: at most 15 figures, the country's code first."""
+_SIP = re.compile(
+    r"(?P<scheme>sips?):(?P<user>[A-Za-z0-9%_.+*-]+)@"
+    r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<parameters>(?:;[A-Za-z0-9=_-]+)*)",
+    re.ASCII,
+)
+"""RFC 3261, section 25.1, without passwords and headers."""
+_USER = re.compile(r"[A-Za-z0-9_.+*-]+", re.ASCII)
+"""What is left of the user part: nobody needs more, and none of it can be read in two ways."""
+_PARAMETERS: Final = frozenset({"transport=udp", "transport=tcp", "transport=tls", "user=phone", "user=ip"})
+_PATTERN = re.compile(r"\*|\+[0-9]*\*?|sips?:[A-Za-z0-9_.+*-]+@[A-Za-z0-9.*:\[\]-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Somebody who can be called.
+
+    Attributes:
+        name: compared with patterns: `+49…`, `sip:user@host` or `sip:user@host:port`.
+        parameters: of a SIP URI: `;transport=tcp`.
+    """
+
+    name: str
+    parameters: str = ""
+
+    def __str__(self) -> str:
+        return self.name + self.parameters
+
+
+def destination(text: str) -> Destination:
+    """What a client, or the configuration, wrote.
+
+    Args:
+        text: a number with its country's code (`+49 30 1234`, `tel:+49-30-1234`), or a `sip:` or `sips:` URI.
+
+    Raises:
+        CallerError: `invalid_destination`.
+    """
+    if len(text) > MAX_CHARS:
+        raise _invalid("it is too long")
+    if text[:4].lower() == "tel:" or text.lstrip().startswith("+"):
+        return Destination(_number(text[4:] if text[:4].lower() == "tel:" else text))
+    scheme, separator, rest = text.partition(":")
+    match = _SIP.fullmatch(f"{scheme.lower()}{separator}{rest}")
+    if match is None:
+        raise _invalid("give a number with + and its country's code, or sip:user@host")
+    user = unquote(match["user"])
+    if not _USER.fullmatch(user):
+        raise _invalid("the user part may have letters, figures and + - _ . *")
+    port = int(match["port"]) if match["port"] else None
+    if port is not None and not 1 <= port <= 65_535:
+        raise _invalid("a port lies between 1 and 65535")
+    parameters = match["parameters"].lower()
+    if not set(parameters.split(";")[1:]) <= _PARAMETERS:
+        raise _invalid("of parameters, only transport and user are taken")
+    place = match["host"].lower() + (f":{port}" if port is not None else "")
+    return Destination(f"{match['scheme']}:{user}@{place}", parameters)
+
+
+def is_allowed(wanted: Destination, allowed: Iterable[str], denied: Iterable[str] = ()) -> bool:
+    """Whether one of the patterns allows it, and none forbids it."""
+    return _is_among(wanted, allowed) and not _is_among(wanted, denied)
+
+
+def _is_among(wanted: Destination, patterns: Iterable[str]) -> bool:
+    return any(_matches(wanted.name, pattern) for pattern in patterns)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """`*` alone is everything; elsewhere it stands for any characters but `@`."""
+    if pattern == "*":
+        return True
+    return re.fullmatch("[^@]*".join(map(re.escape, pattern.split("*"))), name) is not None
+
+
+def _number(text: str) -> str:
+    number = text.strip().translate(_SEPARATORS)
+    if not _NUMBER.fullmatch(number):
+        raise _invalid("a number has + and its country's code first, and 3 to 15 figures")
+    return number
+
+
+def _invalid(why: str) -> CallerError:
+    return CallerError(f"This cannot be called: {why}.", code="invalid_destination", param="to")
+
+
+def _pattern(text: str) -> str:
+    if not _PATTERN.fullmatch(text):
+        raise ValueError('a pattern is written as "+4930*", "sip:*@pbx.example.org", or "*" for everybody')
+    scheme, at, place = text.partition("@")
+    return scheme + at + place.lower()
+
+
+def _written_destination(text: str) -> str:
+    try:
+        return str(destination(text))
+    except CallerError as error:
+        raise ValueError(str(error)) from None
+
+
+DestinationPattern = Annotated[str, AfterValidator(_pattern)]
+DestinationText = Annotated[str, AfterValidator(_written_destination)]

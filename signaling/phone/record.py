@@ -1,0 +1,120 @@
+"""What is remembered of telephone calls: for whoever placed one and asks what became of it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from media.clock import loop_time_s, wall_time_s
+from media.errors import CallerError
+from media.events import Answerer
+from signaling.phone.leg import Direction, Party, Unanswered
+
+KEPT: Final = 1000
+"""Calls that are over, of which the last so many are remembered."""
+
+CallState = Literal["calling", "ringing", "answered", "ended"]
+Outcome = Literal["completed", "cancelled", "error"] | Unanswered
+"""Completed: it was answered, and is over. Cancelled: this side gave up before it was answered."""
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """One call, as it is now.
+
+    Attributes:
+        call_id: `rtc_…`
+        direction: of the call.
+        carrier: what brings it.
+        caller: who calls; "" where nobody says.
+        called: who is called.
+        state: how far it is.
+        outcome: what became of it, once it has ended.
+        detail: why it was not answered, in a sentence.
+        sip_status: of the far side, where it gave one.
+        answered_by: who or what seems to have answered.
+        why: it ended, for people.
+        began_s: Unix time.
+        answered_s: likewise; None where it was not.
+        ended_s: likewise.
+    """
+
+    call_id: str
+    direction: Direction
+    carrier: str
+    caller: str
+    called: str
+    state: CallState = "calling"
+    outcome: Outcome | None = None
+    detail: str | None = None
+    sip_status: int | None = None
+    answered_by: Answerer | None = None
+    why: str | None = None
+    began_s: float = 0.0
+    answered_s: float | None = None
+    ended_s: float | None = None
+
+    def rings(self) -> None:
+        if self.state == "calling":
+            self.state = "ringing"
+
+    def answered(self, party: Party) -> None:
+        """It is answered; who is on the line is known better now."""
+        self.state = "answered"
+        self.carrier = party.carrier
+        self.caller = party.caller or self.caller
+        self.answered_s = wall_time_s()
+
+    def ended(self, outcome: Outcome) -> None:
+        """It is over. A second time changes nothing."""
+        if self.state != "ended":
+            self.state, self.outcome, self.ended_s = "ended", outcome, wall_time_s()
+
+
+class CallRecords:
+    """The calls that go on, and the last ones of those that are over."""
+
+    def __init__(self) -> None:
+        self._records: OrderedDict[str, CallRecord] = OrderedDict()
+        self._placed_s: list[float] = []
+        """When calls were placed in the last minute."""
+
+    def add(self, record: CallRecord) -> None:
+        """One more. The oldest that is over is forgotten, where there are too many."""
+        record.began_s = wall_time_s()
+        self._records[record.call_id] = record
+        while len(self._records) > KEPT:
+            over = next((old.call_id for old in self._records.values() if old.state == "ended"), None)
+            if over is None:
+                return
+            del self._records[over]
+
+    def placed(self) -> None:
+        """A call was placed just now."""
+        self._placed_s.append(loop_time_s())
+
+    @property
+    def placed_last_minute(self) -> int:
+        """How many calls were placed in the last 60 seconds."""
+        now_s = loop_time_s()
+        self._placed_s = [at_s for at_s in self._placed_s if at_s > now_s - 60]
+        return len(self._placed_s)
+
+    @property
+    def outbound(self) -> int:
+        """How many calls that were placed are not over."""
+        return sum(
+            record.direction == "outbound" and record.state != "ended" for record in self._records.values()
+        )
+
+    def get(self, call_id: str) -> CallRecord:
+        """The call.
+
+        Raises:
+            CallerError: `call_not_found`: there was none, or it is too long ago.
+        """
+        record = self._records.get(call_id)
+        if record is None:
+            raise CallerError(f"There is no telephone call {call_id[:64]}.", code="call_not_found")
+        return record
