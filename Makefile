@@ -29,6 +29,7 @@ run: models ## Install what is missing, fetch the models, start the server
 test: $(VENV)/.test models ## Run every test, the browser's too
 	@scripts/test-page
 	@scripts/network-tools
+	@scripts/phones
 	@CHROMIUM="$$(scripts/find-chromium)" && FIREFOX="$$(scripts/firefox)" && export CHROMIUM FIREFOX && \
 		exec $(BIN)/python -m pytest $(ARGS)
 
