@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
-import numpy as np
-
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.clock import loop_time_s
-from media.opus import RTP_RATE_HZ, OpusError, Samples16, opus_decoder
+from media.codecs import PacketError, PacketFormat, Samples16
+from media.opus import OPUS_PACKETS
 from media.reception import (
     Action,
     Conceal,
@@ -29,8 +28,9 @@ class InboundVoice:
 
     Args:
         heard: takes the sound, in order, without gaps on RTP's timeline.
-        rate_hz: of that sound: 8, 12, 16, 24 or 48 kHz.
+        rate_hz: of that sound: 8, 12, 16, 24 or 48 kHz; 8 or 16 for what is not Opus.
         lacking_samples: how much more of it there must be until `heard` does anything with it.
+        packets: what they are.
     """
 
     def __init__(
@@ -38,16 +38,17 @@ class InboundVoice:
         heard: Callable[[Audio], None],
         rate_hz: int = SPEECH_RATE_HZ,
         lacking_samples: Callable[[], int] = lambda: 0,
+        packets: PacketFormat = OPUS_PACKETS,
     ) -> None:
         self._heard = heard
         self._lacking_samples = lacking_samples
         self._rate_hz = rate_hz
-        self._ratio = RTP_RATE_HZ // rate_hz
-        self._decoder = opus_decoder(rate_hz)
-        self._reception = Reception()
+        self._clock_rate_hz = packets.clock_rate_hz
+        self._decoder = packets.decoder(rate_hz)
+        self._reception = Reception(packets)
         self._timer: asyncio.TimerHandle | None = None
         self.undecodable = 0
-        """Packets that were no Opus; silence is heard instead."""
+        """Packets that were none of the codec; silence is heard instead."""
 
     @property
     def counts(self) -> ReceptionCounts:
@@ -57,7 +58,9 @@ class InboundVoice:
     @property
     def lacking_rtp_samples(self) -> int:
         """A packet in order with less sound than this may as well be taken together with the next one."""
-        return 0 if self._timer is not None else self._lacking_samples() * self._ratio
+        if self._timer is not None:
+            return 0
+        return self._lacking_samples() * self._clock_rate_hz // self._rate_hz
 
     def take(self, packet: Packet, at_s: float) -> None:
         """A packet, and its arrival in loop time."""
@@ -93,23 +96,24 @@ class InboundVoice:
             case Decode():
                 try:
                     return self._decoder.decode(action.payload)
-                except OpusError:
+                except PacketError:
                     self.undecodable += 1
-                    return self._silence(RTP_RATE_HZ // 50)
+                    return self._decoder.silence(self._rate_hz // 50)
             case Recover():
                 try:
-                    return self._decoder.recover(action.payload, action.samples // self._ratio)
-                except OpusError:
-                    return self._silence(action.samples)
+                    return self._decoder.recover(action.payload, self._here(action.samples))
+                except PacketError:
+                    return self._decoder.silence(self._here(action.samples))
             case Conceal():
-                return self._decoder.conceal(action.samples // self._ratio)
+                return self._decoder.conceal(self._here(action.samples))
             case Silence():
-                return self._silence(action.samples)
+                return self._decoder.silence(self._here(action.samples))
             case Restart():
                 self._decoder.reset()
-                return self._silence(0)
+                return self._decoder.silence(0)
             case _:
                 assert_never(action)
 
-    def _silence(self, samples: int) -> Samples16:
-        return np.zeros(samples // self._ratio, dtype=np.int16)
+    def _here(self, samples: int) -> int:
+        """Samples at the packets' clock rate, as many as they are at ours."""
+        return samples * self._rate_hz // self._clock_rate_hz

@@ -17,18 +17,16 @@ import weakref
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import av
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from media.audio import Audio
+from media.codecs import PacketError, PacketFormat, Samples16, VoiceDecoder, VoiceEncoder
 from media.resampler import StreamResampler
 from media.section import Section
-
-Samples16 = npt.NDArray[np.int16]
 
 RTP_RATE_HZ: Final = 48_000
 """Opus over RTP counts at this rate, whatever it carries (RFC 7587, section 4.1)."""
@@ -61,51 +59,21 @@ class OpusSettings(Section):
     """From 2 % on each packet carries a coarse copy of the one before it (in-band FEC); 0 for none."""
 
 
-class OpusError(ValueError):
+class OpusError(PacketError):
     """libopus cannot take this packet."""
 
 
-class OpusDecoder(Protocol):
-    """One stream's decoder, mono int16 at the rate it was made for."""
-
-    def decode(self, payload: bytes) -> Samples16:
-        """A packet's sound.
-
-        Raises:
-            OpusError: it is no Opus packet.
-        """
-
-    def recover(self, payload: bytes, samples: int) -> Samples16:
-        """The sound of the packet before this one, from the copy that this one may carry; else concealed.
-
-        `samples`, of the decoder's rate, is what is missing: a multiple of 2.5 ms.
-
-        Raises:
-            OpusError: it is no Opus packet.
-        """
-
-    def conceal(self, samples: int) -> Samples16:
-        """What may have been said where a packet is missing, and fades. A multiple of 2.5 ms."""
-
-    def reset(self) -> None:
-        """Another stream begins."""
-
-
-class OpusEncoder(Protocol):
-    """One stream's encoder."""
-
-    def encode(self, samples: Samples16) -> bytes:
-        """One frame's packet. A frame is 2.5, 5, 10, 20, 40 or 60 ms."""
-
-
-def opus_decoder(rate_hz: int) -> OpusDecoder:
+def opus_decoder(rate_hz: int) -> VoiceDecoder:
     """A decoder to mono at 8, 12, 16, 24 or 48 kHz."""
     library = _libopus()
     return _PyavDecoder(rate_hz) if library is None else _LibopusDecoder(library, rate_hz)
 
 
-def opus_encoder(settings: OpusSettings, rate_hz: int = RTP_RATE_HZ) -> OpusEncoder:
-    """An encoder of mono at 24 or 48 kHz. Nothing above 12 kHz is encoded: no voice here has it."""
+def opus_encoder(settings: OpusSettings, rate_hz: int = RTP_RATE_HZ) -> VoiceEncoder:
+    """An encoder of mono at 24 or 48 kHz, frames of 2.5, 5, 10, 20, 40 or 60 ms.
+
+    Nothing above 12 kHz is encoded: no voice here has it.
+    """
     library = _libopus()
     return _PyavEncoder(settings, rate_hz) if library is None else _LibopusEncoder(library, settings, rate_hz)
 
@@ -127,6 +95,9 @@ def packet_samples(payload: bytes) -> int:
         case _:
             frames = 2
     return frames * _FRAME_SAMPLES[toc >> 3]
+
+
+OPUS_PACKETS: Final = PacketFormat(RTP_RATE_HZ, packet_samples, opus_decoder)
 
 
 def pause_packet(last_payload: bytes) -> bytes:
@@ -213,6 +184,9 @@ class _LibopusDecoder:
     def conceal(self, samples: int) -> Samples16:
         return self._run(None, samples, 0)
 
+    def silence(self, samples: int) -> Samples16:
+        return np.zeros(samples, dtype=np.int16)
+
     def reset(self) -> None:
         self._library.opus_decoder_ctl(self._state, _RESET_STATE)
 
@@ -277,6 +251,9 @@ class _PyavDecoder:
         return self.conceal(samples)
 
     def conceal(self, samples: int) -> Samples16:
+        return self.silence(samples)
+
+    def silence(self, samples: int) -> Samples16:
         return np.zeros(samples, dtype=np.int16)
 
     def reset(self) -> None:

@@ -19,17 +19,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
-from media.opus import RTP_RATE_HZ, packet_samples
+from media.codecs import PacketFormat
+from media.opus import OPUS_PACKETS
 
 SHORTEST_WAIT_S: Final = 0.02
 LONGEST_WAIT_S: Final = 0.06
 """Between these a gap is waited on."""
-LONGEST_CONCEALMENT: Final = 80 * RTP_RATE_HZ // 1000
-"""Samples. What is made up beyond this is no speech any more."""
-LONGEST_SILENCE: Final = RTP_RATE_HZ
-"""Samples. A pause that lasted longer (a call on hold) is not heard any longer than this."""
-SMALLEST_GAP: Final = RTP_RATE_HZ * 5 // 2000
-"""Samples: 2.5 ms, Opus's shortest frame. Timestamps that are off by less are merely inexact."""
+LONGEST_CONCEALMENT_MS: Final = 80
+"""What is made up beyond this is no speech any more."""
+LONGEST_SILENCE_S: Final = 1
+"""A pause that lasted longer (a call on hold) is not heard any longer than this."""
+GAPS_PER_S: Final = 400
+"""The smallest gap is 2.5 ms, Opus's shortest frame. Timestamps that are off by less are merely inexact."""
 MAX_DROPOUT: Final = 3000
 MAX_MISORDER: Final = 100
 """Packets. Sequence numbers that leap further begin a new sequence, if the next packet confirms it
@@ -59,7 +60,7 @@ class Decode:
 
 @dataclass(frozen=True, slots=True)
 class Recover:
-    """Take the packet before this one from the copy in it, or conceal it: so many samples at 48 kHz."""
+    """Take the packet before this one from the copy in it, or conceal it: so many samples."""
 
     payload: bytes
     samples: int
@@ -67,14 +68,14 @@ class Recover:
 
 @dataclass(frozen=True, slots=True)
 class Conceal:
-    """Make up so many samples at 48 kHz."""
+    """Make up so many samples."""
 
     samples: int
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """So many samples at 48 kHz in which nothing is heard."""
+    """So many samples in which nothing is heard."""
 
     samples: int
 
@@ -116,17 +117,21 @@ class Reception:
     """One source's packets.
 
     Give it every packet with its time of arrival, and carry out what it answers; when `due_s` has come,
-    `poll` it. The times are of any one clock.
+    `poll` it. The times are of any one clock; samples are counted at the packets' clock rate.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, packets: PacketFormat = OPUS_PACKETS) -> None:
         self.counts = ReceptionCounts()
+        self._samples_in = packets.packet_samples
+        self._smallest_gap = packets.clock_rate_hz // GAPS_PER_S
+        self._longest_silence = packets.clock_rate_hz * LONGEST_SILENCE_S
+        self._longest_concealment = packets.clock_rate_hz * LONGEST_CONCEALMENT_MS // 1000
         self._ssrc: int | None = None
         self._next = 0
         """The sequence number that is next to play, without wrapping."""
         self._next_timestamp = 0
         """Where its sound should begin; 32 bits, which wrap."""
-        self._duration = RTP_RATE_HZ // 50
+        self._duration = packets.clock_rate_hz // 50
         """Of the last packet played."""
         self._waiting: dict[int, _Waiting] = {}
         """Packets after a gap, by sequence number without wrapping."""
@@ -202,14 +207,14 @@ class Reception:
         self._next += 1
         self.counts.played += 1
         self._wait_s -= (self._wait_s - SHORTEST_WAIT_S) * _WAIT_DECAY
-        samples = packet_samples(packet.payload)
+        samples = self._samples_in(packet.payload)
         if not samples:
             # Padding: it has a number, but no place in time.
             return []
         actions: list[Action] = []
         gap = _signed(packet.timestamp - self._next_timestamp, 32)
-        if gap >= SMALLEST_GAP:
-            actions.append(Silence(min(gap, LONGEST_SILENCE)))
+        if gap >= self._smallest_gap:
+            actions.append(Silence(min(gap, self._longest_silence)))
         actions.append(Decode(packet.payload))
         self._duration = samples
         self._next_timestamp = packet.timestamp + samples
@@ -233,10 +238,27 @@ class Reception:
         self.counts.lost += lost
         gap = _signed(waiting.packet.timestamp - self._next_timestamp, 32)
         self._next = following
-        if gap < SMALLEST_GAP:
+        if gap < self._smallest_gap:
             return []
         self._next_timestamp = waiting.packet.timestamp
-        return _filling(min(gap, LONGEST_SILENCE), lost, self._duration, waiting.packet.payload)
+        return self._filling(min(gap, self._longest_silence), lost, waiting.packet.payload)
+
+    def _filling(self, gap: int, lost: int, following: bytes) -> list[Action]:
+        """What is heard in place of lost packets: `gap` samples, of which some may be the sender's pause."""
+        missing = min(gap, lost * self._duration)
+        recovered = min(missing, self._duration)
+        recovered -= recovered % self._smallest_gap
+        concealed = min(missing - recovered, self._longest_concealment)
+        concealed -= concealed % self._smallest_gap
+        silent = gap - recovered - concealed
+        actions: list[Action] = []
+        if concealed:
+            actions.append(Conceal(concealed))
+        if silent:
+            actions.append(Silence(silent))
+        if recovered:
+            actions.append(Recover(following, recovered))
+        return actions
 
     def _learn_from_filling(self, at_s: float) -> None:
         """A packet came that others had overtaken, in time."""
@@ -255,24 +277,6 @@ class Reception:
         """Waits longer from now on, where that would have helped."""
         if by_s <= LONGEST_WAIT_S:
             self._wait_s = min(LONGEST_WAIT_S, max(self._wait_s, by_s * _WAIT_MARGIN))
-
-
-def _filling(gap: int, lost: int, duration: int, following: bytes) -> list[Action]:
-    """What is heard in place of lost packets: `gap` samples, in some of which the sender may have paused."""
-    missing = min(gap, lost * duration)
-    recovered = min(missing, duration)
-    recovered -= recovered % SMALLEST_GAP
-    concealed = min(missing - recovered, LONGEST_CONCEALMENT)
-    concealed -= concealed % SMALLEST_GAP
-    silent = gap - recovered - concealed
-    actions: list[Action] = []
-    if concealed:
-        actions.append(Conceal(concealed))
-    if silent:
-        actions.append(Silence(silent))
-    if recovered:
-        actions.append(Recover(following, recovered))
-    return actions
 
 
 def _signed(difference: int, bits: int) -> int:

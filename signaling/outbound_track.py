@@ -11,7 +11,8 @@ from av import Packet
 from av.stream import Stream
 
 from media.audio import Audio
-from media.opus import RTP_RATE_HZ, OpusEncoder, pause_packet
+from media.codecs import VoiceEncoder
+from media.opus import RTP_RATE_HZ, pause_packet
 from signaling.call_host import VoiceOut
 from signaling.rtp_out import OutboundPacket
 
@@ -30,7 +31,7 @@ class TalkspurtEncoder:
     packets. The stream begins with such an end: whoever waits for its first packet gets it at once.
     """
 
-    def __init__(self, encoder: OpusEncoder) -> None:
+    def __init__(self, encoder: VoiceEncoder) -> None:
         self._encoder = encoder
         self._silent_frames = 0
         self._pause = b""
@@ -66,7 +67,7 @@ class OutboundTrack(MediaStreamTrack):
 
     kind = "audio"
 
-    def __init__(self, voice: VoiceOut, encoder: OpusEncoder) -> None:
+    def __init__(self, voice: VoiceOut, encoder: VoiceEncoder) -> None:
         super().__init__()
         self._voice = voice
         self._talkspurts = TalkspurtEncoder(encoder)

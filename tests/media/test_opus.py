@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 from media import opus
+from media.codecs import Samples16, VoiceDecoder, VoiceEncoder
 from media.opus import (
-    OpusDecoder,
-    OpusEncoder,
     OpusError,
     OpusSettings,
-    Samples16,
     opus_decoder,
     opus_encoder,
     packet_samples,
@@ -32,7 +30,7 @@ def voiced(duration_s: float, rate_hz: int = RATE_HZ) -> Samples16:
     return np.asarray(6000 * buzz * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * t)), dtype=np.int16)
 
 
-def packets(encoder: OpusEncoder, samples: Samples16, frame: int = FRAME) -> list[bytes]:
+def packets(encoder: VoiceEncoder, samples: Samples16, frame: int = FRAME) -> list[bytes]:
     return [encoder.encode(samples[at : at + frame]) for at in range(0, len(samples) - frame + 1, frame)]
 
 
@@ -151,7 +149,7 @@ def _no_libopus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_libopus")
 def test_without_libopus_pyavs_codec_serves(caplog: pytest.LogCaptureFixture) -> None:
-    decoder: OpusDecoder = opus_decoder(16_000)
+    decoder: VoiceDecoder = opus_decoder(16_000)
     with caplog.at_level(logging.WARNING):
         encoder = opus_encoder(OpusSettings())
     assert "no libopus is found" in caplog.text

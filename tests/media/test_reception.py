@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media.reception import (
-    LONGEST_CONCEALMENT,
-    LONGEST_SILENCE,
+    LONGEST_CONCEALMENT_MS,
+    LONGEST_SILENCE_S,
     LONGEST_WAIT_S,
     SHORTEST_WAIT_S,
     Action,
@@ -128,7 +128,7 @@ def test_a_long_outage_leaves_no_delay_and_keeps_the_time() -> None:
     indices = [*range(10), *range(25, 40)]
     done = play(on_time(*indices), reception)
     words = [word for _, word in done]
-    filling = [f"conceal {LONGEST_CONCEALMENT / FRAME:g}", "silence 10", "from 25: 1"]
+    filling = [f"conceal {LONGEST_CONCEALMENT_MS / 20:g}", "silence 10", "from 25: 1"]
     assert words == [*map(str, range(10)), *filling, *map(str, range(25, 40))]
     # From the second packet after it on, each is played as it comes.
     assert done[-13:] == [(round(0.02 * index, 6), str(index)) for index in range(27, 40)]
@@ -157,7 +157,7 @@ def test_a_loss_next_to_a_pause_conceals_only_what_was_lost() -> None:
 def test_a_pause_for_minutes_is_not_made_up_for() -> None:
     resumed = Packet(1, 48_000 * 120, packet(1).payload)
     (silence,) = [word for _, word in play([(0.0, packet(0)), (120.0, resumed)]) if "silence" in word]
-    assert silence == f"silence {LONGEST_SILENCE / FRAME:g}"
+    assert silence == f"silence {LONGEST_SILENCE_S / 0.02:g}"
 
 
 def test_timestamps_that_go_back_or_are_inexact_leave_no_gap() -> None:
