@@ -31,7 +31,7 @@ class RtpPorts:
         self._next = 0
 
     def bound(self, address: str) -> tuple[socket.socket, socket.socket]:
-        """A pair of sockets on one of this machine's addresses: an even port, and the next (RFC 3550, section 11).
+        """A pair of sockets on an address of this machine: an even port, and the next (RFC 3550, section 11).
 
         Goes round, so that a pair rests before it is used again: late packets of its last call die out.
 
