@@ -1,0 +1,24 @@
+"""What came over SIP, and what of it was dropped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class SipCounts:
+    """Since the start.
+
+    Attributes:
+        messages: that were understood.
+        refused: datagrams and connections of strangers, and connections beyond the limit.
+        malformed: messages that were not understood.
+        stray: responses and ACKs of no transaction, as late ones are.
+        overloaded: requests that got 503, as too many were under way.
+    """
+
+    messages: int = 0
+    refused: int = 0
+    malformed: int = 0
+    stray: int = 0
+    overloaded: int = 0
