@@ -38,6 +38,8 @@ _STATUS_OF_CODE = {
     "keys_not_configured": 403,
     "destination_not_allowed": 403,
     "caller_not_allowed": 403,
+    "call_not_answered": 409,
+    "transfer_failed": 409,
     "no_telephone": 501,
     "too_many_outbound_calls": 429,
     "body_too_large": 413,

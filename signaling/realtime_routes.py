@@ -22,6 +22,10 @@ from signaling.call_starter import CallStarter
 from signaling.client_secrets import DEFAULT_S, LONGEST_S, SHORTEST_S, ClientSecret, ClientSecrets
 from signaling.guard import SECRETS_PATH
 from signaling.ice import Gathering
+from signaling.phone.call import PhoneCall
+from signaling.phone.call_starter import allowed_destination
+from signaling.phone.destinations import MAX_CHARS
+from signaling.phone.routes import keys_not_configured
 from signaling.realtime_base import FromClient
 from signaling.realtime_session import MODEL
 from signaling.realtime_session_mapping import WireState, changed_session, changed_wire, session_to_wire
@@ -32,7 +36,7 @@ from signaling.sdp import read_offer
 
 CALLS_PATH: Final = "/v1/realtime/calls"
 _SDP: Final = "application/sdp"
-_SIP_ONLY: Final = ("accept", "reject", "refer")
+_RINGING_ONLY: Final = ("accept", "reject")
 
 # What aiohttp raises on a body that is almost a form: its edges, its parts' headers, how they are encoded.
 _FORM_FAULTS = (ValueError, LookupError, RuntimeError, HttpProcessingError)
@@ -50,6 +54,12 @@ class SecretBody(FromClient):
     session: SessionUpdate = SessionUpdate()
 
 
+class ReferBody(FromClient):
+    """`POST /v1/realtime/calls/{id}/refer`: a `tel:` or `sip:` URI."""
+
+    target_uri: str = Field(min_length=1, max_length=MAX_CHARS)
+
+
 def realtime_routes(
     host: CallHost, calls: RunningCalls, gathering: Gathering, secrets: ClientSecrets
 ) -> list[web.RouteDef]:
@@ -58,7 +68,8 @@ def realtime_routes(
     return [
         web.post(CALLS_PATH, handlers.call),
         web.post(f"{CALLS_PATH}/{{call_id}}/hangup", handlers.hang_up),
-        *(web.post(f"{CALLS_PATH}/{{call_id}}/{act}", handlers.sip_only) for act in _SIP_ONLY),
+        web.post(f"{CALLS_PATH}/{{call_id}}/refer", handlers.refer),
+        *(web.post(f"{CALLS_PATH}/{{call_id}}/{act}", handlers.ringing_only) for act in _RINGING_ONLY),
         web.post(SECRETS_PATH, handlers.create_secret),
         web.get("/v1/models", handlers.models),
     ]
@@ -92,10 +103,22 @@ class RealtimeRoutes:
         self._call(request).hang_up()
         return web.Response()
 
-    async def sip_only(self, request: web.Request) -> web.Response:
-        """What is done to a call that rings, and to one of a telephone: there are none of either."""
+    async def refer(self, request: web.Request) -> web.Response:
+        """Hands a telephone's caller on; answers when the target was reached."""
+        call = self._call(request)
+        if not isinstance(call, PhoneCall):
+            raise CallerError("This is no telephone's call: nobody can be handed on.", code="not_a_sip_call")
+        wanted = checked_body(ReferBody, await self._read(request, "application/json"))
+        settings = self._host.settings
+        if not settings.access.api_keys:
+            raise keys_not_configured()
+        await call.transfer(str(allowed_destination(wanted.target_uri, settings.telephone, "target_uri")))
+        return web.Response()
+
+    async def ringing_only(self, request: web.Request) -> web.Response:
+        """What is done to a call that rings for a client to decide: there are none, the server answers."""
         self._call(request)
-        raise CallerError("This is no SIP call: it was answered with its offer.", code="not_a_sip_call")
+        raise CallerError("This call is answered already.", code="not_a_sip_call")
 
     async def create_secret(self, request: web.Request) -> web.Response:
         """Makes a key for a while, to be given to a browser."""

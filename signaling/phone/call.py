@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from media.audio import Audio
-from media.errors import CallerError
+from media.errors import CallerError, ToolError
 from media.events import CallEvent
 from media.items import ResponseOptions
 from media.session import SessionConfig
@@ -101,6 +101,23 @@ class PhoneCall:
         """Ends the call soon, since the server stops. Likewise."""
         self._end("the server stops")
 
+    async def transfer(self, target: str) -> None:
+        """Hands the far side on; returns when the target was reached, and the call ends.
+
+        Args:
+            target: allowed, and as `signaling.phone.destinations` writes it.
+
+        Raises:
+            CallerError: `call_not_answered`, or `transfer_failed`: the sentence says why. The call goes on.
+        """
+        if self._leg is None:
+            raise CallerError("Nobody has answered yet.", code="call_not_answered")
+        try:
+            await self._leg.transfer(target)
+        except ToolError as error:
+            raise CallerError(str(error), code="transfer_failed") from error
+        self._end("transferred")
+
     # What its tools need
 
     @property
@@ -111,7 +128,7 @@ class PhoneCall:
         self._conversation.create_response(ResponseOptions(spoken_text=sentence))
 
     async def until_heard(self) -> None:
-        await self._conversation.until_quiet(QUIET_S)
+        await self._conversation.until_quiet(QUIET_S + self._conversation.playout.heard_lag_s)
 
     # What its leg hears
 

@@ -90,7 +90,7 @@ class PhoneCallStarter:
             ServerFull: no slot is free, or as many calls were placed as may be.
         """
         settings = self._settings
-        wanted = _allowed(to, settings)
+        wanted = allowed_destination(to, settings)
         as_caller = None if caller is None else _allowed_caller(caller, settings)
         self._require_room(settings)
         slot = contextvars.copy_context().run(self._host.admit)
@@ -141,22 +141,31 @@ class PhoneCallStarter:
         raise ServerFull(sentence, retry_after_s=_RETRY_S, code="too_many_outbound_calls")
 
 
-def _allowed(to: str, settings: TelephoneSettings) -> Destination:
-    """Raises: CallerError."""
-    wanted = destination(to)
+def allowed_destination(to: str, settings: TelephoneSettings, param: str = "to") -> Destination:
+    """Whom a client wants called, or a caller handed on to.
+
+    Args:
+        to: as the client wrote it.
+        settings: say who may be.
+        param: the field's name.
+
+    Raises:
+        CallerError: `invalid_destination`, `destination_not_allowed`.
+    """
+    wanted = destination(to, param)
     if not is_allowed(wanted, settings.allowed_destinations, settings.denied_destinations):
         log.warning("a call was not allowed", extra={"setting": "telephone.allowed_destinations"})
         raise CallerError(
             f"{wanted.name} may not be called: telephone.allowed_destinations does not name it.",
             code="destination_not_allowed",
-            param="to",
+            param=param,
         )
     return wanted
 
 
 def _allowed_caller(caller: str, settings: TelephoneSettings) -> str:
     """Raises: CallerError."""
-    wanted = str(destination(caller))
+    wanted = str(destination(caller, "caller"))
     if wanted not in settings.allowed_callers:
         raise CallerError(
             f"This server may not call as {wanted}: telephone.allowed_callers does not name it.",

@@ -51,32 +51,43 @@ class Destination:
         return self.name + self.parameters
 
 
-def destination(text: str) -> Destination:
+def destination(text: str, param: str = "to") -> Destination:
     """What a client, or the configuration, wrote.
 
     Args:
         text: a number with its country's code (`+49 30 1234`, `tel:+49-30-1234`), or a `sip:` or `sips:` URI.
+        param: the field's name.
 
     Raises:
         CallerError: `invalid_destination`.
     """
+    try:
+        return _parsed(text)
+    except ValueError as error:
+        raise CallerError(
+            f"This cannot be called: {error}.", code="invalid_destination", param=param
+        ) from None
+
+
+def _parsed(text: str) -> Destination:
+    """Raises: ValueError: why not."""
     if len(text) > MAX_CHARS:
-        raise _invalid("it is too long")
+        raise ValueError("it is too long")
     if text[:4].lower() == "tel:" or text.lstrip().startswith("+"):
         return Destination(_number(text[4:] if text[:4].lower() == "tel:" else text))
     scheme, separator, rest = text.partition(":")
     match = _SIP.fullmatch(f"{scheme.lower()}{separator}{rest}")
     if match is None:
-        raise _invalid("give a number with + and its country's code, or sip:user@host")
+        raise ValueError("give a number with + and its country's code, or sip:user@host")
     user = unquote(match["user"])
     if not _USER.fullmatch(user):
-        raise _invalid("the user part may have letters, figures and + - _ . *")
+        raise ValueError("the user part may have letters, figures and + - _ . *")
     port = int(match["port"]) if match["port"] else None
     if port is not None and not 1 <= port <= 65_535:
-        raise _invalid("a port lies between 1 and 65535")
+        raise ValueError("a port lies between 1 and 65535")
     parameters = match["parameters"].lower()
     if not set(parameters.split(";")[1:]) <= _PARAMETERS:
-        raise _invalid("of parameters, only transport and user are taken")
+        raise ValueError("of parameters, only transport and user are taken")
     place = match["host"].lower() + (f":{port}" if port is not None else "")
     return Destination(f"{match['scheme']}:{user}@{place}", parameters)
 
@@ -100,12 +111,8 @@ def _matches(name: str, pattern: str) -> bool:
 def _number(text: str) -> str:
     number = text.strip().translate(_SEPARATORS)
     if not _NUMBER.fullmatch(number):
-        raise _invalid("a number has + and its country's code first, and 3 to 15 figures")
+        raise ValueError("a number has + and its country's code first, and 3 to 15 figures")
     return number
-
-
-def _invalid(why: str) -> CallerError:
-    return CallerError(f"This cannot be called: {why}.", code="invalid_destination", param="to")
 
 
 def _pattern(text: str) -> str:

@@ -108,9 +108,13 @@ class PhoneRoutes:
     def _require_keys(self) -> None:
         """Raises: CallerError: everybody may call this server, so nobody may have it call."""
         if not self._host.settings.access.api_keys:
-            raise CallerError(
-                "Calls are placed for those who have a key: set server.api_keys.", code="keys_not_configured"
-            )
+            raise keys_not_configured()
+
+
+def keys_not_configured() -> CallerError:
+    return CallerError(
+        "Telephones are called for those who have a key: set server.api_keys.", code="keys_not_configured"
+    )
 
 
 def shown(record: CallRecord) -> dict[str, Any]:

@@ -442,3 +442,13 @@ def test_hanging_up() -> None:
     client = started()
     client.send(type="hang_up")
     assert client.acts[-1] == "hang up"
+
+
+def test_keys_of_a_telephone_are_pressed_and_told() -> None:
+    client = Client()
+    client.send(type="digit", digit="5")
+    assert client.conversation.acts[-1] == ("press", "5")
+    assert client.happened(call.DigitPressed("5", 0.0)) == ["digit"]
+    assert client.messages[-1]["digit"] == "5"
+    assert client.send(type="digit", digit="x")["code"] == "invalid_value"
+    assert client.happened(call.AnsweredBy("human")) == []
