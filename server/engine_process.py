@@ -199,7 +199,8 @@ class EngineProcess:
     async def _meet(self) -> None:
         assert self._present is not None, "entered"
         hello = await self._present.hello()
-        self._link.connected(self._present.connection, hello.facts)
+        built_s = thread_time_s() - self._present.began_s
+        self._link.connected(self._present.connection, hello.facts, built_s)
 
     async def _part(self) -> None:
         if self._present is not None:

@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from yarl import URL
 
 from media.clock import thread_time_s
 from media.engines.protocols import Engines
+from media.kept_speech import KeptSpeech
 from media.overlap import OverlapClassifier
 from server.app import listening, page_app
 from server.calls import Calls
@@ -96,13 +97,33 @@ async def running_server(
         ConfigError, EngineError, VoiceUnavailable: as `serve`; the block is cancelled then.
     """
     engine_failures = engine_failures or (process.failures if process else EngineFailures())
-    async with serving(config, engines) as (engine_set, tasks):
+    tts = KeptSpeech(engines.tts, config.speech_to_speech.apology, config.streaming)
+    async with serving(config, replace(engines, tts=tts)) as (engine_set, tasks):
         toolbox = toolbox_of(config.tools)
         async with (
             toolbox.running(),
+            _keeping_the_apology(tasks, engine_set, tts, config),
             _listening_server(config, engine_set, process, engine_failures, toolbox, tasks) as server,
         ):
             yield server
+
+
+@asynccontextmanager
+async def _keeping_the_apology(
+    tasks: asyncio.TaskGroup, engine_set: EngineSet, tts: KeptSpeech, config: Config
+) -> AsyncIterator[None]:
+    """Has it spoken as soon as everybody can be served, and no sooner: that is not to wait for it."""
+
+    async def keep() -> None:
+        await engine_set.until_ready()
+        await tts.keep(config.tts.voice, config.tts.speed)
+
+    keeping = tasks.create_task(keep(), name="keep the apology")
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
 
 
 @asynccontextmanager

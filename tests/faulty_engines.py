@@ -1,7 +1,7 @@
 """Scripted engines that go wrong when they are told to, each time once.
 
 Shared by tests in virtual time and by an engine process (`python -m tests.faulty_engines`), which is told
-through the file that `$FAULT` names: `llm hangs`.
+through the file that `$FAULT` names: `llm hangs`. `$LOADS_S` is how long the language model takes to load.
 """
 
 from __future__ import annotations
@@ -75,6 +75,11 @@ class FaultyTurnEnd(ScriptedTurnEnd):
 @dataclass
 class FaultyLlm(ScriptedLlm):
     take: Take = lambda _role: None
+    loads_s: float = 0.0
+
+    async def start(self) -> None:
+        await asyncio.sleep(self.loads_s)
+        await super().start()
 
     async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
         if request.max_tokens > 0 and (fault := self.take("llm")):
@@ -141,11 +146,11 @@ def _take_from_file(role: str) -> FaultName | None:
 
 def build(_config: Config, tell: Tell) -> HostedEngines:
     """Each alone."""
-    take = _take_from_file
+    take, loads_s = _take_from_file, float(os.environ.get("LOADS_S", "0"))
     return HostedEngines(
         WatchedTurnEnd(FaultyTurnEnd(take=take), tell, VERDICTS_LIMIT_S),
         FallbackStt((FaultyStt(take=take),), tell, SILENCE_LIMIT_S),
-        FallbackLlm((FaultyLlm(replies=("There.",), take=take),), tell, SILENCE_LIMIT_S),
+        FallbackLlm((FaultyLlm(replies=("There.",), take=take, loads_s=loads_s),), tell, SILENCE_LIMIT_S),
         FallbackTts((FaultyTts(take=take),), ("af_heart",), tell, SILENCE_LIMIT_S),
     )
 

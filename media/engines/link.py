@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias
 
+from media.clock import loop_time_s
 from media.engines.channel import Channel
 from media.engines.wire import (
     Cancel,
@@ -25,6 +26,9 @@ from media.errors import EngineError
 
 Response: TypeAlias = Item | Done | Failed | None
 """None: the process died."""
+
+_FIRST_LOAD_COUNTS = 0.5
+"""The first load reads models from the disk, and imports libraries from it; the next ones do not."""
 
 _NO_FACTS = EngineFacts("", "", (), "", "", 0, ())
 
@@ -125,8 +129,11 @@ def _result(response: Response) -> Any:
 class EngineLink:
     """Where requests find the engine process of the moment, and wait for the next one while there is none.
 
+    They wait where that helps. An engine that, by what its last load took, will not be back as long as a
+    request waits is not waited for: better that the caller hears so at once.
+
     Args:
-        wait_s: how long a request waits for an engine that is being started again.
+        wait_s: how long a request waits at most for an engine that is being started again.
     """
 
     def __init__(self, wait_s: float) -> None:
@@ -134,17 +141,30 @@ class EngineLink:
         self._wait_s = wait_s
         self._connection: Connection | None = None
         self._started: set[RemoteRole] = set()
+        self._connected_s = self._built_s = 0.0
+        self._loads_s: dict[RemoteRole, float] = {}
+        """How long each can be expected to load, its process's start included: what it took last time."""
+        self._away_since_s: dict[RemoteRole, float] = {}
         self._changed = asyncio.Event()
 
-    def connected(self, connection: Connection, facts: EngineFacts) -> None:
-        """There is a process; its engines are not started."""
+    def connected(self, connection: Connection, facts: EngineFacts, built_s: float = 0.0) -> None:
+        """There is a process; its engines are not started.
+
+        Args:
+            connection: leads there.
+            facts: what its engines say.
+            built_s: how long it took since the process began.
+        """
         self._connection, self.facts = connection, facts
+        self._connected_s, self._built_s = loop_time_s(), built_s
         self._started.clear()
 
     def lost(self) -> None:
         """The process ended."""
         self._connection = None
         self._started.clear()
+        self._away_since_s = dict.fromkeys(self._loads_s, loop_time_s())
+        self._tell_change()
 
     async def start(self, role: RemoteRole) -> None:
         """Starts an engine in the present process.
@@ -158,9 +178,12 @@ class EngineLink:
         facts: EngineFacts = await connection.ask(StartEngine(role))
         if connection is self._connection:
             self.facts = facts
+            if role not in self._started:
+                took_s = self._built_s + loop_time_s() - self._connected_s
+                self._loads_s[role] = took_s if role in self._loads_s else _FIRST_LOAD_COUNTS * took_s
+                self._away_since_s.pop(role, None)
             self._started.add(role)
-            self._changed.set()
-            self._changed = asyncio.Event()
+            self._tell_change()
 
     def present(self, role: RemoteRole) -> Connection | None:
         """The process whose engine has started, if there is one at this moment."""
@@ -171,11 +194,13 @@ class EngineLink:
         """The process whose engine has started, as soon as there is one.
 
         Raises:
-            EngineError: there was none for as long as requests wait.
+            EngineError: there was none for as long as requests wait, or there will not be.
         """
+        until_s = loop_time_s() + self._wait_s
         try:
-            async with asyncio.timeout(self._wait_s):
+            async with asyncio.timeout_at(until_s):
                 while (connection := self.present(role)) is None:
+                    self._require_back(role, until_s)
                     await self._changed.wait()
         except TimeoutError:
             raise EngineError(
@@ -183,6 +208,23 @@ class EngineLink:
                 code="engine_process_missing",
             ) from None
         return connection
+
+    def _require_back(self, role: RemoteRole, until_s: float) -> None:
+        """Raises: EngineError: by what it took last time, the engine will not be back by then."""
+        load_s = self._loads_s.get(role)
+        if load_s is None:
+            return
+        since_s = self._away_since_s.setdefault(role, loop_time_s())
+        if since_s + load_s > until_s:
+            raise EngineError(
+                f"The engine is being loaded again, for some {load_s:.0f} s; "
+                f"requests wait {self._wait_s:g} s.",
+                code="engine_process_missing",
+            )
+
+    def _tell_change(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def ask(self, role: RemoteRole, work: Work) -> Any:
         """Has work done; asks the next process, once, where the present one dies over it.

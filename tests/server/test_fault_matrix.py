@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate, silence
+from media.clauses import StreamingSettings
 from media.clock import loop_time_s
 from media.conversation_settings import ConversationSettings
 from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
@@ -26,6 +27,7 @@ from media.engines.openai_chat import OpenAiChat
 from media.engines.openai_endpoint import Patience
 from media.engines.protocols import Engines
 from media.engines.watched_turn_end import WatchedTurnEnd
+from media.kept_speech import KeptSpeech
 from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
@@ -65,6 +67,10 @@ class FaultyEngines(ScriptedEngines):
         take = self.told.take
         self.stt, self.tts = FaultyStt(take=take), FaultyTts(take=take)
         self.llm = FaultyLlm(replies=("There.",), take=take)
+        tts = FallbackTts(
+            (self.tts, *self._others(ScriptedTts())), ("af_heart", "bf_emma"), self.failures.take, 10.0
+        )
+        self.kept = KeptSpeech(tts, SORRY, StreamingSettings())
         self._built = Engines(
             self.vad,
             WatchedTurnEnd(FaultyTurnEnd(take=take), self.failures.take),
@@ -72,9 +78,7 @@ class FaultyEngines(ScriptedEngines):
             FallbackLlm(
                 (self.llm, *self._others(ScriptedLlm(replies=("There.",)))), self.failures.take, 10.0
             ),
-            FallbackTts(
-                (self.tts, *self._others(ScriptedTts())), ("af_heart", "bf_emma"), self.failures.take, 10.0
-            ),
+            self.kept,
         )
 
     def engines(self) -> Engines:
@@ -97,6 +101,7 @@ async def faulty_call(
     async with asyncio.TaskGroup() as tasks:
         looking_after = tasks.create_task(recovery.run())
         await engine_set.start()
+        await engines.kept.keep("af_heart", 1.0)
         async with virtual_call(engines, SETTINGS) as call:
             yield call, engines
         looking_after.cancel()
@@ -114,8 +119,7 @@ def test_alone_it_is_apologised_for_and_the_next_turn_is_answered(role: str, fau
         async with faulty_call(stands_in=False) as (call, engines):
             engines.told.faults[role] = fault
             await call.say(speech(0.8), quiet(4.0))
-            if role != "tts":  # without a voice there may be nothing to say it with
-                assert answers(call) == [SORRY]
+            assert answers(call) == [SORRY]
             await call.say(speech(0.8), quiet(4.0))
             assert answers(call)[-1] == "There."
             assert engines.failures.faults.report["open"] == []
@@ -259,6 +263,41 @@ def test_one_call_outlives_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert report["recoveries"].keys() == {"retry", "restart_engine", "restart_process"}
     for recovery, outcomes in report["recoveries"].items():
         print(f"{recovery}: {outcomes['succeeded']} times, {outcomes['mean_s']} s on average")
+
+
+def test_while_a_large_model_is_loaded_again_callers_hear_the_apology_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It loads for far longer than a request waits, and the voice has died with it."""
+    file = tmp_path / "fault"
+    monkeypatch.setenv("FAULT", str(file))
+    monkeypatch.setenv("LOADS_S", "3")
+    config = CONFIG.model_copy(
+        update={"performance": CONFIG.performance.model_copy(update={"engine_wait_s": 0.5})}
+    )
+
+    async def main() -> None:
+        async with asyncio.timeout(LIMIT_S):
+            with EngineProcess(config, "tests.faulty_engines") as process:
+                async with (
+                    process.engines(LevelVad()) as engines,
+                    running_server(config, engines, process) as server,
+                ):
+                    await server.engine_set.until_ready()
+                    async with Caller(server.url) as caller:
+                        await caller.say(question())
+                        while await next_words(caller) != "There.":  # and what is kept is kept by then
+                            await caller.say(question())
+                        file.write_text("llm killed")
+                        print("\nkilled, and loaded for long: ", end="")
+                        await caller.say(question())
+                        while (said := await next_words(caller)) != SORRY:
+                            assert said == ""
+                            await caller.say(question())
+                        assert not server.engine_set.ready
+                        await until_answered(caller)
+
+    asyncio.run(main())
 
 
 # An endpoint

@@ -421,6 +421,60 @@ def test_nobody_waits_for_ever() -> None:
     virtual_time.run(main())
 
 
+def test_what_takes_longer_to_load_than_requests_wait_is_not_waited_for_until_it_is_nearly_back() -> None:
+    """It loads for 60 s, the first time for 120."""
+
+    class Large(ScriptedLlm):
+        loads_s = 120.0
+
+        async def start(self) -> None:
+            await asyncio.sleep(self.loads_s)
+            self.loads_s = 60.0
+
+    async def main() -> None:
+        async with wired(ScriptedEngines(llm=Large(replies=("Here.",))), wait_s=20.0) as process:
+            engines = process.engines()
+            for _ in range(2):
+                process.die()
+                process.link.lost()
+                process.tasks.create_task(process.come_up())
+                began_s = loop_time_s()
+                for after_s in (0.0, 30.0):
+                    await asyncio.sleep(began_s + after_s - loop_time_s())
+                    with pytest.raises(EngineError, match="being loaded again, for some 60 s") as raised:
+                        await listed(engines.llm.reply(REQUEST))
+                    assert raised.value.code == "engine_process_missing"
+                    assert loop_time_s() - began_s == pytest.approx(after_s), "at once"
+                assert await engines.turn_end.judge(speech(1.0)) is not None, "it is back"
+                await asyncio.sleep(began_s + 45.0 - loop_time_s())
+                (first, *_) = await listed(engines.llm.reply(REQUEST))
+                assert first.text == "Here."
+                assert loop_time_s() - began_s == pytest.approx(60.0, abs=1.0)
+
+    virtual_time.run(main())
+
+
+def test_who_waits_already_when_the_process_is_known_to_have_gone_is_let_go() -> None:
+    async def main() -> None:
+        class Large(ScriptedLlm):
+            async def start(self) -> None:
+                await asyncio.sleep(120.0)
+
+        async with wired(ScriptedEngines(llm=Large()), wait_s=20.0) as process:
+            streaming = process.tasks.create_task(fails(process.engines().llm.reply(REQUEST)))
+            await asyncio.sleep(0.01)  # it is under way
+            began_s = loop_time_s()
+            process.die()
+            await streaming
+            assert loop_time_s() - began_s < 0.1
+
+    async def fails(deltas: AsyncGenerator[LlmDelta, None]) -> None:
+        with pytest.raises(EngineError, match="being loaded again"):
+            await listed(deltas)
+
+    virtual_time.run(main())
+
+
 def test_an_engine_that_is_not_started_yet_is_waited_for() -> None:
     """The process is back, but the language model still loads."""
 
