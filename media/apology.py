@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from media.events import CallEvent, ResponseCreated, ResponseDone
+from media.events import CallEvent, ResponseDone
 
 
 class Apology:
@@ -27,11 +27,13 @@ class Apology:
         """The caller will not be answered: a turn of theirs was not understood, or its answer failed."""
         self._owed = bool(self._sentence)
 
+    def answered(self) -> None:
+        """An answer to what the caller said is begun after all."""
+        self._owed = False
+
     def note(self, event: CallEvent) -> None:
         """Something was told of the conversation. What is made out of band is no part of it."""
         match event:
-            case ResponseCreated(response) if response.conversation == "auto":
-                self._owed = False
             case ResponseDone(response) if response.conversation == "auto":
                 # An apology that fails is not apologised for: there is no voice to do it with.
                 if response.status == "failed" and not self._saying:

@@ -478,9 +478,11 @@ class Conversation:
 
         A turn without words (a cough) is due no answer; those that it came in the way of are.
         """
-        if self._closed.is_set() or self._tools.running or self._is_taken or self._speaking.state in MAKING:
+        if self._closed.is_set() or self._is_taken or self._speaking.state in MAKING:
             return
-        if self._due and self._answers_by_itself:
+        if self._tools.running:
+            self._apology.look()
+        elif self._due and self._answers_by_itself:
             self._respond(ResponseOptions(), list(self._due.values())[-1])
         elif self._session.responds and (follow_up := self._tools.follow_up):
             self._respond(follow_up.options, follow_up.turn, follow_up.rounds)
@@ -546,13 +548,16 @@ class Conversation:
         if options.voice is not None:
             session = self._checked(replace(session, voice=options.voice))
         answers_all = options.conversation == "auto" and options.input is None
+        # Not one that says given words, as fillers do, nor what tools brought for something said before.
+        answers_caller = options.conversation == "auto" and options.spoken_text is None and not rounds
         heard = partial(self._everything_heard, answers_all) if self._history.transcribing else None
-        if not answers_all:
-            self._speaking.ask(self._tasks, session, options, turn, None, heard)
-            return
-        draft, self._draft = self._draft, None
+        draft = None
+        if answers_all:
+            draft, self._draft = self._draft, None
         self._speaking.ask(self._tasks, session, options, turn, draft, heard, rounds)
-        if options.spoken_text is None:
+        if answers_caller:
+            self._apology.answered()
+        if answers_all and options.spoken_text is None:
             self._due.clear()
             self._tools.answered()
 

@@ -8,12 +8,23 @@ from collections.abc import AsyncGenerator
 from media.conversation_settings import ConversationSettings
 from media.engines.protocols import LlmDelta, LlmRequest
 from media.errors import EngineError
-from media.events import OutputBufferStopped, ResponseDone, TranscriptFailed
+from media.events import OutputBufferStarted, OutputBufferStopped, ResponseDone, TranscriptFailed
 from media.items import ResponseOptions
 from media.session import TurnDetection
+from media.tool_runs import ToolSettings
 from tests import virtual_time
-from tests.scripted import ScriptedEngines, ScriptedLlm, ScriptedStt, ScriptedTts, quiet, speech
-from tests.virtual_call import virtual_call
+from tests.scripted import (
+    Calls,
+    ScriptedEngines,
+    ScriptedLlm,
+    ScriptedStt,
+    ScriptedToolbox,
+    ScriptedTts,
+    calls,
+    quiet,
+    speech,
+)
+from tests.virtual_call import VirtualCall, virtual_call
 
 SORRY = "Sorry, please say that again."
 SETTINGS = ConversationSettings(apology=SORRY)
@@ -164,5 +175,73 @@ def test_where_clients_ask_for_responses_they_are_told_and_nothing_is_said() -> 
         async with virtual_call(ScriptedEngines(llm=ScriptedLlm(replies=(GONE,)))) as call:  # none configured
             await call.say(speech(0.8), quiet(2.0))
             assert [done.response.status for done in call.of(ResponseDone)] == ["failed"]
+
+    virtual_time.run(main())
+
+
+# While a tool is at work
+
+
+def weather(*replies: str | Calls) -> ScriptedEngines:
+    """The second turn is not understood."""
+    return ScriptedEngines(
+        stt=ScriptedStt(says=("how is the weather", GONE)),
+        llm=ScriptedLlm(replies=(calls("get_weather", "{}"), *replies)),
+    )
+
+
+def assistant_said(call: VirtualCall) -> list[str]:
+    return [text for role, text in call.said() if role == "assistant"]
+
+
+def test_who_is_not_understood_while_a_tool_is_at_work_hears_so_at_once() -> None:
+    async def main() -> None:
+        slow = ScriptedToolbox(takes_s=9.0)
+        async with virtual_call(weather("It is sunny."), SETTINGS, toolbox=slow) as call:
+            await call.say(speech(0.8), quiet(1.0), speech(0.8), quiet(3.0))
+            assert SORRY in assistant_said(call)
+            await call.say(quiet(9.0))
+            assert assistant_said(call)[-1] == "It is sunny."
+            assert assistant_said(call).count(SORRY) == 1
+
+    virtual_time.run(main())
+
+
+def test_what_is_said_to_fill_the_wait_is_no_answer() -> None:
+    """It comes before the apology: the caller is not understood while it is being said."""
+
+    async def main() -> None:
+        fillers = ToolSettings(fillers=("One moment.", "Still looking for it."), filler_again_s=1.0)
+        detection = TurnDetection(interrupt_response=False)
+        settings = SETTINGS.model_copy(update={"tools": fillers})
+        slow = ScriptedToolbox(takes_s=6.0)
+        async with virtual_call(
+            weather("It is sunny."), settings, toolbox=slow, turn_detection=detection
+        ) as call:
+            await call.say(speech(0.8), quiet(1.5))
+            await call.event(OutputBufferStarted)
+            await call.say(speech(0.6))
+            failed = call.event(TranscriptFailed)
+            await call.say(quiet(2.0))
+            await failed
+            await call.say(quiet(8.0))
+            said = assistant_said(call)
+            assert said.count(SORRY) == 1
+            assert said[0] == "One moment."
+            assert said[-1] == "It is sunny."
+
+    virtual_time.run(main())
+
+
+def test_what_a_tool_brings_for_an_earlier_turn_is_no_answer_to_the_one_that_was_not_understood() -> None:
+    async def main() -> None:
+        engines = weather("It is sunny.")
+        engines.stt.takes_s = 0.8
+        tool = ScriptedToolbox(takes_s=1.9)
+        async with virtual_call(engines, SETTINGS, toolbox=tool, turn_detection=BRIEF) as call:
+            await call.say(speech(0.8), quiet(1.2), speech(0.8), quiet(9.0))
+            assert call.of(TranscriptFailed)
+            assert assistant_said(call).count(SORRY) == 1
+            assert "It is sunny." in assistant_said(call)
 
     virtual_time.run(main())
