@@ -8,7 +8,9 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from media.section import Section
+from signaling.rtp.settings import RtpSettings
 from signaling.settings import AdvertisedAddress
+from signaling.sip.agent_settings import SipAgentSettings
 
 SipPort = Annotated[int, Field(ge=0, le=65_535)]
 """0 lets the system choose one."""
@@ -68,5 +70,7 @@ class SipTransportSettings(Section):
         return self
 
 
-class SipSettings(SipTransportSettings):
+class SipSettings(SipTransportSettings, SipAgentSettings):
     """Section `sip`, whole."""
+
+    rtp: RtpSettings = RtpSettings()

@@ -1,0 +1,107 @@
+"""This side's requests within a dialog: where they go, and with which credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sipmessage import Request, Response
+
+from signaling.sip.dialog import Dialog
+from signaling.sip.digest import AuthenticationFailed, DigestClient
+from signaling.sip.endpoint import SipEndpoint
+from signaling.sip.errors import SipTimeout, SipTransportFailed
+from signaling.sip.hop import Hop
+from signaling.sip.identity import describe
+from signaling.sip.outgoing import ClientTransaction
+
+_TRIES: Final = 3
+"""Of one request: a challenge each of a proxy and the far side."""
+
+
+class DialogGone(Exception):
+    """The far side knows the dialog no longer, or is not there: the call is over (RFC 5057, 5.1)."""
+
+
+class DialogRequests:
+    """Sends a dialog's requests.
+
+    Args:
+        endpoint: open.
+        dialog: whose.
+        contact: this side's, as it is written in headers.
+        digest: answers challenges; None: they are refusals.
+        flow: the connection that the call came over, which leads back to who has no address of their own;
+            None: requests go where the dialog says.
+    """
+
+    def __init__(
+        self,
+        endpoint: SipEndpoint,
+        dialog: Dialog,
+        contact: str,
+        digest: DigestClient | None,
+        flow: Hop | None,
+    ) -> None:
+        self.dialog = dialog
+        self.contact = contact
+        self._endpoint = endpoint
+        self._digest = digest
+        self._flow = flow
+
+    async def hop(self) -> Hop:
+        """Where the next request goes first.
+
+        Raises:
+            SipTransportFailed, BadMessage: it leads nowhere.
+        """
+        if self._flow is not None and not self.dialog.route_set:
+            return self._flow
+        return await self._endpoint.resolve(self.dialog.next_hop)
+
+    async def send(
+        self, method: str, fill: Callable[[Request], None] = lambda request: None
+    ) -> tuple[ClientTransaction, Response]:
+        """Sends a request; returns what carries it and the final response, which may be a refusal.
+
+        Args:
+            method: the request's.
+            fill: adds to each try of it.
+
+        Raises:
+            DialogGone: the call is over.
+            BadMessage: the route that the far side gave cannot be read.
+        """
+        for left in reversed(range(_TRIES)):
+            request = self.dialog.request(method)
+            describe(request)
+            if method in ("INVITE", "UPDATE", "REFER"):
+                request.headers.set("Contact", self.contact)
+            fill(request)
+            if self._digest is not None:
+                self._digest.authorize(request)
+            try:
+                transaction = await self._endpoint.request(request, await self.hop())
+                response = await transaction.final_response()
+            except (SipTimeout, SipTransportFailed) as error:
+                raise DialogGone(str(error)) from error
+            if response.code in (408, 481):
+                raise DialogGone(f"The far side answers {response.code}.")
+            if response.code not in (401, 407) or self._digest is None or not left:
+                break
+            try:
+                self._digest.challenged(response)
+            except AuthenticationFailed:
+                break
+        return transaction, response
+
+    async def acknowledge(self, transaction: ClientTransaction, response: Response) -> None:
+        """Sends the ACK for a 2xx to an INVITE of this dialog.
+
+        Raises:
+            DialogGone: it cannot be sent.
+        """
+        try:
+            transaction.acknowledge(response, self.dialog.ack(transaction.request), await self.hop())
+        except SipTransportFailed as error:
+            raise DialogGone(str(error)) from error
