@@ -94,8 +94,7 @@ class SipEndpoint:
             request.headers.set("Max-Forwards", "70")
         target = next_hop or first_route(request) or request.uri
         hop = target if isinstance(target, Hop) else await self.resolve(target)
-        stays = isinstance(target, URI) and target.parameters.get("transport") is not None
-        if not stays and hop.transport is Transport.UDP and _too_long(request):
+        if hop.movable and hop.transport is Transport.UDP and _too_long(request):
             hop = await self._over_tcp(hop)
         return self._layer.begin(request, await self._transports.open(hop))
 
@@ -121,7 +120,8 @@ class SipEndpoint:
         ip = literal_ip(uri.host)
         if ip is None:
             ip = await self._look_up(uri.host, port)
-        return Hop(transport, ip, port, name.strip("[]"))
+        movable = uri.scheme == "sip" and uri.parameters.get("transport") is None
+        return Hop(transport, ip, port, name.strip("[]"), movable)
 
     def _transport(self, uri: URI) -> Transport:
         if uri.scheme not in ("sip", "sips"):
@@ -143,8 +143,8 @@ class SipEndpoint:
             found = await asyncio.get_running_loop().getaddrinfo(
                 host, port, family=family, type=socket.SOCK_DGRAM
             )
-        except OSError as error:
-            raise SipTransportFailed(f"The host {host} is not known: {error.strerror}.") from error
+        except (OSError, UnicodeError) as error:  # the latter: no name at all, by the rules of names
+            raise SipTransportFailed(f"The host {host[:64]} is not known: {error}.") from error
         return str(found[0][4][0])
 
     def keep_alive(self, hop: Hop) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from sipmessage import URI, Parameters
@@ -47,12 +47,14 @@ class Hop:
     Attributes:
         ip: without brackets.
         name: TLS: who must be there, by its certificate; empty: whoever connected to us.
+        movable: the address named no transport, so that a long request may go over another.
     """
 
     transport: Transport
     ip: str
     port: int
     name: str = ""
+    movable: bool = field(default=False, compare=False)
 
     @property
     def uri(self) -> URI:

@@ -87,6 +87,7 @@ class ServerTransaction:
         self._latest = b""
         self._ack: Request | None = None
         self._settled = asyncio.Event()
+        self._abandoned = False
 
     def start(self) -> None:
         """Before the user is told of the request."""
@@ -154,12 +155,16 @@ class ServerTransaction:
 
     def abandon(self) -> None:
         """For the transaction layer, when it closes."""
+        self._abandoned = True
         self._timers.disarm_all()
         self._settled.set()
 
     @property
     def _over(self) -> bool:
-        return self._machine.state in (InviteServerState.TERMINATED, ServerState.TERMINATED)
+        return self._abandoned or self._machine.state in (
+            InviteServerState.TERMINATED,
+            ServerState.TERMINATED,
+        )
 
     def _feed(self, event: ServerEvent, data: bytes | None = None, ack: Request | None = None) -> None:
         commands = self._machine.feed(event)

@@ -29,8 +29,8 @@ _FOLD = re.compile(r"\r\n[ \t]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _METHOD = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}", re.ASCII)
 _NAME = _METHOD
-_RECEIVED = re.compile(r"\s*;\s*received\s*=[^;]*", re.IGNORECASE)
-_RPORT = re.compile(r"\s*;\s*rport(?:\s*=[^;]*)?(?=\s*(?:;|$))", re.IGNORECASE)
+_RECEIVED = re.compile(r";\s*received\s*=[^;]*", re.IGNORECASE)
+_RPORT = re.compile(r";\s*rport(?:\s*=[^;]*)?(?=\s*(?:;|$))", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 _SINGLE = ("From", "To", "Call-ID", "CSeq", "Content-Length", "Max-Forwards")
 """May stand once at most. Two of them mean two things to two readers."""

@@ -86,6 +86,7 @@ class ClientTransaction:
         self._waiting: deque[Response] = deque()
         self._outcome: SipTimeout | SipTransportFailed | None = None
         self._concluded = False
+        self._abandoned = False
         self._news = asyncio.Event()
         self._forks: dict[str, tuple[bytes, Hop] | None] = {}
         """Of each To-tag that a 2xx came with: the ACK, once there is one."""
@@ -169,12 +170,16 @@ class ClientTransaction:
 
     def abandon(self) -> None:
         """For the transaction layer, when it closes."""
+        self._abandoned = True
         self._timers.disarm_all()
         self._conclude(SipTransportFailed("This side closes."))
 
     @property
     def _over(self) -> bool:
-        return self._machine.state in (ClientState.TERMINATED, InviteClientState.TERMINATED)
+        return self._abandoned or self._machine.state in (
+            ClientState.TERMINATED,
+            InviteClientState.TERMINATED,
+        )
 
     def _feed(self, event: ClientEvent, response: Response | None = None) -> None:
         self._obey(self._machine.feed(event), response)
