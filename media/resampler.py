@@ -17,7 +17,7 @@ class StreamResampler:
         self._graph = None if from_hz == to_hz else av.AudioResampler("s16", "mono", to_hz)
 
     def push(self, audio: Audio) -> Audio:
-        """What is ready of the converted stream; the filter holds back under a millisecond.
+        """What is ready of the converted stream; the filter holds back 16 samples of the lower rate.
 
         Raises:
             ValueError: the audio is not at the rate that this converter takes.

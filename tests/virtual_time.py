@@ -19,12 +19,13 @@ class Deadlock(AssertionError):
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    def __init__(self) -> None:
+    def __init__(self, grace_s: float) -> None:
         super().__init__()
         self.now_s = 0.0
+        self._grace_s = grace_s
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
+        ready = super().select(self._grace_s if timeout else 0)
         if ready:
             return ready
         if timeout is None:
@@ -34,8 +35,8 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
+    def __init__(self, grace_s: float = 0.0) -> None:
+        self._jumping = _JumpingSelector(grace_s)
         super().__init__(self._jumping)
         # Rounding must not leave a timer due in a time too small to move the clock.
         self._clock_resolution = 1e-6
@@ -44,9 +45,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._jumping.now_s
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs `main` in virtual time. Tasks that outlive it are a failure."""
-    loop = VirtualTimeLoop()
+def run(main: Coroutine[Any, Any, T], *, grace_s: float = 0.0) -> T:
+    """Runs `main` in virtual time. Tasks that outlive it are a failure.
+
+    Args:
+        main: what is run.
+        grace_s: in real time, for what the system carries over loopback, before the clock jumps.
+    """
+    loop = VirtualTimeLoop(grace_s)
     try:
         asyncio.set_event_loop(loop)
         result = loop.run_until_complete(main)

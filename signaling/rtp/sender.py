@@ -50,9 +50,9 @@ class FrameEncoder:
     def __init__(self, codec: TelephoneCodec, opus: OpusSettings, packet_ms: int) -> None:
         self.codec = codec
         self.packet_ms = packet_ms
-        self._packet_samples = codec.rate_hz * packet_ms // 1000
         self._frame_samples = codec.rate_hz // 50
         self._encoder: VoiceEncoder = codec.encoder(opus)
+        self._packets = 20 // packet_ms
         self._talkspurts = TalkspurtEncoder(self._encoder) if codec.name == "opus" else None
         self._converter = StreamResampler(PLAYOUT_RATE_HZ, codec.rate_hz)
         self._rest: Samples16 = np.zeros(0, dtype=np.int16)
@@ -69,18 +69,19 @@ class FrameEncoder:
         """The frame's payloads."""
         samples = frame.as_int16()
         self._silent_frames = 0 if np.count_nonzero(samples) else self._silent_frames + 1
-        if self._talkspurts is not None and self._packet_samples == self._frame_samples:
-            return [self._talkspurts.push(frame)]
+        if self._talkspurts is not None:
+            size = len(samples) // self._packets
+            parts = [Audio(samples[at : at + size], PLAYOUT_RATE_HZ) for at in range(0, len(samples), size)]
+            return [self._talkspurts.push(part) for part in parts]
         if self.silent:
-            if self._silent_payload:
-                size = self._packet_samples
-                return [self._silent_payload[:size]] * (self._frame_samples // size)
-            converted = self._silence
+            payload = self._silent_payload or self._encoder.encode(self._silence)
         else:
-            converted = self._converted(frame)
-        size = self._packet_samples
-        encode = self._encoder.encode
-        return [encode(converted[at : at + size]) for at in range(0, self._frame_samples, size)]
+            payload = self._encoder.encode(self._converted(frame))
+        if self._packets == 1:
+            return [payload]
+        # The bytes of these codecs are in the order of time.
+        half = len(payload) // 2
+        return [payload[:half], payload[half:]]
 
     def _converted(self, frame: Audio) -> Samples16:
         """Exactly a frame: the first lacks what the filter holds back, and begins with that much silence."""

@@ -1,4 +1,4 @@
-"""Whole calls between two ends over loopback: each codec, encryption, keys, hold, what is lost, and what ends."""
+"""Whole calls over loopback: each codec, encryption, keys, hold, what is lost, and what ends a call."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 
 from media.codecs import CodecName
 from signaling.rtp.settings import RtpSettings
-from tests import virtual_time
-from tests.signaling.rtp.rtp_pair import RATE_HZ, agree, buzz, calling, pair, snr_db
+from tests.signaling.rtp.rtp_pair import RATE_HZ, agree, buzz, calling, pair, run, snr_db
 
 FEWEST_SNR_DB: dict[CodecName, float] = {"opus": 8.0, "g722": 18.0, "pcmu": 25.0, "pcma": 25.0}
 """Of the buzz at 16 kHz, against itself as the codec's band has it."""
@@ -47,7 +46,7 @@ def test_each_codec_carries_a_voice_both_ways(codec: CodecName, srtp: Any) -> No
                 else:
                     assert level(heard) == pytest.approx(level(sent), rel=0.3)
 
-    virtual_time.run(call())
+    run(call())
 
 
 def level(samples: np.ndarray[Any, np.dtype[np.int16]]) -> float:
@@ -69,7 +68,7 @@ def test_keys_are_heard_once_each_and_in_order() -> None:
             assert "".join(caller.ear.digits) == "42"
             assert called.media.figures.lost_packets == 0
 
-    virtual_time.run(call())
+    run(call())
 
 
 def test_a_call_of_which_nothing_comes_ends_but_not_while_it_is_held() -> None:
@@ -92,4 +91,4 @@ def test_a_call_of_which_nothing_comes_ends_but_not_while_it_is_held() -> None:
             assert called.ended == "nothing came from the far side for 5 s"
             assert loop.time() - began_s == pytest.approx(5.0, abs=0.1)
 
-    virtual_time.run(call())
+    run(call())
