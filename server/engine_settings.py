@@ -151,7 +151,7 @@ class SttBackend(EndpointSettings):
             two cores.
         device: of Voxtral: where to compute.
         load_in_4bit: of voxtral: weights of 4 bits, on a GPU; None: where there is no room for others.
-        compile: of voxtral: decode by CUDA graphs, on a GPU.
+        compile: of voxtral: decode by CUDA graphs, on a GPU; its warm-up takes minutes.
         largest_batch: of Voxtral: transcriptions computed at once.
         languages: of an endpoint and of Voxtral: the languages that it can be told; none stands for
             Whisper's, or Voxtral's.
@@ -228,6 +228,7 @@ class LlmBackend(EndpointSettings):
         context_tokens: of those in this server: conversation that one reply may look back on, for each of the
             parallel ones.
         parallel: of those in this server: replies under way at once; further ones wait.
+        compile: of transformers: replies go on by CUDA graphs, on a GPU; its warm-up takes longer.
         threads: of llama.cpp: for all replies together; None takes `performance.threads` or, where that is 0,
             one for each core, up to 4; where they spin without end (not on Linux) one less.
         first_token_timeout_s: of an endpoint: for a reply's first word, all tries together.
@@ -238,6 +239,7 @@ class LlmBackend(EndpointSettings):
     device: TorchDevice = "auto"
     context_tokens: int = Field(default=2048, ge=256, le=131_072)
     parallel: int = Field(default=4, ge=1, le=64)
+    compile: bool = False
     threads: Threads = Field(default=None, ge=1, le=64)
     first_token_timeout_s: float = Field(default=10.0, gt=0, le=600)
 
@@ -278,6 +280,7 @@ class TtsBackend(EndpointSettings):
             `af_heart:0.7+af_bella:0.3`.
         device: of kokoro-torch: where it computes; `auto` is the first GPU, or the CPU.
         batch: of kokoro-torch: clauses, or windows of clauses, of several calls that are made in one step.
+        compile: of kokoro-torch: its steps go by CUDA graphs, on a GPU; its warm-up takes longer.
         weights: of kokoro-torch: a folder with the hub's `config.json` and `kokoro-v1_0.pth`; none takes the
             weights of the embedded model.
         voices: of an endpoint: its voices; none asks it.
@@ -294,6 +297,7 @@ class TtsBackend(EndpointSettings):
     blends: tuple[str, ...] = ()
     device: TorchDevice = "auto"
     batch: int = Field(default=8, ge=1, le=64)
+    compile: bool = False
     weights: Path | None = None
     voices: tuple[str, ...] = ()
     voice_language: str = Field(default="en-us", pattern="^[a-z]{2,3}(-[a-z]{2,4})?$")

@@ -280,6 +280,7 @@ def _llm(config: Config, store: ModelStore, settings: LlmBackend, has_next: bool
                 device=settings.device,
                 context_tokens=settings.context_tokens,
                 parallel=settings.parallel,
+                compiled=settings.compile,
             )
         case "openai":
             from media.engines.openai_chat import OpenAiChat
@@ -353,6 +354,7 @@ def _kokoro_torch(settings: TtsBackend, config: Config, store: ModelStore) -> Tt
         device=settings.device,
         batch=settings.batch,
         threads=threads_of(settings.threads, config),
+        compiled=settings.compile,
         blends=_blends(settings),
         model_name=settings.name if settings.weights is None else "kokoro-v1_0",
     )

@@ -35,6 +35,11 @@ VOXTRAL_REALTIME_SESSION_TOKENS = 1500
 """Two minutes at 12.5 tokens a second: by then a session has found a pause in which it is begun anew."""
 KOKORO_BYTES = 900 * MB
 """Kokoro-82M on torch, with its work on a few clauses at once."""
+KOKORO_GRAPHS_BYTES = 1_500 * MB
+"""What its CUDA graphs work in, and they themselves. An estimate: 84 of them, of up to 1,600
+operations."""
+LLM_GRAPHS_BYTES = 500 * MB
+"""The same of a language model, which has 25 at most."""
 
 Level: TypeAlias = Literal["ok", "warning", "critical"]
 
@@ -182,13 +187,16 @@ def voxtral_realtime_need(section: str, model: str, device: str, *, sessions: in
     return ModelNeed(section, "Voxtral Realtime in bf16", weights + work, device, smaller)
 
 
-def kokoro_need(section: str, device: str) -> ModelNeed:
+def kokoro_need(section: str, device: str, *, compiled: bool = False) -> ModelNeed:
     """Of Kokoro on torch."""
-    return ModelNeed(section, "Kokoro", KOKORO_BYTES, device)
+    if not compiled:
+        return ModelNeed(section, "Kokoro", KOKORO_BYTES, device)
+    smaller = f"set {section}.compile to false"
+    return ModelNeed(section, "Kokoro with CUDA graphs", KOKORO_BYTES + KOKORO_GRAPHS_BYTES, device, smaller)
 
 
 def llm_need(
-    section: str, model: str, device: str, *, context_tokens: int, parallel: int
+    section: str, model: str, device: str, *, context_tokens: int, parallel: int, compiled: bool = False
 ) -> ModelNeed | None:
     """Of a language model in transformers; None where its size cannot be told.
 
@@ -198,12 +206,14 @@ def llm_need(
         device: where it is to be.
         context_tokens: of one conversation.
         parallel: conversations whose keys and values are kept.
+        compiled: its replies go on by CUDA graphs.
     """
     weights = weights_bytes(model)
     if weights is None:
         return None
     smaller = f"set {section}.name to a smaller model"
     size = weights + context_tokens * parallel * _token_bytes(Path(model).expanduser())
+    size += LLM_GRAPHS_BYTES if compiled else 0
     return ModelNeed(section, f"The language model {Path(model).name}", size, device, smaller)
 
 

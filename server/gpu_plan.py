@@ -101,7 +101,7 @@ def _need_of(section: str, settings: Any, config: Config) -> ModelNeed | None:
             sessions = max(config.server.max_calls, config.engine_host.max_transcriptions)
             return voxtral_realtime_need(section, settings.name, settings.device, sessions=sessions)
         case "kokoro-torch":
-            return kokoro_need(section, settings.device)
+            return kokoro_need(section, settings.device, compiled=settings.compile)
         case "transformers":
             return llm_need(
                 section,
@@ -109,6 +109,7 @@ def _need_of(section: str, settings: Any, config: Config) -> ModelNeed | None:
                 settings.device,
                 context_tokens=settings.context_tokens,
                 parallel=settings.parallel,
+                compiled=settings.compile,
             )
         case _:
             return None

@@ -5,8 +5,9 @@ The functions walk the submodules of the `kokoro` package's `KModel`, whose own 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch.nn import functional
@@ -16,6 +17,10 @@ from media.engines.kokoro_torch_rows import Module, Norm, Rows, measured, recurr
 
 _STYLE_SPLIT = 128
 """Of a style's 256 numbers the first half is the decoder's, the second the predictors'."""
+
+
+Decode: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, Rows], torch.Tensor]
+"""Makes features of the text's encoding, of pitch, loudness and style, and of where the rows end."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +51,8 @@ def fronts(
     speeds: torch.Tensor,
     *,
     tokens: int = 0,
-    pairs_multiple: int = 1,
+    padded_pairs: Callable[[int], int] = int,
+    decode: Decode | None = None,
 ) -> Fronts:
     """Runs the front.
 
@@ -56,7 +62,8 @@ def fronts(
         styles: (rows, 256), on the model's device.
         speeds: (rows,).
         tokens: to which the tokens are padded, if they are fewer.
-        pairs_multiple: the pairs of frames are padded to a multiple of it.
+        padded_pairs: gives to how many the pairs of frames are padded.
+        decode: None is `decoded` with the model's own decoder.
     """
     device = styles.device
     lengths = torch.tensor([len(ids) for ids in token_ids])
@@ -68,14 +75,17 @@ def fronts(
     encoded = _durations_encoded(model.predictor.text_encoder, read, predictor_style, own, lengths)
     durations = _durations(model.predictor, encoded, speeds, own, lengths)
     counts = durations.sum(1).cpu()
-    pairs = -(-int(counts.max()) // pairs_multiple) * pairs_multiple
+    pairs = padded_pairs(int(counts.max()))
     rows = Rows.of(counts.tolist(), pairs, device)
     alignment = _alignment(durations, pairs, encoded.dtype)
     pitch, loudness = _prosody(
         model.predictor, encoded.transpose(1, 2) @ alignment, predictor_style, rows, counts
     )
     spoken = _text_encoded(model.text_encoder, ids, own, lengths) @ alignment
-    features = _decoded(model.decoder, spoken, pitch, loudness, measured(rows, style), rows)
+    if decode is None:
+        features = decoded(model.decoder, spoken, pitch, loudness, style, rows)
+    else:
+        features = decode(spoken, pitch, loudness, style, rows)
     return Fronts(durations.cpu(), rows, features, pitch, loudness, style)
 
 
@@ -134,15 +144,25 @@ def _text_encoded(
     return recurrent(encoder.lstm, values.transpose(1, 2), lengths).transpose(1, 2)
 
 
-def _decoded(
+def decoded(
     decoder: Module,
     spoken: torch.Tensor,
     pitch: torch.Tensor,
     loudness: torch.Tensor,
-    norm: Norm,
+    style: torch.Tensor,
     rows: Rows,
 ) -> torch.Tensor:
-    """The features, (rows, 512, frames)."""
+    """The features, (rows, 512, frames).
+
+    Args:
+        decoder: a `Decoder`.
+        spoken: the text's encoding, (rows, 512, pairs of frames).
+        pitch: in Hz, (rows, frames).
+        loudness: the same shape.
+        style: the decoder's half, (rows, 128).
+        rows: counted in pairs of frames.
+    """
+    norm = measured(rows, style)
     beside = [decoder.asr_res(spoken), decoder.F0_conv(pitch[:, None]), decoder.N_conv(loudness[:, None])]
     values = _block(decoder.encode, torch.cat([spoken, *beside[1:]], dim=1), norm, rows)
     has_frames = False  # once it has, twice as many as there are pairs, nothing more stands beside

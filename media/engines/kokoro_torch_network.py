@@ -1,15 +1,15 @@
 """Kokoro on torch in steps that several calls share: the front, a window of a clause, a whole clause.
 
 Every step takes one batch and gives each of its rows what it would have got alone. Windows have a few sizes,
-and where asked for the rows, the tokens and the clauses' frames are padded to some, too, so that what is
-recorded or compiled for a shape can be used again. All of it blocks, for the engine's thread.
+and where asked for the rows, the tokens and the clauses' frames are padded to some, too, so that what was
+recorded for a shape can be used again: the decoder and the generator, which are nearly all of the work. What
+comes before them reads its own results back. All of it blocks, for the engine's thread.
 """
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,11 +18,13 @@ from torch.nn import functional
 
 from media.engines.kokoro_norms import KokoroNorms
 from media.engines.kokoro_parts import CONTEXT_FRAMES, FRAME_SAMPLES, LATE_CONTEXT_FRAMES, Floats
-from media.engines.kokoro_torch_front import fronts
+from media.engines.kokoro_torch_front import decoded, fronts
 from media.engines.kokoro_torch_generator import Kept, samples_of, source_spectrum
 from media.engines.kokoro_torch_norms import GeneratorNorms
-from media.engines.kokoro_torch_rows import Norm, Rows, measured
+from media.engines.kokoro_torch_rows import Rows, measured
 from media.engines.kokoro_vocabulary import PAD_ID
+from media.engines.kokoro_voices import VOICE_NAMES
+from media.engines.torch_recording import Record, RecordedStep, at_least, recorded
 
 T = TypeVar("T")
 
@@ -32,11 +34,14 @@ AS_LOUD_AS_ONNX = 1.5
 """The ONNX export adds its overlapping windows without dividing by their sum, and is 3.5 dB louder. What was
 fitted to its sound is used to that, and one engine may stand in for the other."""
 _TOKENS = (32, 64, 128, 256, 512)
-_PAIRS_MULTIPLE = 16
+_PAIRS = (32, 48, 64, 96, 128, 192, 256)
+"""Of frames, of a clause's front."""
 _WHOLE_FRAMES = (96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 _FRAMES_AT_ONCE = 4096
 """Of whole clauses in a forward, 51 s: some 0.8 GB of what the generator makes on the way."""
 _ROWS = (1, 2, 4, 8, 16, 32, 64)
+_RECORDED_WHOLE_FRAMES = _WHOLE_FRAMES[:6]
+"""Longer clauses are rare, and keep a GPU busy for longer than Python takes to ask for them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,13 +105,6 @@ def whole_size(clause: TorchClause) -> int:
     return at_least(clause.frames, _WHOLE_FRAMES)
 
 
-def at_least(count: int, sizes: Sequence[int]) -> int:
-    """The smallest size that holds so many; beyond the largest, whole multiples of it."""
-    if count <= sizes[-1]:
-        return sizes[bisect.bisect_left(sizes, count)]
-    return -(-count // sizes[-1]) * sizes[-1]
-
-
 class KokoroTorchNetwork:
     """The model and its three steps.
 
@@ -114,6 +112,7 @@ class KokoroTorchNetwork:
         model: a `KModel` whose weight norms are folded (see `kokoro_torch_weights`), on its device.
         norms: predicts the statistics by which windows are made.
         fixed_shapes: pads rows, tokens and clauses to a few sizes; else only to the longest of a batch.
+        record: how steps are recorded (see `warm_up`), for which shapes are fixed; None: they are not.
         context_frames: what a window sees on each side beyond itself.
         late_context_frames: what of it the generator's second stage sees.
     """
@@ -124,6 +123,7 @@ class KokoroTorchNetwork:
         norms: KokoroNorms,
         *,
         fixed_shapes: bool,
+        record: Record | None = None,
         context_frames: int = CONTEXT_FRAMES,
         late_context_frames: int = LATE_CONTEXT_FRAMES,
     ) -> None:
@@ -131,10 +131,49 @@ class KokoroTorchNetwork:
         self._generator = model.decoder.generator
         self._norms = norms
         self._generator_norms = GeneratorNorms(self._generator)
-        self._fixed_shapes = fixed_shapes
+        self._fixed_shapes = fixed_shapes or record is not None
+        self._decoder = RecordedStep(self._features, record)
+        self._window_sound = RecordedStep(self._sound_of_window, record)
+        self._whole_sound = RecordedStep(self._sound_of_whole, record)
+        self._is_recorded = record is not None
         self._context_frames, self._late_context_frames = context_frames, late_context_frames
         self._like = self._generator.conv_post.bias
         """Has the device and the type of everything."""
+        # No part of the module's state: it stayed behind when the model went to its device.
+        self._generator.stft.window = self._generator.stft.window.to(self._like)
+
+    @property
+    def recorded_steps(self) -> tuple[RecordedStep, ...]:
+        """Of the decoder, of windows and of whole clauses."""
+        return self._decoder, self._window_sound, self._whole_sound
+
+    def warm_up(self, largest: int) -> None:
+        """Has the steps recorded, for every shape that batches of up to so many rows take. Where that fails,
+        it is logged, and they are computed as they are."""
+        if self._is_recorded:
+            recorded("kokoro-torch", self.recorded_steps, lambda: self._record_all(largest))
+
+    def _record_all(self, largest: int) -> None:
+        ids = [16] * 8  # any sounds
+        style = np.zeros((1, 256), np.float32)
+        (clause,) = self.front_step([FrontRequest(ids, style, 1.0, VOICE_NAMES[0])])
+        for rows in _ROWS[: _ROWS.index(at_least(largest, _ROWS)) + 1]:
+            with torch.inference_mode():
+                for pairs in _PAIRS:
+                    spoken = self._like.new_zeros(
+                        rows, self._model.text_encoder.embedding.embedding_dim, pairs
+                    )
+                    curve = self._like.new_zeros(rows, 2 * pairs)
+                    counts = torch.full((rows,), pairs, device=self._like.device)
+                    self._decode(
+                        spoken, curve, curve, clause.style.expand(rows, -1), Rows(counts, pairs, False)
+                    )
+            for size in WINDOW_FRAMES:
+                wide = size + 1 + 2 * self._context_frames
+                for frames in (wide, wide - 1):  # full, and padded
+                    self.window_step([WindowRequest(_stretched(clause, frames), 0, size)] * rows)
+            for frames in _RECORDED_WHOLE_FRAMES:
+                self.whole_step([_stretched(clause, frames)] * min(rows, _FRAMES_AT_ONCE // frames))
 
     def front_step(self, requests: Sequence[FrontRequest]) -> list[TorchClause]:
         with torch.inference_mode():
@@ -146,7 +185,8 @@ class KokoroTorchNetwork:
                 torch.from_numpy(np.concatenate([request.style for request in padded])).to(self._like),
                 torch.tensor([request.speed for request in padded]).to(self._like),
                 tokens=at_least(longest, _TOKENS) if self._fixed_shapes else 0,
-                pairs_multiple=_PAIRS_MULTIPLE if self._fixed_shapes else 1,
+                padded_pairs=(lambda pairs: at_least(pairs, _PAIRS)) if self._fixed_shapes else int,
+                decode=self._decode,
             )
             spectra = source_spectrum(self._generator, made.pitch, made.rows)
             frames = [2 * int(count) for count in made.rows.counts.tolist()][: len(requests)]
@@ -183,14 +223,15 @@ class KokoroTorchNetwork:
                 min(wide, each.clause.frames - start) for each, start in zip(padded, starts, strict=True)
             ]
             later = [keep - start for keep, start in zip(kept, starts, strict=True)]
-            samples = self._samples(
-                [each.clause for each in padded],
-                Rows.of(counts, wide, self._like.device),
-                self._generator_norms.given(torch.stack([each.clause.norms for each in padded])),
-                starts,
-                counts,
-                Kept(torch.tensor(later, device=self._like.device), narrow),
+            device = self._like.device
+            sound = self._window_sound(
+                (narrow, min(counts) == wide),
+                *self._part_of([each.clause for each in padded], starts, counts, wide),
+                torch.stack([each.clause.norms for each in padded]),
+                torch.tensor(counts, device=device),
+                torch.tensor(later, device=device),
             )
+            samples: Floats = sound.float().cpu().numpy()
             return [
                 row[(each.first - keep) * FRAME_SAMPLES : (each.stop - keep) * FRAME_SAMPLES]
                 for row, each, keep in zip(samples, requests, kept, strict=False)
@@ -207,34 +248,93 @@ class KokoroTorchNetwork:
             padded = self._rows_of(clauses)
             counts = [clause.frames for clause in padded]
             frames = at_least(max(counts), _WHOLE_FRAMES) if self._fixed_shapes else max(counts)
-            rows = Rows.of(counts, frames, self._like.device)
-            norm = measured(rows, torch.stack([clause.style for clause in padded]))
-            samples = self._samples(padded, rows, norm, [0] * len(padded), counts)
+            # Where steps are recorded, those without padding are not worth a recording of their own.
+            sound = self._whole_sound(
+                min(counts) == frames and not self._is_recorded,
+                *self._part_of(padded, [0] * len(padded), counts, frames),
+                torch.stack([clause.style for clause in padded]),
+                torch.tensor(counts, device=self._like.device),
+            )
+            samples: Floats = sound.float().cpu().numpy()
             return [
                 row[: clause.frames * FRAME_SAMPLES] for row, clause in zip(samples, clauses, strict=False)
             ]
 
-    def _samples(
-        self,
-        clauses: Sequence[TorchClause],
-        rows: Rows,
-        norm: Norm,
-        starts: Sequence[int],
-        counts: Sequence[int],
-        kept: Kept | None = None,
-    ) -> Floats:
-        """What the generator makes of a part of each clause, (rows, samples)."""
-        features = _parts([each.features for each in clauses], starts, counts, rows.steps)
+    def _part_of(
+        self, clauses: Sequence[TorchClause], starts: Sequence[int], counts: Sequence[int], frames: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A part of each clause's features and spectrum, padded to so many frames."""
+        features = _parts([each.features for each in clauses], starts, counts, frames)
         steps = (clauses[0].spectrum.shape[1] - 1) // clauses[0].frames
-        spectra = _parts([each.spectrum for each in clauses], starts, counts, rows.steps, steps, 1)
-        made = samples_of(self._generator, features, spectra, norm, rows, kept) * AS_LOUD_AS_ONNX
-        samples: Floats = made.float().cpu().numpy()
-        return samples
+        return features, _parts([each.spectrum for each in clauses], starts, counts, frames, steps, 1)
+
+    def _decode(
+        self,
+        spoken: torch.Tensor,
+        pitch: torch.Tensor,
+        loudness: torch.Tensor,
+        style: torch.Tensor,
+        rows: Rows,
+    ) -> torch.Tensor:
+        """See `kokoro_torch_front.decoded`."""
+        are_full = rows.are_full and not self._is_recorded
+        return self._decoder(are_full, spoken, pitch, loudness, style, rows.counts)
+
+    # What is recorded: of tensors alone, and of what does not vary within a recording.
+
+    def _features(
+        self,
+        are_full: bool,
+        spoken: torch.Tensor,
+        pitch: torch.Tensor,
+        loudness: torch.Tensor,
+        style: torch.Tensor,
+        counts: torch.Tensor,
+    ) -> torch.Tensor:
+        rows = Rows(counts, spoken.shape[2], are_full)
+        return decoded(self._model.decoder, spoken, pitch, loudness, style, rows)
+
+    def _sound_of_window(
+        self,
+        fixed: tuple[int, bool],
+        features: torch.Tensor,
+        spectra: torch.Tensor,
+        norms: torch.Tensor,
+        counts: torch.Tensor,
+        later: torch.Tensor,
+    ) -> torch.Tensor:
+        narrow, are_full = fixed
+        rows = Rows(counts, features.shape[2], are_full)
+        norm = self._generator_norms.given(norms)
+        made = samples_of(self._generator, features, spectra, norm, rows, Kept(later, narrow))
+        return made * AS_LOUD_AS_ONNX
+
+    def _sound_of_whole(
+        self,
+        are_full: bool,
+        features: torch.Tensor,
+        spectra: torch.Tensor,
+        style: torch.Tensor,
+        counts: torch.Tensor,
+    ) -> torch.Tensor:
+        rows = Rows(counts, features.shape[2], are_full)
+        made = samples_of(self._generator, features, spectra, measured(rows, style), rows)
+        return made * AS_LOUD_AS_ONNX
 
     def _rows_of(self, requests: Sequence[T]) -> list[T]:
         """The requests, and where shapes are fixed as many more rows as a batch of a usual size lacks."""
         missing = at_least(len(requests), _ROWS) - len(requests) if self._fixed_shapes else 0
         return [*requests, *[requests[0]] * missing]
+
+
+def _stretched(clause: TorchClause, frames: int) -> TorchClause:
+    """Of so many frames; of what sound does not matter."""
+    steps = (clause.spectrum.shape[1] - 1) // clause.frames
+    times = -(-frames // clause.frames) + 1
+    features = clause.features.repeat(1, times)[:, :frames]
+    return replace(
+        clause, features=features, spectrum=clause.spectrum.repeat(1, times)[:, : frames * steps + 1]
+    )
 
 
 def _placed(request: WindowRequest, context: int, size: int) -> int:

@@ -81,6 +81,22 @@ class KvSlots(Cache):  # type: ignore[misc]
         may_attend = torch.arange(self._length, device=device) <= positions[:, :, None]
         return positions, may_attend[:, None]
 
+    def aim_at(self, rows: Any, written: Any, keys: int) -> None:
+        """What the next forward pass is about, where its shapes are given, and what may be attended to is
+        the caller's to say.
+
+        Args:
+            rows: the slots, as what indexes them: a slice, or (rows,) on the device.
+            written: where each new token is written, (rows, width). Behind all conversations, at
+                `context_tokens`, nobody looks.
+            keys: how many of each slot are given back.
+        """
+        self._rows, self._written, self._length = rows, written, keys
+
+    def held(self, slot: int) -> int:
+        """How many tokens are in a slot."""
+        return len(self._held[slot])
+
     def wrote(self, slot: int, tokens: Sequence[int]) -> None:
         """The forward pass has come to its end: these tokens are in the slot."""
         self._held[slot].extend(tokens)

@@ -55,6 +55,8 @@ def test_what_the_models_take() -> None:
     realtime = voxtral_realtime_need("model", REALTIME, "auto", sessions=4)
     assert realtime.size_bytes == pytest.approx(9.6 * GB, rel=0.01)
     assert kokoro_need("tts", "auto").size_bytes == 900 * MB
+    graphs = kokoro_need("tts", "auto", compiled=True)
+    assert (graphs.size_bytes, graphs.smaller) == (2400 * MB, "set tts.compile to false")
 
 
 @pytest.mark.parametrize(

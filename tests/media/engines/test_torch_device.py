@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from media.engines import torch_device
 from media.engines.torch_device import TorchPlace, place_of
 from media.errors import EngineError
 
@@ -46,3 +47,11 @@ def test_a_gpu_that_is_not_there_is_refused_and_auto_does_without() -> None:
     assert place_of("auto") == TorchPlace("cpu", torch.float32)
     with pytest.raises(EngineError, match="set device to cpu or auto"):
         place_of("cuda:1")
+
+
+def test_how_a_gpu_computes_is_said_and_not_left_to_torch() -> None:
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch_device._set_numerics()  # torch's defaults, at present: nothing is to be put back
+    assert torch.backends.cudnn.conv.fp32_precision == "tf32"
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
