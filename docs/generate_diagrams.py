@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from media import agent_floor, caller_floor, overlap_floor
+from media import agent_floor, answering_machine, caller_floor, overlap_floor
 from media.floor_table import mermaid
 
 PAGE = Path(__file__).resolve().parent / "architecture.md"
@@ -24,6 +24,7 @@ def with_diagrams(page: str) -> str:
         "caller-floor": mermaid(caller_floor.TABLE, caller_floor.CallerState.LISTENING),
         "agent-floor": mermaid(agent_floor.TABLE, agent_floor.AgentState.IDLE),
         "overlap-floor": mermaid(overlap_floor.TABLE, overlap_floor.OverlapState.CLEAR),
+        "answering-machine": mermaid(answering_machine.TABLE, answering_machine.AnsweringState.SILENT),
     }
     for name, diagram in diagrams.items():
         block = f"<!-- {name} -->\n```mermaid\n{diagram}\n```\n<!-- end -->"

@@ -41,6 +41,7 @@ from media.history import History
 from media.inbox import AudioInbox
 from media.items import FunctionCallOutput, Item, Message, Part, ResponseOptions, new_id
 from media.listening import Listening
+from media.overhearing import Overhearing
 from media.playout import Playout
 from media.recording import Recordings
 from media.reply import Reply
@@ -131,8 +132,10 @@ class Conversation:
         self._closed = asyncio.Event()
         self._news = asyncio.Event()
         """Something was told since it was cleared."""
-        self.overheard: Callable[[Audio, float], None] | None = None
-        """Is told of each window of 32 ms that was heard, and how probable speech is in it."""
+        self.overhearing: Overhearing | None = None
+        """Is told of what is heard, too."""
+        self._forgone_ms = -1
+        """What was said by then is due no answer."""
 
     @property
     def playout(self) -> Playout:
@@ -222,6 +225,11 @@ class Conversation:
                         await self._next_news()
             except TimeoutError:
                 return
+
+    def forgo(self) -> None:
+        """What was said until now is due no answer."""
+        self._due.clear()
+        self._forgone_ms = self._listening.heard_ms
 
     # What a client may ask for
 
@@ -376,8 +384,8 @@ class Conversation:
         return self._echo_guard.hear(window, loop_time_s(), loud=self._yielding.hints(probability))
 
     def window_heard(self, window: Audio, probability: float) -> None:
-        if self.overheard is not None:
-            self.overheard(window, probability)
+        if self.overhearing is not None:
+            self.overhearing.window_heard(window, probability)
         may_be_own = self._echo_guard is not None and self._echo_guard.suspects
         self._yielding.hear(window, probability, interrupts=self._interruptible, may_be_own=may_be_own)
 
@@ -387,10 +395,14 @@ class Conversation:
     def turn_words(self, turn: Turn, delta: str, text: str) -> None:
         if delta and self._session.transcribe:
             self._notify(TranscriptDelta(turn.item_id, delta))
+        if self.overhearing is not None:
+            self.overhearing.words_heard(turn.item_id, text)
         # The latest words, settled or not: settled ones may begin with what was misheard at first.
         self._read_ahead(Message(turn.item_id, "user", (Part("input_audio", text),)))
 
     def turn_guessed(self, turn: Turn, transcript: Transcript) -> None:
+        if self.overhearing is not None:
+            self.overhearing.words_heard(turn.item_id, transcript.text)
         answers = self._answers_by_itself and self._turn_taking.answer_early
         idle = self._speaking.state is AgentState.IDLE and not (
             self._history.transcribing or self._tools.running
@@ -411,7 +423,9 @@ class Conversation:
 
     def turn_transcribed(self, turn: Turn, transcript: Transcript) -> None:
         self._turn_items.transcribed(self._session, turn.item_id, transcript)
-        if transcript.text:
+        if self.overhearing is not None:
+            self.overhearing.words_heard(turn.item_id, transcript.text)
+        if transcript.text and turn.end_ms > self._forgone_ms:
             self._due[turn.item_id] = turn
             if self._answers_by_itself and self._interruptible and not is_acknowledgement(transcript.text):
                 # What the tools at work would bring is no longer what the caller wants, or not all of it.

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from media.audio import Audio
 from media.events import CallEvent
 from media.items import Item, Message, ResponseOptions
+from media.overhearing import Overhearing
 from media.session import SessionConfig
 from media.tools import Toolbox
 from signaling.settings import SignalingSettings
@@ -77,7 +78,9 @@ class CallConversation(Protocol):
 
     async def until_quiet(self, for_s: float) -> None: ...
 
-    overheard: Callable[[Audio, float], None] | None
+    def forgo(self) -> None: ...
+
+    overhearing: Overhearing | None
 
     def update(self, session: SessionConfig) -> None: ...
 

@@ -14,6 +14,7 @@ from media.events import CallEvent
 from media.items import ResponseOptions
 from media.session import SessionConfig
 from signaling.call_host import CallConversation, CallSlot
+from signaling.phone.answering import Answering
 from signaling.phone.leg import NotAnswered, PhoneLeg
 from signaling.phone.record import CallRecord, Outcome
 from signaling.phone.settings import TelephoneSettings
@@ -76,6 +77,9 @@ class PhoneCall:
         self.session = RealtimeSession(session, update, converse, _unsent, overheard=True)
         """For Realtime clients that join the call."""
         self._conversation = self.session.conversation
+        self._answering: Answering | None = None
+        if record.direction == "outbound" and settings.answering_machines.detect:
+            self._answering = Answering(settings.answering_machines, self.session, record, self)
 
     # A running call
 
@@ -95,11 +99,11 @@ class PhoneCall:
 
     def hang_up(self) -> None:
         """Ends the call soon. May be called twice, and before it is answered."""
-        self._end("hung up here")
+        self.end("hung up here")
 
     def stop(self) -> None:
         """Ends the call soon, since the server stops. Likewise."""
-        self._end("the server stops")
+        self.end("the server stops")
 
     async def transfer(self, target: str) -> None:
         """Hands the far side on; returns when the target was reached, and the call ends.
@@ -116,7 +120,7 @@ class PhoneCall:
             await self._leg.transfer(target)
         except ToolError as error:
             raise CallerError(str(error), code="transfer_failed") from error
-        self._end("transferred")
+        self.end("transferred")
 
     # What its tools need
 
@@ -186,18 +190,25 @@ class PhoneCall:
             "telephone call answered", extra={"carrier": leg.party.carrier, "direction": leg.party.direction}
         )
         carrying = tasks.create_task(self._carry(leg), name=f"{self._call_id} leg")
-        if await self._can_be_heard():
+        # Who waits to hear who answers misses nothing: then there is nothing to be said yet.
+        answering = self._answering if self._answering and self._answering.hold_back() else None
+        if answering is not None or await self._can_be_heard():
             conversation = tasks.create_task(self._conversation.run(), name=f"{self._call_id} conversation")
+            finding_out = None
+            if answering is not None:
+                finding_out = tasks.create_task(answering.run(), name=f"{self._call_id} answering")
             await asyncio.wait({conversation})
+            if finding_out is not None:
+                finding_out.cancel()
         leg.hang_up()
         await asyncio.wait({carrying}, timeout=HANG_UP_S)
         carrying.cancel()
 
     async def _carry(self, leg: PhoneLeg) -> None:
         try:
-            self._end(await leg.run(self, self._conversation.playout))
+            self.end(await leg.run(self, self._conversation.playout))
         finally:
-            self._end("the leg failed")
+            self.end("the leg failed")
 
     async def _can_be_heard(self) -> bool:
         """Waits until sound flows. Returns whether the call goes on."""
@@ -209,7 +220,8 @@ class PhoneCall:
                 await self._ending.wait()
         return not self._ending.is_set()
 
-    def _end(self, why: str) -> None:
+    def end(self, why: str) -> None:
+        """Ends the call soon, for this reason. May be called twice: the first reason holds."""
         if self._why is None:
             self._why = why
         self._conversation.close()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 from media.errors import CallerError, ServerFull
 from media.session import SessionConfig
@@ -74,7 +76,12 @@ class PhoneCallStarter:
         return self.admit().start(leg, update)
 
     def place(
-        self, dialler: Dialler, to: str, caller: str | None, update: SessionUpdate | None
+        self,
+        dialler: Dialler,
+        to: str,
+        caller: str | None,
+        update: SessionUpdate | None,
+        machines: Mapping[str, Any] = MappingProxyType({}),
     ) -> CallRecord:
         """Calls somebody, if that is allowed. Returns at once; the record says what becomes of it.
 
@@ -83,6 +90,7 @@ class PhoneCallStarter:
             to: as the client wrote it.
             caller: as whom, likewise; None: as configured.
             update: settings of the call.
+            machines: what differs from `telephone.answering_machines`, checked.
 
         Raises:
             CallerError: `invalid_destination`, `destination_not_allowed`, `caller_not_allowed`, or the
@@ -99,19 +107,26 @@ class PhoneCallStarter:
         async def connect(ringing: Callable[[], None]) -> PhoneLeg:
             return await dialler.dial(str(wanted), as_caller, ringing)
 
-        self.begin(slot, record, connect, update)
+        answering = settings.answering_machines.model_copy(update=dict(machines))
+        settings = settings.model_copy(update={"answering_machines": answering})
+        self.begin(slot, record, connect, update, settings)
         self.records.placed()
         return record
 
     def begin(
-        self, slot: CallSlot, record: CallRecord, connect: Connect, update: SessionUpdate | None
+        self,
+        slot: CallSlot,
+        record: CallRecord,
+        connect: Connect,
+        update: SessionUpdate | None,
+        settings: TelephoneSettings | None = None,
     ) -> asyncio.Event:
         """Makes the call and leaves it to the server. Returns what is set when it is over.
 
         Raises:
             CallerError: the session cannot be. The slot is free again.
         """
-        settings = self._settings
+        settings = settings or self._settings
         try:
             call = PhoneCall(slot, self._session(settings), update, settings, record, connect)
         except CallerError:

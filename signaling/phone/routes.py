@@ -6,7 +6,7 @@ Whoever can place calls can spend money: without keys in the configuration there
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aiohttp import web
 from pydantic import Field
@@ -25,6 +25,14 @@ from signaling.running_calls import RunningCalls
 CALLS_PATH: Final = "/api/calls"
 
 
+class MachineBody(FromClient):
+    """What differs from `telephone.answering_machines` in one call."""
+
+    detect: bool | None = None
+    then: Literal["hang_up", "message", "go_on"] | None = None
+    message: str | None = Field(default=None, max_length=1000)
+
+
 class CallBody(FromClient):
     """`POST /api/calls`.
 
@@ -34,6 +42,7 @@ class CallBody(FromClient):
         instructions: instead of the configuration's.
         greeting: said once they answer; empty for none.
         session: as the Realtime API has it.
+        answering_machine: what is done with one.
     """
 
     to: str = Field(min_length=1, max_length=MAX_CHARS)
@@ -41,6 +50,7 @@ class CallBody(FromClient):
     instructions: str | None = Field(default=None, max_length=MAX_INSTRUCTIONS_CHARS)
     greeting: str | None = Field(default=None, max_length=MAX_GREETING_CHARS)
     session: SessionUpdate = SessionUpdate()
+    answering_machine: MachineBody = MachineBody()
 
 
 def phone_routes(
@@ -85,7 +95,8 @@ class PhoneRoutes:
             wanted.model_dump(include={"instructions", "greeting"}, exclude_none=True)
         )
         update = merged_updates(wanted.session, own)
-        record = self._starter.place(dialler, wanted.to, wanted.caller, update)
+        machines = wanted.answering_machine.model_dump(exclude_none=True)
+        record = self._starter.place(dialler, wanted.to, wanted.caller, update, machines)
         return web.json_response(
             shown(record), status=201, headers={"Location": f"{CALLS_PATH}/{record.call_id}"}
         )

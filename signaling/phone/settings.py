@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from media.answering_machine import AnsweringSettings
 from media.digits import DigitSettings
 from media.section import Section
 from signaling.phone.destinations import DestinationPattern, DestinationText
@@ -44,6 +45,7 @@ class TelephoneSettings(Section):
         max_outbound_calls: calls at once that this server has placed.
         max_outbound_per_minute: calls that it places in any minute.
         ring_timeout_s: who has not answered by then is not called any longer.
+        answering_machines: that answer calls which this server placed.
     """
 
     greeting: str | None = Field(default=None, max_length=1000)
@@ -59,6 +61,7 @@ class TelephoneSettings(Section):
     max_outbound_calls: int = Field(default=2, ge=0, le=1000)
     max_outbound_per_minute: int = Field(default=10, ge=0, le=10_000)
     ring_timeout_s: float = Field(default=45.0, ge=1, le=300)
+    answering_machines: AnsweringSettings = AnsweringSettings()
 
     @model_validator(mode="after")
     def _names_are_different(self) -> Self:

@@ -18,6 +18,7 @@ from media.clock import loop_time_s
 from media.errors import CallerError, ConfigError, ServerFull
 from media.events import CallEvent, ItemAdded, ItemDone
 from media.items import Item, Message, ResponseOptions, new_id
+from media.overhearing import Overhearing
 from media.session import SessionConfig
 from media.tools import Toolbox
 from signaling.call_host import CallConversation, CallHost, CallSlot
@@ -113,7 +114,7 @@ class ScriptedConversation:
         self.heard: list[Audio] = []
         self.more_heard = asyncio.Event()
         self.lacks_samples = 0
-        self.overheard: Callable[[Audio, float], None] | None = None
+        self.overhearing: Overhearing | None = None
         self._items: dict[str, Item] = {}
         self.began = asyncio.Event()
         self.refuses: CallerError | None = None
@@ -166,6 +167,9 @@ class ScriptedConversation:
 
     async def until_quiet(self, for_s: float) -> None:
         await asyncio.sleep(for_s)
+
+    def forgo(self) -> None:
+        self._act("forgo")
 
     def update(self, session: SessionConfig) -> None:
         self._act("update")

@@ -169,7 +169,9 @@ async def exchange(engines: ScriptedEngines, sections: dict[str, Any]) -> AsyncI
     ports = engines.engines()
     engine_set = EngineSet(ports, WarmUp(ports, voice="af_heart", instructions="Be kind.", language="en"))
     await engine_set.start()
+    # What warming up has used of the scripts.
     engines.llm.requests.clear()
+    engines.stt.sessions.clear()
     metrics = Metrics(clock=asyncio.get_running_loop().time)
     async with asyncio.TaskGroup() as tasks:
         host = Calls(tasks, engine_set, RuntimeSettings(config), metrics)
