@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from media.answering_machine import (
+    Answered,
     AnsweringCommand,
     AnsweringEvent,
     AnsweringMachine,
     AnsweringSettings,
     AnsweringState,
-    Answered,
     ArmTimer,
     Beeped,
     Decide,
