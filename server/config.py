@@ -30,6 +30,7 @@ from server.settings import ModelsSettings, PerformanceSettings, ServerSettings,
 from server.tool_settings import ToolsSettings
 from signaling.phone.settings import TelephoneSettings
 from signaling.settings import IceSettings
+from signaling.sip.settings import SipSettings
 
 CONFIG_VARIABLE = "VOXTRAL_KOKORO_CONFIG"
 """Names the configuration file, where `--config` does not."""
@@ -81,6 +82,7 @@ class Config(Section):
     speech_to_speech: SpeechToSpeechSettings = SpeechToSpeechSettings()
     tools: ToolsSettings = ToolsSettings()
     telephone: TelephoneSettings = TelephoneSettings()
+    sip: SipSettings = SipSettings()
     engine_host: EngineHostSettings = EngineHostSettings()
     performance: PerformanceSettings = PerformanceSettings()
     ice: IceSettings = IceSettings()

@@ -9,12 +9,14 @@ from typing import Any
 from aiohttp import web
 
 from server.config import Config
+from server.sip_agent import sip_agent, sip_report
 from signaling.call_host import CallHost
 from signaling.phone.call_starter import PhoneCallStarter
 from signaling.phone.leg import Dialler
 from signaling.phone.record import CallRecords
 from signaling.phone.routes import phone_routes
 from signaling.running_calls import RunningCalls
+from signaling.sip.user_agent import SipUserAgent
 
 
 class Telephone:
@@ -24,6 +26,7 @@ class Telephone:
         calls: where all calls are listed, whatever carries them.
         starter: takes calls that come, and places calls.
         dialler: places them; None: nothing can.
+        sip: while it runs; None: SIP is off.
 
     Args:
         host: the server.
@@ -34,6 +37,7 @@ class Telephone:
         self.calls = calls
         self.starter = PhoneCallStarter(host, calls, CallRecords())
         self.dialler: Dialler | None = None
+        self.sip: SipUserAgent | None = None
         self._host = host
 
     @property
@@ -48,7 +52,10 @@ class Telephone:
     @property
     def report(self) -> dict[str, Any]:
         """For `/status`, JSON-able."""
-        return {"outbound_calls": self.starter.records.outbound}
+        return {
+            "outbound_calls": self.starter.records.outbound,
+            "sip": None if self.sip is None else sip_report(self.sip),
+        }
 
     @asynccontextmanager
     async def running(self, config: Config) -> AsyncIterator[None]:
@@ -57,5 +64,8 @@ class Telephone:
         Raises:
             ConfigError: a port cannot be bound, a certificate cannot be read.
         """
-        async with AsyncExitStack():
+        async with AsyncExitStack() as stack:
+            if config.sip.enabled:
+                self.sip = await stack.enter_async_context(sip_agent(config, self._host, self.starter))
+                self.dialler = self.sip
             yield

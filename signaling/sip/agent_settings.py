@@ -107,7 +107,6 @@ class SipAgentSettings(Section):
         accounts: where this server is registered. Numbers are called through the first.
         access: who may call.
         answer_after_s: how long a call rings here before it is answered.
-        ring_timeout_s: a call that is placed and not answered by then is called off.
         max_redirects: how often a call that is placed is sent elsewhere by the far side (3xx); 0: never.
         session_expires_s: a call whose far side does not answer within this time ends (RFC 4028); 0: this
             server asks for no such timer, and accepts the far side's.
@@ -118,7 +117,6 @@ class SipAgentSettings(Section):
     accounts: tuple[SipAccount, ...] = ()
     access: SipAccessSettings = SipAccessSettings()
     answer_after_s: float = Field(default=0.0, ge=0, le=60)
-    ring_timeout_s: float = Field(default=60.0, gt=0, le=180)
     max_redirects: int = Field(default=0, ge=0, le=5)
     session_expires_s: int = Field(default=1800, ge=0, le=86_400)
     min_session_expires_s: int = Field(default=SMALLEST_INTERVAL_S, ge=2, le=3600)

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final
 
 from sipmessage import URI, Request, Response
 
@@ -39,6 +39,9 @@ from signaling.sip.sip_leg import SipLeg
 _NOBODY: Final = "voxtral-kokoro"
 """The name in From of calls that are no account's."""
 
+_RING_LIMIT_S: Final = 180.0
+"""Nobody rings for longer (RFC 3261, 16.6: proxies' Timer C); whoever dials may give up before."""
+
 _TRIES: Final = 8
 """Of one call: challenges, longer session timers, redirections."""
 
@@ -53,7 +56,7 @@ class OutboundCall:
 
     Args:
         endpoint: open.
-        tasks: the user agent's, for what outlasts the call: answers of further forks.
+        linger: has the user agent run what outlasts the call, with its name: answers of further forks.
         target: whom to call.
         line: whose call it is, and which way it goes.
         settings: section `sip`.
@@ -67,7 +70,7 @@ class OutboundCall:
     def __init__(
         self,
         endpoint: SipEndpoint,
-        tasks: asyncio.TaskGroup,
+        linger: Callable[[Coroutine[Any, Any, None], str], None],
         target: URI,
         line: CallerLine,
         settings: SipAgentSettings,
@@ -78,7 +81,7 @@ class OutboundCall:
         rng: random.Random,
     ) -> None:
         self._endpoint = endpoint
-        self._agent_tasks = tasks
+        self._linger = linger
         self._target = target
         self._line = line
         self._settings = settings
@@ -157,14 +160,14 @@ class OutboundCall:
         if self._line.caller is None:
             self._who = URI("sip", self._endpoint.contact(hop).host, _NOBODY)
         media = await held.enter_async_context(self._open_media(*self._addresses(hop)))
-        watch = asyncio.get_running_loop().call_later(self._settings.ring_timeout_s, self._nobody_came)
+        watch = asyncio.get_running_loop().call_later(_RING_LIMIT_S, self._nobody_came)
         held.callback(watch.cancel)
         transaction, response = await self._until_answered(hop, media.offer())
         watch.cancel()
         dialog = Dialog.calling(transaction.request, response)
         requests = self._requests(dialog, transaction)
         await requests.acknowledge(transaction, response)
-        self._agent_tasks.create_task(self._end_forks(transaction), name=f"{self._call_id[:16]} forks")
+        self._linger(self._end_forks(transaction), f"{self._call_id[:16]} forks")
         async with asyncio.TaskGroup() as tasks:
             usage = self._usage = InviteUsage(
                 tasks, requests, media, self._terms, response, self._rng, answered=True

@@ -82,6 +82,7 @@ class SipUserAgent:
         )
         self._calls: dict[tuple[str, str], InboundCall | OutboundCall] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._lingering: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._held = AsyncExitStack()
 
@@ -112,7 +113,7 @@ class SipUserAgent:
             if self._running:
                 await asyncio.wait(self._running, timeout=_GRACE_S)
         finally:
-            for task in self._running:
+            for task in self._running | self._lingering:
                 task.cancel()
             await self._held.__aexit__(kind, error, trace)
 
@@ -148,7 +149,7 @@ class SipUserAgent:
         target = target_of(to, self._settings.accounts, caller)
         call = OutboundCall(
             self._endpoint,
-            self._tasks,
+            self._linger,
             target,
             line_for(target, caller, self._settings.accounts),
             self._settings,
@@ -180,6 +181,12 @@ class SipUserAgent:
                 del self._calls[key]
 
         self._start(main(), f"SIP call {key[0][:16]}")
+
+    def _linger(self, main: Coroutine[Any, Any, None], name: str) -> None:
+        """Runs what nobody waits for when the server stops."""
+        task = self._tasks.create_task(main, name=name)
+        self._lingering.add(task)
+        task.add_done_callback(self._lingering.discard)
 
     def _start(self, main: Coroutine[Any, Any, None], name: str) -> None:
         task = self._tasks.create_task(main, name=name)

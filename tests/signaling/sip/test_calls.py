@@ -164,9 +164,10 @@ def test_a_call_that_is_called_off_while_it_rings() -> None:
     virtual_time.run(main())
 
 
-def test_a_call_that_nobody_answers() -> None:
+def test_a_call_that_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        async with two({"ring_timeout_s": 5.0}, {"answer_after_s": 30.0}) as (alice, bob):
+        async with two(bob={"answer_after_s": 60.0}) as (alice, bob):
+            monkeypatch.setattr("signaling.sip.outbound_call._RING_LIMIT_S", 5.0)
             with pytest.raises(NotAnswered) as nobody:
                 await alice.call(bob.uri())
             assert nobody.value.outcome == "no_answer"
