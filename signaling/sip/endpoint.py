@@ -74,7 +74,12 @@ class SipEndpoint:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._stack.__aexit__(kind, error, trace)
+        await self._stack.aclose()
+
+    @property
+    def transactions(self) -> int:
+        """How many are under way, in both directions together."""
+        return len(self._layer)
 
     # Requests
 

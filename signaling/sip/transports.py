@@ -76,17 +76,20 @@ class Transports:
     async def __aenter__(self) -> Self:
         """Raises: ConfigError: a port cannot be bound, or a certificate cannot be used."""
         async with AsyncExitStack() as undo:
-            await undo.enter_async_context(self._tasks)
+            listening = await self._open_ports(undo)
             undo.push_async_callback(self._close_connections)
-            await self._open_ports(undo)
+            await undo.enter_async_context(self._tasks)
             undo.push_async_callback(self._end_tasks)
             self._stack = undo.pop_all()
+        for listener, transport, context in listening:
+            self._start(self._accept(listener, transport, context), f"sip {transport.value} accept")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._stack.__aexit__(kind, error, trace)
+        # Not as the group of tasks would have it: an error of the block's own stays as it is.
+        await self._stack.aclose()
 
     # What is sent
 
@@ -165,9 +168,13 @@ class Transports:
 
     # Ports
 
-    async def _open_ports(self, undo: AsyncExitStack) -> None:
+    async def _open_ports(
+        self, undo: AsyncExitStack
+    ) -> list[tuple[socket.socket, Transport, ssl.SSLContext | None]]:
+        """Returns what is to be listened at."""
         settings = self._settings
         self._client_tls = client_context(settings)
+        listening: list[tuple[socket.socket, Transport, ssl.SSLContext | None]] = []
         if settings.udp_port is not None:
             with _port_errors(settings, "udp_port"):
                 self._udp = await open_udp_port(settings.host, settings.udp_port, self._datagram_came)
@@ -175,24 +182,16 @@ class Transports:
             self._bound[Transport.UDP] = self._udp.address
         if settings.tcp_port is not None:
             with _port_errors(settings, "tcp_port"):
-                listener = _listen(settings.host, settings.tcp_port)
-            self._begin_accepting(listener, Transport.TCP, None, undo)
+                listening.append((_listen(settings.host, settings.tcp_port), Transport.TCP, None))
+            undo.callback(listening[-1][0].close)
         if settings.tls_port is not None:
             context = server_context(settings)
             with _port_errors(settings, "tls_port"):
-                listener = _listen(settings.host, settings.tls_port)
-            self._begin_accepting(listener, Transport.TLS, context, undo)
-
-    def _begin_accepting(
-        self,
-        listener: socket.socket,
-        transport: Transport,
-        context: ssl.SSLContext | None,
-        undo: AsyncExitStack,
-    ) -> None:
-        undo.callback(listener.close)
-        self._bound[transport] = listener.getsockname()[:2]
-        self._start(self._accept(listener, transport, context), f"sip {transport.value} accept")
+                listening.append((_listen(settings.host, settings.tls_port), Transport.TLS, context))
+            undo.callback(listening[-1][0].close)
+        for listener, transport, _ in listening:
+            self._bound[transport] = listener.getsockname()[:2]
+        return listening
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = self._tasks.create_task(work, name=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz import realtime, signalling, ws
+from tests.fuzz import realtime, signalling, sip, ws
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,5 @@ TARGETS = (
     Target("ws", ws.BATCH, 25, ws.check),
     Target("offers", signalling.BATCH, 6, signalling.check_offers),
     Target("candidates", signalling.BATCH, 6, signalling.check_candidates),
+    Target("sip", sip.BATCH, 25, sip.check),
 )
