@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from media.conversation import Conversation
 from media.errors import ConfigError, ServerFull
 from media.events import CallEvent
 from media.items import new_id
+from media.playout import Playout
 from media.session import SessionConfig
 from media.tools import JoinedToolbox, Toolbox
 from media.yielding import OverlapJudge
@@ -41,6 +43,12 @@ class Slot:
         self._task: asyncio.Task[bool] | None = None
         self._hang_up: Callable[[], None] | None = None
         self._began_s = loop_time_s()
+        self._playouts: list[Playout] = []
+
+    @property
+    def lateness_ms(self) -> Counter[int]:
+        """How many frames of the call's voice were so late."""
+        return sum((playout.pacer.lateness_ms for playout in self._playouts), Counter())
 
     @property
     def call_id(self) -> str:
@@ -65,7 +73,11 @@ class Slot:
             echoing = settings.interruption.model_copy(update={"echo_guard": "auto"})
             settings = settings.model_copy(update={"interruption": echoing})
             toolbox = JoinedToolbox(telephone, *(() if toolbox is None else (toolbox,)))
-        return Conversation(calls.engines, settings, session, count_and_tell, calls.overlap_judge, toolbox)
+        conversation = Conversation(
+            calls.engines, settings, session, count_and_tell, calls.overlap_judge, toolbox
+        )
+        self._playouts.append(conversation.playout)
+        return conversation
 
     def start(self, main: Coroutine[Any, Any, None], hang_up: Callable[[], None]) -> None:
         """Runs the call in the server's task group. If the server stopped since, the call ends at once."""
@@ -138,6 +150,9 @@ class Calls:
         self._engine_set = engine_set
         self._runtime = runtime
         self._slots: dict[str, Slot] = {}
+        self._lateness_ms: Counter[int] = Counter()
+        """Of the calls that are over."""
+        metrics.frames.lateness_ms = self._frame_lateness_ms
         self._nobody_calls = asyncio.Event()
         self._nobody_calls.set()
         self._draining = False
@@ -247,6 +262,7 @@ class Calls:
         if self._slots.pop(slot.call_id, None) is None:
             return
         self.metrics.call_ended(failed=failed)
+        self._lateness_ms.update(slot.lateness_ms)
         if not self._slots:
             self._nobody_calls.set()
 
@@ -260,6 +276,9 @@ class Calls:
                 await self.until_nobody_calls()
         except TimeoutError:
             return
+
+    def _frame_lateness_ms(self) -> Counter[int]:
+        return sum((slot.lateness_ms for slot in self._slots.values()), self._lateness_ms)
 
     def _require_spoken(self, config: Config) -> None:
         """The two settings that only the engines can judge."""

@@ -25,6 +25,7 @@ from media.latency import TurnLatency
 from server.faults import Fault
 from server.latency_targets import MEASURES, MeasureName, measures_of
 from server.latency_window import LatencySummary, LatencyWindow, RecentEvents
+from server.telephone_metrics import FrameMetrics, TelephoneMetrics
 
 _BUCKETS_S = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 
@@ -64,6 +65,8 @@ class Metrics:
         self._recent_turns = RecentEvents()
         self._latency = {measure: LatencyWindow(latency_window_turns) for measure in MEASURES}
         self._prometheus = _PrometheusMetrics()
+        self.telephone = TelephoneMetrics(self._prometheus.registry)
+        self.frames = FrameMetrics(self._prometheus.registry)
 
     def call_admitted(self) -> None:
         self._calls_admitted += 1
@@ -175,6 +178,8 @@ class Metrics:
                 "heard_s": round(self._heard_s, 3),
                 "spoken_s": round(self._spoken_s, 3),
             },
+            "telephone": self.telephone.as_json(),
+            "frames": self.frames.as_json(),
             "latency": {
                 measure: None if summary is None else _rounded(summary)
                 for measure, summary in self.latency().items()

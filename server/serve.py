@@ -144,7 +144,7 @@ async def _listening_server(
     gpus = GpuWatch(needs_of(config), engine_failures.faults)
     calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics, OverlapClassifier(), toolbox)
     tls = tls_context(settings)
-    telephone = Telephone(calls, RunningCalls())
+    telephone = Telephone(calls, RunningCalls(), metrics.telephone)
     async with (
         sampled(tasks, config.performance.sampling_interval_s, process, gpus.look) as resources,
         gathering_for(config.ice) as gathering,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from server.config import Config
 from server.sip_agent import sip_agent, sip_report
+from server.telephone_metrics import TelephoneMetrics
 from signaling.call_host import CallHost
 from signaling.phone.call_starter import PhoneCallStarter
 from signaling.phone.leg import Dialler
@@ -31,14 +33,17 @@ class Telephone:
     Args:
         host: the server.
         calls: listed by their ids.
+        watcher: counts telephone calls.
     """
 
-    def __init__(self, host: CallHost, calls: RunningCalls) -> None:
+    def __init__(self, host: CallHost, calls: RunningCalls, watcher: TelephoneMetrics | None = None) -> None:
         self.calls = calls
-        self.starter = PhoneCallStarter(host, calls, CallRecords())
+        self.starter = PhoneCallStarter(host, calls, CallRecords(watcher))
         self.dialler: Dialler | None = None
         self.sip: SipUserAgent | None = None
         self._host = host
+        if watcher is not None:
+            watcher.registrations = self._registrations
 
     @property
     def open_paths(self) -> frozenset[str]:
@@ -69,3 +74,11 @@ class Telephone:
                 self.sip = await stack.enter_async_context(sip_agent(config, self._host, self.starter))
                 self.dialler = self.sip
             yield
+
+    def _registrations(self) -> Counter[str]:
+        """How many there are in each state."""
+        return (
+            Counter()
+            if self.sip is None
+            else Counter(one.state.name.lower() for one in self.sip.registrations)
+        )

@@ -15,7 +15,7 @@ from media.items import ResponseOptions
 from media.session import SessionConfig
 from signaling.call_host import CallConversation, CallSlot
 from signaling.phone.answering import Answering
-from signaling.phone.leg import NotAnswered, PhoneLeg
+from signaling.phone.leg import LegFigures, NotAnswered, PhoneLeg
 from signaling.phone.record import CallRecord, Outcome
 from signaling.phone.settings import TelephoneSettings
 from signaling.phone.tools import PhoneTools
@@ -47,6 +47,7 @@ class PhoneCall:
         settings: of telephones.
         record: what others are told of the call.
         connect: brings the leg.
+        over: told in the end, with what the leg counted.
 
     Raises:
         CallerError: the session cannot be.
@@ -60,11 +61,13 @@ class PhoneCall:
         settings: TelephoneSettings,
         record: CallRecord,
         connect: Connect,
+        over: Callable[[LegFigures], None],
     ) -> None:
         self._call_id = slot.call_id
         self._settings = settings
         self._record = record
         self._connect = connect
+        self._over = over
         self._leg: PhoneLeg | None = None
         self._sound_came = asyncio.Event()
         self._ending = asyncio.Event()
@@ -95,6 +98,7 @@ class PhoneCall:
         finally:
             self._record.why = self._why
             self._record.ended(outcome)
+            self._over(LegFigures() if self._leg is None else self._leg.figures)
             log.info("telephone call ended", extra={"why": self._why, "outcome": self._record.outcome})
 
     def hang_up(self) -> None:

@@ -7,6 +7,7 @@ import contextvars
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -128,7 +129,8 @@ class PhoneCallStarter:
         """
         settings = settings or self._settings
         try:
-            call = PhoneCall(slot, self._session(settings), update, settings, record, connect)
+            over = partial(self.records.over, record)
+            call = PhoneCall(slot, self._session(settings), update, settings, record, connect, over)
         except CallerError:
             slot.release()
             raise

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from media.clock import loop_time_s, wall_time_s
 from media.errors import CallerError
 from media.events import Answerer
-from signaling.phone.leg import Direction, Party, Unanswered
+from signaling.phone.leg import Direction, LegFigures, Party, Unanswered
 
 KEPT: Final = 1000
 """Calls that are over, of which the last so many are remembered."""
@@ -72,10 +72,25 @@ class CallRecord:
             self.state, self.outcome, self.ended_s = "ended", outcome, wall_time_s()
 
 
-class CallRecords:
-    """The calls that go on, and the last ones of those that are over."""
+class CallWatcher(Protocol):
+    """Counts calls."""
 
-    def __init__(self) -> None:
+    def call_began(self, record: CallRecord) -> None:
+        """It has a slot: it rings, or is answered."""
+
+    def call_ended(self, record: CallRecord, figures: LegFigures) -> None:
+        """It is over."""
+
+
+class CallRecords:
+    """The calls that go on, and the last ones of those that are over.
+
+    Args:
+        watcher: counts them.
+    """
+
+    def __init__(self, watcher: CallWatcher | None = None) -> None:
+        self._watcher = watcher
         self._records: OrderedDict[str, CallRecord] = OrderedDict()
         self._placed_s: list[float] = []
         """When calls were placed in the last minute."""
@@ -84,11 +99,23 @@ class CallRecords:
         """One more. The oldest that is over is forgotten, where there are too many."""
         record.began_s = wall_time_s()
         self._records[record.call_id] = record
+        if self._watcher is not None:
+            self._watcher.call_began(record)
         while len(self._records) > KEPT:
             over = next((old.call_id for old in self._records.values() if old.state == "ended"), None)
             if over is None:
                 return
             del self._records[over]
+
+    def over(self, record: CallRecord, figures: LegFigures) -> None:
+        """It is over, whatever became of it.
+
+        Args:
+            record: ended.
+            figures: of its leg.
+        """
+        if self._watcher is not None:
+            self._watcher.call_ended(record, figures)
 
     def placed(self) -> None:
         """A call was placed just now."""

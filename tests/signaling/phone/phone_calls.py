@@ -176,7 +176,7 @@ async def exchange(engines: ScriptedEngines, sections: dict[str, Any]) -> AsyncI
     async with asyncio.TaskGroup() as tasks:
         host = Calls(tasks, engine_set, RuntimeSettings(config), metrics)
         calls = RunningCalls()
-        yield Exchange(host, calls, PhoneCallStarter(host, calls, CallRecords()), engines)
+        yield Exchange(host, calls, PhoneCallStarter(host, calls, CallRecords(metrics.telephone)), engines)
         await host.until_nobody_calls()
     await engine_set.close()
 
