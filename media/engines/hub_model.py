@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import safetensors
 import transformers
@@ -78,6 +78,36 @@ def load_from_hub(model: str, setting: str, load: Callable[[str], T]) -> T:
                 f"The model {where} does not fit into memory: choose another device, or a smaller model."
             ) from None
         raise EngineError(f"The model {where} ({setting}) cannot be loaded. {_reason(error)}") from None
+
+
+def config_of(model: str, setting: str, kind: str) -> dict[str, Any]:
+    """What a model's `config.json` says, before anything large is fetched or built.
+
+    A class of transformers' takes any model's configuration for its own: it would build what that lacks to
+    its own defaults, in full size and with random weights, before it misses the first weight.
+
+    Args:
+        model, setting: as `load_from_hub`.
+        kind: what its `model_type` has to be.
+
+    Raises:
+        ModelMissing: there is none.
+        EngineError: it is not understood, or of another kind.
+    """
+
+    def load(where: str) -> dict[str, Any]:
+        config, _ = transformers.PretrainedConfig.get_config_dict(where)
+        return dict(config)
+
+    config = load_from_hub(model, setting, load)
+    if (found := config.get("model_type")) != kind:
+        is_of = f"is of the type {found}" if isinstance(found, str) else "does not say of which type it is"
+        raise EngineError(
+            f"The model {model} cannot be loaded: its config.json {is_of}, and this engine's models are "
+            f"{kind}. Set {setting} to one of those, or the engine to another.",
+            code="model_unfit",
+        )
+    return config
 
 
 def _is_path(model: str) -> bool:

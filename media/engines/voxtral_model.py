@@ -19,6 +19,7 @@ from transformers import (
     BitsAndBytesConfig,
     StoppingCriteria,
     StoppingCriteriaList,
+    VoxtralConfig,
     VoxtralForConditionalGeneration,
 )
 from transformers.tokenization_mistral_common import MistralCommonBackend
@@ -26,7 +27,7 @@ from transformers.tokenization_mistral_common import MistralCommonBackend
 from media.clock import thread_time_s
 from media.engines.backend_failures import is_out_of_memory
 from media.engines.batcher import aged
-from media.engines.hub_model import load_from_hub
+from media.engines.hub_model import config_of, load_from_hub
 from media.engines.inference import Urgency
 from media.engines.repetition import cut_repetition, runs_in_circles
 from media.engines.torch_device import TorchPlace, give_back_gpu_memory
@@ -89,11 +90,12 @@ class VoxtralModel:
         self._compiled = compiled and place.is_cuda
         if load_in_4bit:
             _require_4bit(place)
+        audio_token = _audio_token(model)
         tokenizer: Any = load_from_hub(model, SETTING, MistralCommonBackend.from_pretrained)
         self._tokenizer = tokenizer
         self._model: Any = load_from_hub(model, SETTING, lambda where: _load(where, place, load_in_4bit))
         self._pad_token = int(tokenizer.pad_token_id)
-        self.prompts = VoxtralPrompts(tokenizer.tokenizer, int(self._model.config.audio_token_id))
+        self.prompts = VoxtralPrompts(tokenizer.tokenizer, audio_token)
 
     def close(self) -> None:
         self._model = None
@@ -235,6 +237,22 @@ def _bucket_sizes(largest: int) -> list[int]:
     while sizes[-1] < largest:
         sizes.append(2 * sizes[-1])
     return sizes
+
+
+def _audio_token(model: str) -> int:
+    """The token in whose places the sound is put.
+
+    Raises:
+        ModelMissing, EngineError: as `config_of`, or there is no such token.
+    """
+    token = config_of(model, SETTING, VoxtralConfig.model_type).get("audio_token_id")
+    if not isinstance(token, int):
+        raise EngineError(
+            f"The model {model} cannot be loaded: its config.json has no audio_token_id. Complete it, "
+            f"or set {SETTING} to another.",
+            code="model_unfit",
+        )
+    return token
 
 
 def _require_4bit(place: TorchPlace) -> None:

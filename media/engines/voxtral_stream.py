@@ -18,10 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import VoxtralRealtimeForConditionalGeneration, VoxtralRealtimeProcessor
+from transformers import (
+    VoxtralRealtimeConfig,
+    VoxtralRealtimeForConditionalGeneration,
+    VoxtralRealtimeProcessor,
+)
 
 from media.audio import SPEECH_RATE_HZ
-from media.engines.hub_model import load_from_hub
+from media.engines.hub_model import config_of, load_from_hub
 from media.engines.stream_memory import JoinedLookbacks, JoinedPaddings, Lookback
 from media.engines.torch_device import TorchPlace, give_back_gpu_memory
 from media.errors import EngineError
@@ -82,6 +86,7 @@ class RealtimeModel:
 
     def __init__(self, model: str, place: TorchPlace) -> None:
         self._place = place
+        config_of(model, SETTING, VoxtralRealtimeConfig.model_type)
         processor: Any = load_from_hub(model, SETTING, VoxtralRealtimeProcessor.from_pretrained)
         self._processor = processor
         self._model: Any = load_from_hub(model, SETTING, lambda where: _load(where, place))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -371,6 +372,20 @@ def test_models_that_are_not_there_or_cannot_converse_are_refused(model: Path, t
                 await TransformersLlm(model, device="cuda").start()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [{"model_type": "no_such_type"}, {}])
+def test_a_model_of_a_kind_that_nobody_knows_is_refused(
+    model: Path, tmp_path: Path, kind: dict[str, str]
+) -> None:
+    for file in model.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["model_type"]
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").write_text(json.dumps(config | kind))
+    with pytest.raises(EngineError, match=r"\(llm\.name\) cannot be loaded"):
+        asyncio.run(TransformersLlm(tmp_path, device="cpu").start())
 
 
 def test_a_closed_engine_ends_what_it_writes(model: Path) -> None:

@@ -18,6 +18,7 @@ from huggingface_hub import constants
 from transformers import VoxtralForConditionalGeneration, VoxtralProcessor, WhisperFeatureExtractor
 
 from media.audio import Audio, silence
+from media.engines import voxtral_model
 from media.engines.batcher import AGES_S
 from media.engines.inference import Urgency
 from media.engines.protocols import SttOptions, Transcript
@@ -473,6 +474,50 @@ def test_files_of_another_form_are_an_engines_error(
         made = whole | {"config": config} | made
     (tmp_path / name).write_text(json.dumps(made))
     assert "cannot be loaded" in started_error(str(tmp_path))
+
+
+def changed_config(directory: Path, into: Path, **changes: Any) -> str:
+    """The model, but for its config.json. None leaves an entry out."""
+    for file in directory.iterdir():
+        (into / file.name).symlink_to(file)
+    config = json.loads((directory / "config.json").read_text()) | changes
+    (into / "config.json").unlink()
+    (into / "config.json").write_text(
+        json.dumps({key: value for key, value in config.items() if value is not None})
+    )
+    return str(into)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "told"),
+    [
+        ("voxtral_realtime", "is of the type voxtral_realtime"),
+        ("whisper", "is of the type whisper"),
+        ("no_such_type", "is of the type no_such_type"),
+        (None, "does not say of which type it is"),
+        (7, "does not say of which type it is"),
+    ],
+)
+def test_a_model_of_another_type_is_refused_before_anything_is_built(
+    tiny_voxtral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_type: Any, told: str
+) -> None:
+    monkeypatch.setattr(voxtral_model, "load_from_hub", no_more)
+    sentence = started_error(changed_config(tiny_voxtral, tmp_path, model_type=model_type))
+    assert sentence.startswith(f"EngineError: The model {tmp_path} cannot be loaded: its config.json {told}")
+    assert "this engine's models are voxtral. Set model.name to one of those" in sentence
+
+
+@pytest.mark.parametrize("token", [None, "[AUDIO]"])
+def test_a_model_without_a_token_for_sound_is_refused_before_anything_is_built(
+    tiny_voxtral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: Any
+) -> None:
+    monkeypatch.setattr(voxtral_model, "load_from_hub", no_more)
+    sentence = started_error(changed_config(tiny_voxtral, tmp_path, audio_token_id=token))
+    assert "config.json has no audio_token_id. Complete it, or set model.name to another." in sentence
+
+
+def no_more(*_: Any) -> Any:
+    raise AssertionError("something was loaded")
 
 
 def test_a_repository_that_cannot_be_fetched_says_how_and_tells_no_token(

@@ -15,7 +15,7 @@ import torch
 from transformers import VoxtralRealtimeForConditionalGeneration, VoxtralRealtimeProcessor
 
 from media.audio import Audio, concatenate, silence
-from media.engines import voxtral_realtime_session
+from media.engines import voxtral_realtime_session, voxtral_stream
 from media.engines.protocols import SttOptions, Transcript
 from media.engines.torch_device import TorchPlace, place_of
 from media.engines.voxtral_realtime import VoxtralRealtime
@@ -368,3 +368,14 @@ def test_closing_leaves_no_thread(tiny_voxtral_realtime: Path, tmp_path: Path) -
 
     asyncio.run(main())
     assert set(threading.enumerate()) <= threads
+
+
+def test_a_model_that_does_not_stream_is_refused_before_anything_is_built(
+    tiny_voxtral: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(*_: Any) -> Any:
+        raise AssertionError("something was loaded")
+
+    monkeypatch.setattr(voxtral_stream, "load_from_hub", no_more)
+    with pytest.raises(EngineError, match="of the type voxtral, and this engine's models are voxtral_real"):
+        asyncio.run(engine_of(tiny_voxtral).start())
