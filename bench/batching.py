@@ -36,6 +36,7 @@ from bench.report import machine_line, markdown, percentile, write_json  # noqa:
 from media.engines.kokoro_torch import KokoroTorch  # noqa: E402
 from media.engines.kokoro_torch_weights import load_onnx  # noqa: E402
 from media.engines.protocols import TtsRequest  # noqa: E402
+from media.engines.torch_device import share_threads  # noqa: E402
 from server.model_store import ModelStore, default_root  # noqa: E402
 
 VOICES = ("af_heart", "am_michael", "bf_emma", "bm_george")
@@ -121,6 +122,7 @@ async def rounds(
     Returns:
         The rounds of each of `BATCHES`, and every clause's figures.
     """
+    share_threads(threads)
     store = ModelStore(default_root())
     model = store.path("kokoro-82m-int8") / "kokoro-v1.0.int8.onnx"
     engines = [
@@ -128,7 +130,6 @@ async def rounds(
             partial(load_onnx, model),
             store.path("kokoro-voices"),
             device=device,
-            threads=threads,
             batch=batch,
             model_name=model.stem,
         )

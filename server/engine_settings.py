@@ -18,6 +18,9 @@ from media.speaking import WritingSettings
 AT_AN_ADDRESS = frozenset({"openai", "vllm-realtime"})
 """Engines that are at `base_url`, and not here."""
 
+ON_TORCH = frozenset({"voxtral", "voxtral-realtime", "transformers", "kokoro-torch"})
+"""Engines here that compute with torch."""
+
 Threads = int | None
 """Threads of one engine; None takes `performance.threads`."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from server.config import Config
 from server.engine_settings import (
     AT_AN_ADDRESS,
     EMBEDDED_LLM,
+    ON_TORCH,
     EndpointSettings,
     LlmBackend,
     SttBackend,
@@ -90,6 +91,10 @@ def build_hosted_engines(config: Config, tell: Tell = lambda _event: None) -> Ho
     from media.engines.watched_turn_end import VERDICTS_LIMIT_S, WatchedTurnEnd
 
     silence_limit_s = min(VERDICTS_LIMIT_S, config.performance.engine_silence_s)
+    if _uses_torch(config):
+        from media.engines.torch_device import share_threads
+
+        share_threads(torch_threads_of(config, os.environ))
     turn_end = WatchedTurnEnd(_turn_end(config, store), tell, silence_limit_s)
     return HostedEngines(turn_end=turn_end, stt=stt, llm=llm, tts=tts)
 
@@ -97,6 +102,17 @@ def build_hosted_engines(config: Config, tell: Tell = lambda _event: None) -> Ho
 def threads_of(own: int | None, config: Config) -> int:
     """An engine's threads: its section's, or `performance.threads`, or one for each core, up to 4."""
     return own or config.performance.threads or min(_usable_cores(), _DEFAULT_THREADS_LIMIT)
+
+
+def torch_threads_of(config: Config, environment: Mapping[str, str]) -> int:
+    """Those of all engines on torch together, which has one number for a process.
+
+    Where nothing says otherwise, one for each core: a large model on a CPU gains from each. It would be one
+    alone, since torch asks MKL, which serves NumPy elsewhere (`server/environment.py`).
+    """
+    told = config.performance.torch_threads or config.performance.threads
+    of_openmp = environment.get("OMP_NUM_THREADS", "")
+    return told or (int(of_openmp) if of_openmp.isdecimal() and int(of_openmp) else _usable_cores())
 
 
 def _stt_threads_of(own: int | None, config: Config) -> int:
@@ -120,6 +136,11 @@ def _llm_threads_of(own: int | None, config: Config) -> int:
 
 def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _uses_torch(config: Config) -> bool:
+    sections = (config.model, config.llm, config.tts)
+    return any(settings.engine in ON_TORCH for section in sections for settings, _ in _in_order(section))
 
 
 def _store(config: Config) -> ModelStore:
@@ -353,7 +374,6 @@ def _kokoro_torch(settings: TtsBackend, config: Config, store: ModelStore) -> Tt
         store.path("kokoro-voices"),
         device=settings.device,
         batch=settings.batch,
-        threads=threads_of(settings.threads, config),
         compiled=settings.compile,
         blends=_blends(settings),
         model_name=settings.name if settings.weights is None else "kokoro-v1_0",

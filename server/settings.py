@@ -100,6 +100,8 @@ class PerformanceSettings(Section):
         engine_silence_s: an engine in this server that was waited for so long, in all, and has brought
             nothing to anybody is stuck. (The turn-end engine: after 10 s, if that is less.)
         threads: of each engine whose own section does not say; 0 for as many as there are cores, up to 4.
+        torch_threads: of all engines on torch together, on the CPU; 0 for `threads`, or what
+            `OMP_NUM_THREADS` says, or one a core.
         thread_switch_interval_ms: how long an engine's thread may hold Python's lock while the media path
             waits for it.
         sampling_interval_s: how often CPU, memory and GPU are looked at; polls are given the last look.
@@ -111,6 +113,7 @@ class PerformanceSettings(Section):
     engine_wait_s: float = Field(default=20.0, ge=0, le=600)
     engine_silence_s: float = Field(default=60.0, gt=0, le=3600)
     threads: int = Field(default=0, ge=0, le=64)
+    torch_threads: int = Field(default=0, ge=0, le=256)
     thread_switch_interval_ms: float = Field(default=1.0, ge=0.05, le=100)
     sampling_interval_s: float = Field(default=1.0, ge=0.1, le=60)
     latency_window_turns: int = Field(default=1000, ge=10, le=100_000)

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from media.clock import thread_time_s
 from media.engines.batcher import BatchCounts, Batcher
 from media.engines.g2p import pronounce
@@ -57,7 +55,6 @@ class KokoroTorch:
         voices_dir: see `KokoroVoiceFiles`.
         device: `auto`, `cuda`, `cuda:1` or `cpu`.
         batch: how many clauses, or windows of clauses, are made in one step at most.
-        threads: of one step, where it runs on the CPU.
         compiled: steps go by CUDA graphs, on a GPU: quicker, and some seconds of warming up.
         blends: mixtures of voices that are offered beside the 54 (see `kokoro_blend`).
         model_name: for `/status`.
@@ -73,7 +70,6 @@ class KokoroTorch:
         *,
         device: str = "auto",
         batch: int = 8,
-        threads: int = 1,
         compiled: bool = False,
         blends: Sequence[str] = (),
         model_name: str = "Kokoro-82M",
@@ -81,7 +77,6 @@ class KokoroTorch:
         self._load_model = load
         self._voices = KokoroVoiceFiles(voices_dir, blends)
         self._device = device
-        self._cpu_threads = threads
         self._batch = batch
         self._compiled = compiled
         self._model_name = model_name
@@ -218,8 +213,6 @@ class KokoroTorch:
     def _load(self) -> KokoroTorchNetwork:
         self._voices.require()
         place = place_of(self._device)
-        if not place.is_cuda:
-            torch.set_num_threads(self._cpu_threads)
         model = self._load_model().to(place.device)
         give_back_freed()
         # Single precision everywhere: the sines' phases and the spectra need it, and 82 million parameters

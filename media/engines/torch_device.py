@@ -62,6 +62,14 @@ def _set_numerics() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
+def share_threads(threads: int) -> None:
+    """How many threads torch computes on, on the CPU: one number for all of this process's engines.
+
+    To be said before any of them computes: a thread that has computed stays with the number of then.
+    """
+    torch.set_num_threads(threads)
+
+
 def give_back_gpu_memory() -> None:
     """Returns what torch keeps of models that were dropped: other processes and models can have it then."""
     gc.collect()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from media.errors import EngineError, ModelMissing, VoiceUnavailable
 from server.config import Config
 from server.engine_set import EngineSet, EngineState
-from server.engines import build_engines, threads_of
+from server.engines import build_engines, threads_of, torch_threads_of
 from server.warm_up import WarmUp
 from tests import virtual_time
 from tests.scripted import LevelVad, ScriptedEngines
@@ -123,6 +125,41 @@ def test_kokoro_on_torch_needs_no_file_beyond_the_embedded_ones() -> None:
 def test_threads_are_the_engines_own_or_everybodys(own: int | None, performance: int, threads: int) -> None:
     config = Config.model_validate({"performance": {"threads": performance}})
     assert threads_of(own, config) == threads
+
+
+@pytest.mark.parametrize(
+    ("performance", "environment", "threads"),
+    [
+        ({"torch_threads": 3, "threads": 2}, {"OMP_NUM_THREADS": "5"}, 3),
+        ({"threads": 2}, {"OMP_NUM_THREADS": "5"}, 2),
+        ({}, {"OMP_NUM_THREADS": "5"}, 5),
+        ({}, {"OMP_NUM_THREADS": "0"}, len(os.sched_getaffinity(0))),
+        ({}, {"OMP_NUM_THREADS": "2,1"}, len(os.sched_getaffinity(0))),
+        ({}, {}, len(os.sched_getaffinity(0))),
+    ],
+)
+def test_torch_has_one_number_of_threads(
+    performance: dict[str, int], environment: dict[str, str], threads: int
+) -> None:
+    config = Config.model_validate({"performance": performance})
+    assert torch_threads_of(config, environment) == threads
+
+
+@pytest.mark.models
+def test_engines_on_torch_share_it() -> None:
+    """In a process of its own: torch has one number for each."""
+    script = (
+        "import threading, torch\n"
+        "from server.config import Config\n"
+        "from server.engines import build_engines\n"
+        "tts = {'engine': 'kokoro-torch', 'device': 'cpu', 'threads': 1}\n"
+        "build_engines(Config.model_validate({'tts': tts, 'performance': {'torch_threads': 3}}))\n"
+        "threading.Thread(target=lambda: print(torch.get_num_threads())).start()\n"
+    )
+    environment = {**os.environ, "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)
+    assert ran.stdout.split() == ["3"]
 
 
 def test_threads_that_nobody_chose_follow_the_machine() -> None:

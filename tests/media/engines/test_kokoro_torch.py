@@ -34,6 +34,7 @@ from media.engines.kokoro_vocabulary import token_ids
 from media.engines.kokoro_voice_files import KokoroVoiceFiles
 from media.engines.kokoro_voices import STYLE_ROWS, STYLE_WIDTH, VOICE_NAMES, language_of
 from media.engines.protocols import SpeechChunk, TtsRequest
+from media.engines.torch_device import share_threads
 from media.errors import CallerError, EngineError, ModelMissing, VoiceUnavailable
 from tests.media.engines.kokoro_torch_model import SMALL_CONFIG, small_model
 from tests.media.engines.test_kokoro_onnx import heard
@@ -60,6 +61,7 @@ def voices_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def engine(voices_dir: Path) -> Iterator[KokoroTorch]:
     """Random weights: it makes noise, but as real speech would be made."""
+    share_threads(1)
     engine = KokoroTorch(small_model, voices_dir, device="cpu", batch=4)
     asyncio.run(engine.start())
     yield engine
@@ -69,9 +71,8 @@ def engine(voices_dir: Path) -> Iterator[KokoroTorch]:
 @pytest.fixture(scope="module")
 def speaking(models_dir: Path) -> Iterator[KokoroTorch]:
     """The embedded model's weights."""
-    engine = KokoroTorch(
-        partial(load_onnx, models_dir / MODEL), models_dir / VOICES, device="cpu", batch=4, threads=2
-    )
+    share_threads(2)
+    engine = KokoroTorch(partial(load_onnx, models_dir / MODEL), models_dir / VOICES, device="cpu", batch=4)
     asyncio.run(engine.start())
     yield engine
     asyncio.run(engine.close())
