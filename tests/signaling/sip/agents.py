@@ -11,6 +11,7 @@ from typing import Any
 from sipmessage import Request, Response
 
 from media.errors import CallerError, ServerFull
+from media.playout import Playout
 from signaling.phone.leg import Party, PhoneLeg
 from signaling.realtime_session_objects import SessionUpdate
 from signaling.rtp.media import RtpMedia
@@ -34,6 +35,7 @@ class Taken:
 
     leg: SipLeg
     ear: Ear = field(default_factory=Ear)
+    voice: Playout = field(default_factory=playout)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     why: str = ""
 
@@ -43,7 +45,7 @@ class Taken:
 
     async def run(self) -> None:
         try:
-            self.why = await self.leg.run(self.ear, playout())
+            self.why = await self.leg.run(self.ear, self.voice)
         finally:
             self.over.set()
 
