@@ -21,6 +21,7 @@ from typing import Self, assert_never, get_args
 
 from media.clock import thread_time_s
 from media.engines.channel import Channel
+from media.engines.gpu_pool import GpuPool
 from media.engines.link import Connection, EngineLink, EngineProcessDied
 from media.engines.protocols import Engines, VadEngine
 from media.engines.remote import RemoteLlm, RemoteStt, RemoteTts, RemoteTurnEnd
@@ -30,6 +31,7 @@ from media.engines.wire import (
     Failed,
     FellBack,
     FromEngines,
+    GiveBack,
     Hello,
     Item,
     Logged,
@@ -118,6 +120,16 @@ class EngineProcess:
     def report(self) -> EngineProcessReport:
         pid = None if self._present is None else self._present.pid
         return EngineProcessReport(pid, self._restarts, self._last_end)
+
+    @property
+    def gpu_pools(self) -> tuple[GpuPool, ...]:
+        """What its engines have of GPUs, as it said last."""
+        return () if self._present is None else self._present.gpu_pools
+
+    def give_back_gpu_memory(self) -> None:
+        """Has it give back what it only keeps for later."""
+        if self._present is not None:
+            self._present.connection.tell(GiveBack())
 
     @asynccontextmanager
     async def engines(self, vad: VadEngine) -> AsyncIterator[Engines]:
@@ -246,6 +258,7 @@ class _Incarnation:
         self.connection = Connection(self._channel)
         self.stuck = False
         """It answered no ping, and was killed."""
+        self.gpu_pools: tuple[GpuPool, ...] = ()
 
     @property
     def pid(self) -> int:
@@ -282,7 +295,7 @@ class _Incarnation:
             self.connection.tell(SetLogLevel(logging.getLogger().level))
             try:
                 async with asyncio.timeout(_SILENCE_LIMIT_S):
-                    await self.connection.ask(Ping())
+                    self.gpu_pools = await self.connection.ask(Ping())
             except TimeoutError:
                 _log.error("the engine process is stuck", extra={"pid": self.pid})
                 self.stuck = True

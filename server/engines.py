@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, assert_never
 
 from yarl import URL
 
+from media.engines.gpu_pool import take_at_most
 from media.engines.host import HostedEngines
 from media.engines.protocols import (
     Engine,
@@ -80,6 +81,7 @@ def build_hosted_engines(config: Config, tell: Tell = lambda _event: None) -> Ho
     Raises:
         EngineError: a package is not installed.
     """
+    take_at_most(config.performance.gpu_memory_share)
     store = _store(config)
     try:
         stt, llm, tts = _watched(config, store, tell)

@@ -28,11 +28,19 @@ CUDA_COUNTS_BY_BUS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 """As the management library does, by which GPUs are chosen (`server/gpu_devices.py`); CUDA's own way is the
 fastest first. Set where the operator has not set it."""
 
+GPU_MEMORY_GROWS = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+"""PyTorch's pieces of a GPU's memory grow where they are. Pieces of fixed sizes, as it takes them by itself,
+are of use to no other size: batches of every length leave many behind. Versions before 2.9 do not read it."""
+
+_OLDER_NAME = "PYTORCH_CUDA_ALLOC_CONF"
+"""Says the same. An operator who sets it means it."""
+
 
 def prepare_environment() -> None:
-    """Makes the engines' threads sleep while they wait (or soon), and CUDA count as we do, unless the
-    environment says otherwise."""
-    for name, value in (THREADS_SLEEP | CUDA_COUNTS_BY_BUS).items():
+    """Makes the engines' threads sleep while they wait (or soon), CUDA count as we do, and PyTorch's memory
+    grow, unless the environment says otherwise."""
+    grows = {} if _OLDER_NAME in os.environ else GPU_MEMORY_GROWS
+    for name, value in (THREADS_SLEEP | CUDA_COUNTS_BY_BUS | grows).items():
         os.environ.setdefault(name, value)
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from media.engines.gpu_pool import GpuPool
 from media.errors import ConfigError
 
 GB = 1_000_000_000
@@ -63,6 +64,10 @@ class Gpu:
     @property
     def device(self) -> str:
         return f"cuda:{self.index}"
+
+    def within(self, share: float) -> Gpu:
+        """As if no more than this share of its memory were there for us."""
+        return replace(self, free_bytes=min(self.free_bytes, round(share * self.total_bytes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,3 +308,37 @@ def advice(level: Level, device: str, share: float, needs: Sequence[ModelNeed]) 
         "the next long utterance may find no room" if level == "critical" else "little is left for more calls"
     )
     return f"{device} is {share:.0%} full, and {now}: {remedy}."
+
+
+_MUCH = 0.1
+"""Of a GPU's memory."""
+_NEARLY_ALL = 0.9
+"""Of what the engines may take."""
+
+
+def much_is_idle(pool: GpuPool, total_bytes: int) -> bool:
+    """Whether PyTorch keeps much of a GPU's memory that nothing uses."""
+    return pool.idle_bytes >= _MUCH * total_bytes
+
+
+def pool_advice(pool: GpuPool, total_bytes: int, level: Level) -> list[str]:
+    """What to do about what the engines have of a GPU, in sentences.
+
+    Args:
+        pool: theirs.
+        total_bytes: of the GPU.
+        level: how full it is.
+    """
+    said = []
+    if level != "ok" and much_is_idle(pool, total_bytes):
+        said.append(
+            f"PyTorch keeps {in_gb(pool.idle_bytes)} of {pool.device} that nothing uses at the moment, and "
+            "gives it back once the GPU is critically full: set performance.gpu_memory_share to less, if "
+            "others need it before."
+        )
+    if pool.limit_bytes < total_bytes and pool.used_bytes >= _NEARLY_ALL * pool.limit_bytes:
+        said.append(
+            f"The engines use {in_gb(pool.used_bytes)} of the {in_gb(pool.limit_bytes)} that they may take "
+            f"of {pool.device}: set performance.gpu_memory_share to more, or server.max_calls to less."
+        )
+    return said

@@ -47,6 +47,7 @@ def settled(config: Config, environment: Mapping[str, str]) -> Config:
     gpus = gpus_here(environment)
     if gpus is None:
         return config
+    gpus = tuple(gpu.within(config.performance.gpu_memory_share) for gpu in gpus)
     return fitted(config, gpus, four_bits=find_spec("bitsandbytes") is not None)
 
 

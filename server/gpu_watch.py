@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from media.engines.gpu_pool import GpuPool, pools
 from server.faults import Fault, FaultKind, FaultLedger, Recovery, Severity
-from server.gpu_memory import MB, Level, ModelNeed, advice, level_of
+from server.gpu_memory import MB, Level, ModelNeed, advice, level_of, much_is_idle, pool_advice
 from server.resources import ResourceSample
 
 _log = logging.getLogger(__name__)
@@ -37,11 +38,21 @@ class GpuWatch:
         needs: of the configured engines.
         faults: a GPU that is critically full is one of them.
         marks: from when on.
+        pools: what the engines' process has of GPUs, as far as that is known.
+        give_back: has it give back what it only keeps. Called when a GPU has become critically full.
     """
 
     def __init__(
-        self, needs: Sequence[ModelNeed], faults: FaultLedger, marks: Watermarks = Watermarks()
+        self,
+        needs: Sequence[ModelNeed],
+        faults: FaultLedger,
+        marks: Watermarks = Watermarks(),
+        *,
+        pools: Callable[[], Sequence[GpuPool]] = pools,
+        give_back: Callable[[], None] = lambda: None,
     ) -> None:
+        self._pools = pools
+        self._give_back = give_back
         self._needs = tuple(needs)
         self._faults = faults
         self._marks = marks
@@ -54,6 +65,7 @@ class GpuWatch:
         self._devices.clear()
         self._advice.clear()
         gone = set(self._levels)
+        pools = {pool.device: pool for pool in self._pools()}
         for gpu in sample.gpus:
             if (device := gpu.device) is None:  # none of the engines is there
                 continue
@@ -68,11 +80,16 @@ class GpuWatch:
                     "total_mb": gpu.memory_total_mb,
                     "share": round(share, 4),
                     "level": level,
+                    "pool": _described(pool) if (pool := pools.get(device)) else None,
                 }
             )
+            total_bytes = round(gpu.memory_total_mb * MB)
             sentence = advice(level, device, share, self._needs_on(device))
-            if sentence is not None:
-                self._advice.append(sentence)
+            self._advice += [sentence] if sentence is not None else []
+            self._advice += pool_advice(pool, total_bytes, level) if pool else []
+            is_new = level != self._levels.get(device, "ok")
+            if is_new and level == "critical" and pool and much_is_idle(pool, total_bytes):
+                self._give_back()
             self._changed_to(level, device, sentence)
         for device in gone:
             self._changed_to("ok", device, None)
@@ -124,3 +141,12 @@ class GpuWatch:
             )
         elif before == "critical":
             self._faults.ended("gpu", device)
+
+
+def _described(pool: GpuPool) -> dict[str, Any]:
+    return {
+        "used_mb": round(pool.used_bytes / MB),
+        "kept_mb": round(pool.kept_bytes / MB),
+        "limit_mb": round(pool.limit_bytes / MB),
+        "models_mb": {engine: round(size / MB) for engine, size in pool.models},
+    }

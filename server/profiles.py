@@ -9,7 +9,7 @@ torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
@@ -107,6 +107,7 @@ def with_profile(source: Source, look_at: Callable[[], Machine]) -> tuple[Source
     if wanted in ("auto", "gpu"):
         machine = look_at()
         open_to_it = [name for name, section in sections.items() if _is_open(name, section)]
+        machine = _within(machine, values.get("performance"))
         on_gpu = _largest_that_fits(machine, open_to_it)
         choice = _chosen(wanted, machine, fits=on_gpu is not None)
         values["profile"] = choice.profile
@@ -115,6 +116,18 @@ def with_profile(source: Source, look_at: Callable[[], Machine]) -> tuple[Source
     for name, section in sections.items():
         values[name] = _filled(name, section, choice.profile, on_gpu or _OnGpu())
     return Source(values, source.places), choice
+
+
+def _within(machine: Machine, performance: object) -> Machine:
+    """With what of its GPUs the engines may take. A share that cannot be is told when it is validated."""
+    wanted = performance.get("gpu_memory_share") if isinstance(performance, dict) else None
+    try:
+        share = float(wanted if wanted is not None else 1)
+    except (TypeError, ValueError):
+        return machine
+    if machine.gpus is None or not 0 < share <= 1:
+        return machine
+    return replace(machine, gpus=tuple(gpu.within(share) for gpu in machine.gpus))
 
 
 def _is_open(name: str, section: Mapping[str, Any]) -> bool:

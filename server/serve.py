@@ -21,13 +21,11 @@ from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
 from server.engine_set import EngineSet
-from server.gpu_plan import needs_of
-from server.gpu_watch import GpuWatch
 from server.health import Health
 from server.machine_names import network_address, own_hosts
 from server.metrics import Metrics
 from server.runtime_settings import RuntimeSettings
-from server.serving_process import run_process, sampled, serving, started, until_signalled, url_of
+from server.serving_process import gpu_watch, run_process, sampled, serving, started, until_signalled, url_of
 from server.telephone import Telephone
 from server.tls import tls_context
 from server.toolbox import ServerToolbox, toolbox_of
@@ -141,7 +139,7 @@ async def _listening_server(
     )
     engine_failures.told = metrics.engine_failed
     engine_failures.faults.watcher = metrics
-    gpus = GpuWatch(needs_of(config), engine_failures.faults)
+    gpus = gpu_watch(config, engine_failures.faults, process)
     calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics, OverlapClassifier(), toolbox)
     tls = tls_context(settings)
     telephone = Telephone(calls, RunningCalls(), metrics.telephone)

@@ -23,12 +23,10 @@ from server.config import Config
 from server.engine_failures import EngineFailures
 from server.engine_process import EngineProcess
 from server.engine_set import EngineSet
-from server.gpu_plan import needs_of
-from server.gpu_watch import GpuWatch
 from server.host_routes import OPEN_PATHS, EngineRoutes
 from server.host_slots import HostSlots
 from server.machine_names import own_hosts
-from server.serving_process import run_process, sampled, serving, started, until_signalled, url_of
+from server.serving_process import gpu_watch, run_process, sampled, serving, started, until_signalled, url_of
 from server.tls import tls_context
 from signaling.client_secrets import ClientSecrets
 from signaling.guard import guard, key_guard
@@ -112,7 +110,7 @@ async def _listening_host(
             "tts": settings.max_clauses,
         },
     )
-    gpus = GpuWatch(needs_of(config), engine_failures.faults)
+    gpus = gpu_watch(config, engine_failures.faults, process)
     tls = tls_context(config.server)
     with ThreadPoolExecutor(1, "recordings") as decoding:
         routes = EngineRoutes(config, engine_set, slots, decoding, process, engine_failures, gpus)

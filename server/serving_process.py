@@ -22,7 +22,9 @@ from server.engine_set import EngineSet
 from server.engines import build_engines, build_vad
 from server.environment import set_thread_switch_interval
 from server.event_loop import new_event_loop
+from server.faults import FaultLedger
 from server.gpu_plan import needs_of
+from server.gpu_watch import GpuWatch
 from server.health import VERSION
 from server.logs import logging_to
 from server.resources import ResourceSample, ResourceSampler
@@ -158,6 +160,24 @@ async def started(
         for task in background:
             task.cancel()
         await asyncio.wait(background)
+
+
+def gpu_watch(config: Config, faults: FaultLedger, process: EngineProcess | None) -> GpuWatch:
+    """What is to look at how full GPUs are.
+
+    Args:
+        config: all settings.
+        faults: are told.
+        process: the engines'; None where they are in this one.
+    """
+    if process is None:
+        return GpuWatch(needs_of(config), faults)
+    return GpuWatch(
+        needs_of(config),
+        faults,
+        pools=lambda: process.gpu_pools,
+        give_back=process.give_back_gpu_memory,
+    )
 
 
 @asynccontextmanager

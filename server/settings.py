@@ -105,6 +105,7 @@ class PerformanceSettings(Section):
         thread_switch_interval_ms: how long an engine's thread may hold Python's lock while the media path
             waits for it.
         sampling_interval_s: how often CPU, memory and GPU are looked at; polls are given the last look.
+        gpu_memory_share: of each GPU, what the engines here may take of it: 0.5 leaves half of it to others.
         latency_window_turns: percentiles are those of this many last turns.
     """
 
@@ -116,6 +117,7 @@ class PerformanceSettings(Section):
     torch_threads: int = Field(default=0, ge=0, le=256)
     thread_switch_interval_ms: float = Field(default=1.0, ge=0.05, le=100)
     sampling_interval_s: float = Field(default=1.0, ge=0.1, le=60)
+    gpu_memory_share: float = Field(default=1.0, gt=0, le=1)
     latency_window_turns: int = Field(default=1000, ge=10, le=100_000)
 
 

@@ -19,6 +19,7 @@ PORTS = {
     "media.engines.protocols",
     "media.engines.inference",
     "media.engines.model_files",
+    "media.engines.gpu_pool",
     "media.engines.wire",
     "media.engines.channel",
     "media.engines.link",

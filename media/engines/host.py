@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+from media.engines.gpu_pool import pools
+from media.engines.memory import free_caches
 from media.engines.protocols import LlmEngine, SttEngine, SttSession, TtsEngine, TurnEndEngine
 from media.engines.wire import (
     AbortSession,
@@ -19,6 +21,7 @@ from media.engines.wire import (
     FlushSession,
     FollowSession,
     FromEngines,
+    GiveBack,
     Item,
     Judge,
     OpenSession,
@@ -111,6 +114,8 @@ class EngineHost:
                     tasks.create_task(aborted.abort(), name=f"abort session {message.session}")
             case SetLogLevel():
                 logging.getLogger().setLevel(message.level)
+            case GiveBack():
+                free_caches()
             case _:
                 assert_never(message)
 
@@ -150,7 +155,7 @@ class EngineHost:
             case Speak():
                 return await self._relay(request, self._engines.tts.speak(work.request))
             case Ping():
-                return None
+                return pools()
             case _:
                 assert_never(work)
 

@@ -17,6 +17,7 @@ from typing import Any
 from media.clock import thread_time_s
 from media.engines.batcher import BatchCounts, Batcher
 from media.engines.g2p import pronounce
+from media.engines.gpu_pool import gave_back, took
 from media.engines.inference import InferenceThreads, Urgency
 from media.engines.kokoro_clause import RATE_HZ, ClauseSound
 from media.engines.kokoro_norms import KokoroNorms
@@ -141,6 +142,7 @@ class KokoroTorch:
     async def close(self) -> None:
         await self._inference.close()
         self._network = None
+        gave_back(self.name)
         give_back_gpu_memory()
         give_back_freed()
 
@@ -214,6 +216,7 @@ class KokoroTorch:
         self._voices.require()
         place = place_of(self._device)
         model = self._load_model().to(place.device)
+        took(self.name, (*model.parameters(), *model.buffers()))
         give_back_freed()
         # Single precision everywhere: the sines' phases and the spectra need it, and 82 million parameters
         # are few.

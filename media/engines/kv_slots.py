@@ -114,6 +114,11 @@ class KvSlots(Cache):  # type: ignore[misc]
             self._write(self._values[layer_idx], value_states),
         )
 
+    @property
+    def tensors(self) -> tuple[Any, ...]:
+        """All slots, of each layer."""
+        return (*self._keys.values(), *self._values.values())
+
     def __len__(self) -> int:
         """How many layers. Never none: nobody should take it for no cache at all."""
         return max(1, len(self._keys))

@@ -7,7 +7,7 @@ copies nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,13 @@ class SlotDecoder:
         """How many rows a step has that is not of all slots."""
         self._keys = [*_doubled(_FEWEST_KEYS, context_tokens - 1), context_tokens]
         self._next = RecordedStep(self._next_scores, record)
+
+    @property
+    def tensors(self) -> Iterator[Any]:
+        """The model's, and its slots'."""
+        yield from self._model.parameters()
+        yield from self._model.buffers()
+        yield from self._kv.tensors
 
     @property
     def recorded_step(self) -> RecordedStep:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from media.engines.gpu_pool import limit
 from media.errors import EngineError
 
 
@@ -51,6 +52,7 @@ def place_of(device: str) -> TorchPlace:
     if number >= (count := torch.cuda.device_count()):
         raise EngineError(f"There is no GPU {device} here, only {count}: set device to another, or to auto.")
     _set_numerics()
+    limit(f"cuda:{number}")
     return TorchPlace(f"cuda:{number}", torch.bfloat16)
 
 

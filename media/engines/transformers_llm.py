@@ -21,6 +21,7 @@ import transformers
 from media.engines.batcher import BatchCounts, Batcher
 from media.engines.chat_prompt import ChatPrompt, ChatPrompts
 from media.engines.conversation_slots import Slots
+from media.engines.gpu_pool import gave_back, took
 from media.engines.hub_model import load_from_hub
 from media.engines.inference import InferenceThreads, Urgency
 from media.engines.model_files import require_files
@@ -128,12 +129,14 @@ class TransformersLlm:
                     pass
             if self._compiled:
                 await self._inference.run(self._loaded.decoder.warm_up)
+            took(self.name, self._loaded.decoder.tensors)
 
     async def close(self) -> None:
         await self._preparing.close()
         await self._inference.close()
         if self._loaded is not None:
             self._loaded = None
+            gave_back(self.name)
             give_back_gpu_memory()
 
     async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:

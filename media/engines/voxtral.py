@@ -10,6 +10,7 @@ import numpy.typing as npt
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.engines.backend_failures import is_out_of_memory
 from media.engines.batcher import Batcher
+from media.engines.gpu_pool import gave_back, took
 from media.engines.hub_model import short_name
 from media.engines.inference import InferenceThreads, Urgency
 from media.engines.memory import give_back_freed
@@ -91,6 +92,7 @@ class Voxtral:
         await self._inference.close()
         model, self._model = self._model, None
         if model is not None:
+            gave_back(self.name)
             model.close()
             give_back_freed()
 
@@ -187,6 +189,7 @@ class Voxtral:
             VoxtralRow(model.prompts.transcription(1, None), mel_windows(hum), _TOKENS_SPARE),
             self._largest_batch,
         )
+        took(self.name, model.tensors)
         give_back_freed()
         return model
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +96,12 @@ class VoxtralModel:
         self._model: Any = load_from_hub(model, SETTING, lambda where: _load(where, place, load_in_4bit))
         self._pad_token = int(tokenizer.pad_token_id)
         self.prompts = VoxtralPrompts(tokenizer.tokenizer, audio_token)
+
+    @property
+    def tensors(self) -> Iterator[Any]:
+        """The weights."""
+        yield from self._model.parameters()
+        yield from self._model.buffers()
 
     def close(self) -> None:
         self._model = None

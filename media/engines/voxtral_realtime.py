@@ -11,6 +11,7 @@ import numpy as np
 
 from media.audio import SPEECH_RATE_HZ
 from media.engines.batcher import Batcher
+from media.engines.gpu_pool import gave_back, took
 from media.engines.hub_model import short_name
 from media.engines.inference import InferenceThreads
 from media.engines.memory import give_back_freed
@@ -62,6 +63,7 @@ class VoxtralRealtime:
         await self._inference.close()
         model, self._model = self._model, None
         if model is not None:
+            gave_back(self.name)
             model.close()
             give_back_freed()
 
@@ -91,5 +93,6 @@ class VoxtralRealtime:
         warmed = VoxtralStream(model)
         warmed.push(np.sin(np.arange(SPEECH_RATE_HZ, dtype=np.float32) * np.float32(0.1)))
         warmed.finished_text()
+        took(self.name, model.tensors)
         give_back_freed()
         return model

@@ -10,7 +10,7 @@ much silence as the model was trained to end with, on a copy of a stream: it goe
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,6 +96,12 @@ class RealtimeModel:
         self.first_samples = int(processor.num_samples_first_audio_chunk)
         self.first_end = int(processor.num_mel_frames_first_audio_chunk * features.hop_length)
         self.padding_samples = int(processor.num_right_pad_tokens) * self.token_samples
+
+    @property
+    def tensors(self) -> Iterator[Any]:
+        """The weights."""
+        yield from self._model.parameters()
+        yield from self._model.buffers()
 
     def close(self) -> None:
         self._model = None

@@ -67,7 +67,7 @@ class FollowSession:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Answered at once: the process lives, and its loop turns."""
+    """Answered at once, with `gpu_pool.pools()`: the process lives, and its loop turns."""
 
 
 Work: TypeAlias = StartEngine | Judge | Reply | Speak | FlushSession | FollowSession | Ping
@@ -121,7 +121,12 @@ class SetLogLevel:
     level: int
 
 
-ToEngines: TypeAlias = Request | Cancel | OpenSession | PushAudio | AbortSession | SetLogLevel
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """What is kept of GPUs for later, and used by nothing, is wanted elsewhere."""
+
+
+ToEngines: TypeAlias = Request | Cancel | OpenSession | PushAudio | AbortSession | SetLogLevel | GiveBack
 
 # From the engine process
 

@@ -125,6 +125,15 @@ def test_one_that_is_killed_is_replaced_and_work_goes_on() -> None:
     run(test)
 
 
+def test_it_gives_memory_back_and_goes_on() -> None:
+    async def test(_server: Server, process: EngineProcess, engines: Engines) -> None:
+        process.give_back_gpu_memory()
+        assert await reply(engines)
+        assert process.gpu_pools == ()  # it uses no GPU
+
+    run(test)
+
+
 def test_one_that_is_stuck_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_process, "_PING_INTERVAL_S", 0.1)
     monkeypatch.setattr(engine_process, "_SILENCE_LIMIT_S", 1.0)

@@ -43,6 +43,12 @@ def test_a_language_model_finds_its_place() -> None:
         with_places(wanted, [need], gpus(8))
 
 
+def test_a_share_of_a_gpu_is_all_there_is() -> None:
+    whole = Gpu(0, "a card", 24 * GB, 23 * GB)
+    assert whole.within(0.5).free_bytes == 12 * GB
+    assert Gpu(0, "a card", 24 * GB, 3 * GB).within(0.5).free_bytes == 3 * GB
+
+
 def test_fallbacks_are_loaded_too() -> None:
     wanted = config(llm=THINKS | {"device": "cuda:0", "fallbacks": [THINKS]})
     needs = needs_of(wanted)

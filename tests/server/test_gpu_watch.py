@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from media.engines.gpu_pool import GpuPool
 from server.faults import FaultLedger
-from server.gpu_memory import GB, ModelNeed, kokoro_need
+from server.gpu_memory import GB, MB, ModelNeed, kokoro_need
 from server.gpu_watch import GpuWatch
 from server.resources import GpuSample, ResourceSample
 
@@ -77,6 +78,7 @@ def test_what_is_told_of_it() -> None:
         "total_mb": 16_000,
         "share": 0.96,
         "level": "critical",
+        "pool": None,
     }
     assert report["engines"][1] == {
         "section": "tts",
@@ -90,3 +92,56 @@ def test_what_is_told_of_it() -> None:
     (open_,) = faults.report["open"]
     assert (open_["engine"], open_["name"], open_["code"]) == ("gpu", "cuda:0", "gpu_memory_critical")
     assert json.loads(json.dumps(report)) == report
+
+
+def pool(used_mb: int, kept_mb: int, limit_mb: int = 16_000) -> GpuPool:
+    return GpuPool("cuda:0", used_mb * MB, kept_mb * MB, limit_mb * MB, (("voxtral (mini)", 9_350 * MB),))
+
+
+def test_what_the_engines_have_of_it_is_told() -> None:
+    watch = GpuWatch((VOXTRAL,), FaultLedger(lambda: 0.0), pools=lambda: [pool(9_800, 11_000)])
+    watch.look(used(0.8, 0.1))
+    first, second = watch.report["devices"]
+    assert first["pool"] == {
+        "used_mb": 9_800,
+        "kept_mb": 11_000,
+        "limit_mb": 16_000,
+        "models_mb": {"voxtral (mini)": 9_350},
+    }
+    assert second["pool"] is None
+    assert watch.report["recommendations"] == []
+    assert json.loads(json.dumps(watch.report)) == watch.report
+
+
+def test_what_is_only_kept_is_given_back_when_others_may_lack_it_once() -> None:
+    given_back: list[float] = []
+    pools = [pool(9_000, 14_000)]
+    shares = iter((0.5, 0.9, 0.96, 0.97, 0.9, 0.96))
+    watch = GpuWatch(
+        (VOXTRAL,), FaultLedger(lambda: 0.0), pools=lambda: pools, give_back=lambda: given_back.append(share)
+    )
+    for share in shares:
+        watch.look(used(share))
+        said = watch.report["recommendations"]
+        assert any("keeps 5.0 GB of cuda:0 that nothing uses" in sentence for sentence in said) == (
+            share > 0.5
+        )
+    assert given_back == [0.96, 0.96]
+    pools[0] = pool(14_000, 15_000)  # nothing much to give
+    for share in (0.5, 0.96):
+        watch.look(used(share))
+    assert given_back == [0.96, 0.96]
+
+
+def test_engines_that_have_nearly_all_that_they_may_take() -> None:
+    pools = [pool(9_300, 9_400, limit_mb=10_000)]
+    watch = GpuWatch((VOXTRAL,), FaultLedger(lambda: 0.0), pools=lambda: pools)
+    watch.look(used(0.7))
+    (said,) = watch.report["recommendations"]
+    assert said == (
+        "The engines use 9.3 GB of the 10.0 GB that they may take of cuda:0: set "
+        "performance.gpu_memory_share to more, or server.max_calls to less."
+    )
+    pools[0] = pool(9_300, 9_400)  # all of it: then how full it is says enough
+    watch.look(used(0.7))
+    assert watch.report["recommendations"] == []

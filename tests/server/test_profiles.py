@@ -48,6 +48,17 @@ def test_the_embedded_engines_are_the_default_and_nothing_is_looked_at() -> None
     assert (config.model.name, config.llm.name) == ("tiny.en", "smollm2-135m-instruct")
 
 
+@pytest.mark.parametrize("share", [0.5, "0.5"])  # from the file, from the environment
+def test_no_more_of_a_gpu_is_chosen_for_than_may_be_taken(share: Any) -> None:
+    values = {"profile": "gpu", "performance": {"gpu_memory_share": share}}
+    assert filled({"profile": "gpu"}, machine(24))[0]["llm"]["name"] == LARGE
+    assert (
+        filled(values, machine(24, four_bits=False))[0]["llm"].get("engine") is None
+    )  # 12 GB: Voxtral, Kokoro
+    with pytest.raises(ConfigError, match="gpu_memory_share"):
+        load_config(CHECKOUT_CONFIG, {"VOXTRAL_KOKORO__PERFORMANCE__GPU_MEMORY_SHARE": "most"})
+
+
 def test_the_checkouts_file_leaves_everything_to_the_profile() -> None:
     source = read_file(CHECKOUT_CONFIG).over(Source())
     source.values["profile"] = "gpu"
