@@ -36,7 +36,7 @@ class SipTransportSettings(Section):
         max_connections: over TCP and TLS together; further ones are closed at once.
         connect_timeout_s: for a connection to a far side, TLS included.
         idle_timeout_s: a connection over which nothing comes for so long is closed.
-        max_transactions: requests under way at once, in both directions together; further ones get 503.
+        max_transactions: requests of far sides under way at once; further ones get 503.
     """
 
     host: str = "127.0.0.1"
