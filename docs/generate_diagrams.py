@@ -1,4 +1,4 @@
-"""Writes the turn machines' diagrams into architecture.md, from the tables that the code runs on.
+"""Writes the machines' diagrams into architecture.md, from the tables that the code runs on.
 
 python docs/generate_diagrams.py            writes them
 python docs/generate_diagrams.py --check    says whether they are up to date
@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from media import agent_floor, answering_machine, caller_floor, overlap_floor
 from media.floor_table import mermaid
+from signaling.sip import client_transactions, server_transactions
 
 PAGE = Path(__file__).resolve().parent / "architecture.md"
 
@@ -24,6 +25,14 @@ def with_diagrams(page: str) -> str:
         "caller-floor": mermaid(caller_floor.TABLE, caller_floor.CallerState.LISTENING),
         "agent-floor": mermaid(agent_floor.TABLE, agent_floor.AgentState.IDLE),
         "overlap-floor": mermaid(overlap_floor.TABLE, overlap_floor.OverlapState.CLEAR),
+        "invite-client": mermaid(
+            client_transactions.INVITE_CLIENT_TABLE, client_transactions.InviteClientState.CALLING
+        ),
+        "client": mermaid(client_transactions.CLIENT_TABLE, client_transactions.ClientState.TRYING),
+        "invite-server": mermaid(
+            server_transactions.INVITE_SERVER_TABLE, server_transactions.InviteServerState.RECEIVED
+        ),
+        "server": mermaid(server_transactions.SERVER_TABLE, server_transactions.ServerState.TRYING),
         "answering-machine": mermaid(answering_machine.TABLE, answering_machine.AnsweringState.SILENT),
     }
     for name, diagram in diagrams.items():
