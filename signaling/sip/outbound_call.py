@@ -297,13 +297,17 @@ class OutboundCall:
 
     async def _end_forks(self, transaction: ClientTransaction) -> None:
         """Whoever else answers the INVITE is acknowledged, and told that it is over (RFC 3261, 13.2.2.4)."""
-        try:
+        with contextlib.suppress(SipTimeout, SipTransportFailed):
             while (response := await transaction.next_response()) is not None:
                 if 200 <= response.code < 300:
-                    requests = self._requests(Dialog.calling(transaction.request, response), transaction)
-                    await requests.acknowledge(transaction, response)
-                    await requests.send("BYE")
-        except (BadMessage, DialogGone, SipTimeout, SipTransportFailed) as error:
+                    self._linger(self._end_fork(transaction, response), f"{self._call_id[:16]} fork")
+
+    async def _end_fork(self, transaction: ClientTransaction, response: Response) -> None:
+        try:
+            requests = self._requests(Dialog.calling(transaction.request, response), transaction)
+            await requests.acknowledge(transaction, response)
+            await requests.send("BYE")
+        except (BadMessage, DialogGone) as error:
             log.info("a further fork was not ended", extra={"why": str(error)})
 
     def _requests(self, dialog: Dialog, transaction: ClientTransaction) -> DialogRequests:
