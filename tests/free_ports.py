@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import ExitStack
 
 
 def free_ports(count: int) -> range:
-    """Neighbouring UDP ports that nobody has now."""
-    for first in range(42_000, 60_000, 97):
+    """Neighbouring UDP ports that nobody has now. Each process looks elsewhere first: they are not held yet."""
+    places = range(42_000, 60_000, 97)
+    begin = os.getpid() % len(places)
+    for first in (*places[begin:], *places[:begin]):
         ports = range(first, first + count)
         with ExitStack() as bound:
             try:

@@ -99,8 +99,9 @@ def test_a_call_that_is_not_taken(section: dict[str, Any], outcome: str, status:
 
 def test_no_port_is_left() -> None:
     async def main() -> None:
-        ports = free_ports(44)
-        async with agent(ports=ports[:40]) as alice, agent(ports=ports[40:]) as bob:
+        ports = free_ports(45)
+        two_pairs = range(ports[40] + ports[40] % 2, ports[40] + ports[40] % 2 + 4)
+        async with agent(ports=ports[:40]) as alice, agent(ports=two_pairs) as bob:
             calls = [await connected(alice, bob) for _ in range(2)]
             with pytest.raises(NotAnswered, match="503"):
                 await alice.call(bob.uri())
