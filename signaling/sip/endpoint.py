@@ -37,7 +37,8 @@ class SipEndpoint:
 
     Args:
         settings: where it listens.
-        on_request: told of every new request but ACK and CANCEL. It must neither raise nor wait.
+        on_request: told of every new request but ACK and the CANCEL of an INVITE that there is. It must
+            neither raise nor wait.
         admits: whether an address may send requests; whoever may not gets no answer. Asked before anything is
             read. Responses to this side's own requests are heard from anywhere.
         timers: how long what lasts.

@@ -49,12 +49,15 @@ class Connection(asyncio.Protocol):
         self._framer = Framer()
         self._transport: asyncio.Transport | None = None
         self._closed = asyncio.Event()
+        self._known = False
+        """Something was sent over it."""
         self._deadline_s = 0.0
         self._idle: asyncio.TimerHandle | None = None
 
     def send(self, data: bytes) -> None:
         if self._transport is None:
             return
+        self._known = True
         if self._transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
             self._transport.abort()
         else:
@@ -97,7 +100,9 @@ class Connection(asyncio.Protocol):
             if self._transport is None or self._transport.is_closing():
                 return
             if piece == PING:
-                self.send(PONG)
+                # Whoever got no answer yet gets none to this either: they may be a stranger.
+                if self._known:
+                    self.send(PONG)
             else:
                 self._holder.message_came(piece, self.hop)
 

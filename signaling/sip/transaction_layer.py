@@ -43,7 +43,8 @@ class TransactionLayer:
 
     Args:
         wire: what carries messages.
-        on_request: told of every new request but ACK and CANCEL, from within `receive`. Must not raise.
+        on_request: told of every new request, from within `receive`, but ACK and the CANCEL of an INVITE that
+            there is. Must not raise.
         timers: how long what lasts.
         max_transactions: requests of far sides that may be under way at once.
         counts: where what is dropped is counted.
@@ -156,10 +157,8 @@ class TransactionLayer:
             self._wire.send(serialise(refusal), reply_to, otherwise)
             return
         server = self._new_server(key, request, source, reply_to, otherwise)
-        if request.method != "CANCEL":
+        if invite is None:
             self._on_request(server)
-        elif invite is None:
-            server.respond(server.response(481))
         else:
             server.tag = invite.tag
             server.respond(server.response(200))

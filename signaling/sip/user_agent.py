@@ -196,15 +196,25 @@ class SipUserAgent:
     # What comes in
 
     def _receive(self, transaction: ServerTransaction) -> None:
-        """Any request that comes, but ACK and CANCEL. Never raises."""
+        """Any request that comes, but ACK and the CANCEL of an INVITE that there is. Never raises."""
         try:
             tag = to_tag(transaction.request)
-            if tag is None:
+            if transaction.request.method == "CANCEL":
+                self._cancel_of_nothing(transaction)
+            elif tag is None:
                 self._judge(transaction)
             else:
                 self._within_call(transaction)
         except BadMessage:
             self._respond(transaction, 400)
+
+    def _cancel_of_nothing(self, transaction: ServerTransaction) -> None:
+        """RFC 3261, 9.2. It is never challenged, since it is never sent again (22.1)."""
+        ip = transaction.source.ip
+        if self._access.judge(transaction.request, ip, loop_time_s()).answer is Answer.TAKE:
+            self._respond(transaction, 481)
+        else:
+            transaction.ignore()
 
     def _within_call(self, transaction: ServerTransaction) -> None:
         wanted = dialog_id(transaction.request)

@@ -216,8 +216,7 @@ def test_streams(run: Any) -> None:
     async def main() -> None:
         async with stations(None) as (station,):
             reader, writer = await asyncio.open_connection("127.0.0.1", station.endpoint.port(Transport.TCP))
-            writer.write(b"\r\n\r\n")
-            assert await reader.readexactly(2) == b"\r\n"
+            writer.write(b"\r\n\r\n")  # from whoever was never answered: no answer to this either
             first = request_text(branch="z9hG4bKa", transport="TCP")
             second = request_text(branch="z9hG4bKb", transport="TCP")
             writer.write(first + b"OPTIONS bad SIP/2.0\r\n\r\n" + second[:50])
@@ -228,6 +227,8 @@ def test_streams(run: Any) -> None:
             server = await station.came.get()
             server.respond(server.response(404))
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"SIP/2.0 404 Not Found\r\n")
+            writer.write(b"\r\n\r\n")
+            assert await reader.readexactly(2) == b"\r\n"
             assert station.endpoint.counts.malformed == 1
             writer.write(b"\rx")
             assert await _all(reader) == b""
@@ -383,9 +384,11 @@ def test_so_many_connections_and_no_more(run: Any) -> None:
         async with stations(SipSettings(tcp_port=0, max_connections=2)) as (station,):
             port = station.endpoint.port(Transport.TCP)
             opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-            for reader, writer in opened:
-                writer.write(b"\r\n\r\n")
-                assert await reader.readexactly(2) == b"\r\n"
+            for at, (reader, writer) in enumerate(opened):
+                writer.write(request_text(branch=f"z9hG4bK{at}", transport="TCP"))
+                server = await station.came.get()
+                server.respond(server.response(200))
+                await reader.readuntil(b"\r\n\r\n")
             reader, third = await asyncio.open_connection("127.0.0.1", port)
             assert await _all(reader) == b""
             third.close()

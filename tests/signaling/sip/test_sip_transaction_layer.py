@@ -305,10 +305,15 @@ def test_a_cancel_that_leads_to_nothing_ends_the_call_all_the_same() -> None:
     virtual_time.run(main())
 
 
-def test_a_cancel_of_nothing_gets_481() -> None:
+def test_a_cancel_of_nothing_is_the_users() -> None:
+    """Whether it gets 481 or, as a stranger's, nothing."""
+
     async def main() -> None:
         pair = Pair()
-        pair.network.carry(request_text("CANCEL", sent_by="10.0.0.1:5060"), pair.here, pair.there)
+        for _ in range(2):
+            pair.network.carry(request_text("CANCEL", sent_by="10.0.0.1:5060"), pair.here, pair.there)
+        server = await pair.came.get()
+        server.respond(server.response(481))
         pair.network.carry(request_text("CANCEL", sent_by="10.0.0.1:5060"), pair.here, pair.there)
         await pair.silence()
         assert pair.came.empty()
@@ -322,11 +327,11 @@ def test_strangers_can_be_ignored() -> None:
         network = Network()
         callee, there = network.join("10.0.0.2", lambda server: server.ignore())
         caller, here = network.join("10.0.0.1", lambda server: None)
-        for method in ("INVITE", "OPTIONS"):
+        for method in ("INVITE", "OPTIONS", "CANCEL"):
             network.carry(request_text(method, sent_by="10.0.0.1:5060"), here, there)
         await asyncio.sleep(1)
         assert len(callee) == 0
-        assert [who for _, who, _ in network.log] == [here, here]
+        assert [who for _, who, _ in network.log] == [here] * 3
         assert len(caller) == 0
 
     virtual_time.run(main())
