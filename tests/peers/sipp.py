@@ -110,6 +110,8 @@ def sipp(
     echoes: bool = False,
     service: str = "assistant",
     rows: Path | None = None,
+    loses_percent: int = 0,
+    pause_s: float = 0.0,
     port: int | None = None,
 ) -> Iterator[Sipp]:
     """Starts a scenario.
@@ -127,6 +129,8 @@ def sipp(
         echoes: sends all sound back.
         service: whom it calls.
         rows: a CSV with the `[field0]` and so on of each call.
+        loses_percent: of the messages, both ways: those that repeat them are to repeat them.
+        pause_s: how long each of its pauses is that says nothing itself.
         port: where it is; a free one by default.
     """
     path = program("sipp")
@@ -138,10 +142,13 @@ def sipp(
         *("-timeout", f"{LIMIT_S}s", "-timeout_error", "-recv_timeout", f"{RECEIVE_LIMIT_S}s"),
         *("-trace_err", "-error_file", "errors.log", "-trace_msg", "-message_file", "messages.log"),
         *("-trace_stat", "-stf", "statistics.csv", "-fd", "1", "-skip_rlimit", "-cid_str", "%u-%p@%s"),
+        *("-d", str(round(pause_s * 1000))),
         *("-mi", "127.0.0.1", "-mp", str(port - _ECHO_PORTS), "-au", user, "-ap", password or "none"),
     ]
     for name, value in (keys or {}).items():
         options += ["-key", name, value]
+    if loses_percent:
+        options += ["-lost", str(loses_percent)]
     if echoes:
         options.append("-rtp_echo")
     if rows is not None:
