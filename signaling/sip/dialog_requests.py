@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from typing import Final
 
-from sipmessage import Request, Response
+from sipmessage import URI, Request, Response
 
 from signaling.sip.dialog import Dialog
 from signaling.sip.digest import AuthenticationFailed, DigestClient
 from signaling.sip.endpoint import SipEndpoint
 from signaling.sip.errors import SipTimeout, SipTransportFailed
-from signaling.sip.hop import Hop
+from signaling.sip.hop import Hop, literal_ip
 from signaling.sip.identity import describe
 from signaling.sip.outgoing import ClientTransaction
 
@@ -23,6 +24,27 @@ class DialogGone(Exception):
     """The far side knows the dialog no longer, or is not there: the call is over (RFC 5057, 5.1)."""
 
 
+def flow_to(contact: URI, seen: Hop, *, connected: bool) -> Hop | None:
+    """Where requests to a far side go that cannot be reached at its Contact; None: they go there.
+
+    Whoever is behind a NAT names an address that leads nowhere from here, and is reached where its messages
+    come from (RFC 3581 has the same for responses); whoever connected is reached over that connection
+    (RFC 5923).
+
+    Args:
+        contact: what the far side says.
+        seen: where its INVITE came from, or where ours went.
+        connected: whether it has come to us.
+    """
+    if connected and seen.transport.reliable:
+        return seen
+    named = literal_ip(contact.host)
+    if named is None or named == seen.ip:
+        return None
+    hidden = ipaddress.ip_address(named).is_private and not ipaddress.ip_address(seen.ip).is_private
+    return seen if hidden else None
+
+
 class DialogRequests:
     """Sends a dialog's requests.
 
@@ -31,8 +53,8 @@ class DialogRequests:
         dialog: whose.
         contact: this side's, as it is written in headers.
         digest: answers challenges; None: they are refusals.
-        flow: the connection that the call came over, which leads back to who has no address of their own;
-            None: requests go where the dialog says.
+        flow: where the far side was seen, if that is not where it says that it is (`flow_to`); None: requests
+            go where the dialog says.
     """
 
     def __init__(
@@ -83,17 +105,22 @@ class DialogRequests:
             try:
                 transaction = await self._endpoint.request(request, await self.hop())
                 response = await transaction.final_response()
-            except (SipTimeout, SipTransportFailed) as error:
+            except SipTransportFailed as error:
+                if self._flow is None:
+                    raise DialogGone(str(error)) from error
+                self._flow = None  # the connection is gone: perhaps the far side is where it says
+                continue
+            except SipTimeout as error:
                 raise DialogGone(str(error)) from error
             if response.code in (408, 481):
                 raise DialogGone(f"The far side answers {response.code}.")
             if response.code not in (401, 407) or self._digest is None or not left:
-                break
+                return transaction, response
             try:
                 self._digest.challenged(response)
             except AuthenticationFailed:
-                break
-        return transaction, response
+                return transaction, response
+        raise DialogGone("The far side asks again and again for other credentials.")
 
     async def acknowledge(self, transaction: ClientTransaction, response: Response) -> None:
         """Sends the ACK for a 2xx to an INVITE of this dialog.

@@ -18,7 +18,7 @@ from signaling.sip.agent_settings import SipAgentSettings
 from signaling.sip.bodies import UnsupportedBody, put_sdp, sdp_of
 from signaling.sip.call_media import OpenMedia, media_addresses
 from signaling.sip.dialog import Dialog, DialogId
-from signaling.sip.dialog_requests import DialogRequests
+from signaling.sip.dialog_requests import DialogRequests, flow_to
 from signaling.sip.endpoint import SipEndpoint
 from signaling.sip.errors import BadMessage
 from signaling.sip.fields import format_address
@@ -172,8 +172,7 @@ class InboundCall:
         await leg.carried()
 
     def _requests(self, dialog: Dialog) -> DialogRequests:
-        source = self._transaction.source
-        flow = source if source.transport.reliable else None
+        flow = flow_to(dialog.target, self._transaction.source, connected=True)
         return DialogRequests(self._endpoint, dialog, self._contact, None, flow)
 
     @property

@@ -21,7 +21,7 @@ from signaling.sip.bodies import UnsupportedBody, put_sdp, sdp_of
 from signaling.sip.call_media import CallMedia, OpenMedia, media_addresses
 from signaling.sip.caller_line import CallerLine
 from signaling.sip.dialog import Dialog, DialogId
-from signaling.sip.dialog_requests import DialogGone, DialogRequests
+from signaling.sip.dialog_requests import DialogGone, DialogRequests, flow_to
 from signaling.sip.digest import AuthenticationFailed
 from signaling.sip.endpoint import SipEndpoint
 from signaling.sip.errors import BadMessage, SipTimeout, SipTransportFailed
@@ -312,7 +312,8 @@ class OutboundCall:
 
     def _requests(self, dialog: Dialog, transaction: ClientTransaction) -> DialogRequests:
         contact = self._contact(transaction.hop)
-        return DialogRequests(self._endpoint, dialog, contact, self._line.digest, None)
+        flow = flow_to(dialog.target, transaction.hop, connected=False)
+        return DialogRequests(self._endpoint, dialog, contact, self._line.digest, flow)
 
     def _contact(self, hop: Hop) -> str:
         return format_address(self._endpoint.contact(hop, self._who.user))

@@ -207,6 +207,10 @@ class SipUserAgent:
                 self._within_call(transaction)
         except BadMessage:
             self._respond(transaction, 400)
+        except Exception:  # the call boundary: what one request breaks, it breaks for its own call only
+            log.exception("a SIP request was not handled", extra={"method": transaction.request.method[:16]})
+            if not transaction.answered:
+                self._respond(transaction, 500)
 
     def _cancel_of_nothing(self, transaction: ServerTransaction) -> None:
         """RFC 3261, 9.2. It is never challenged, since it is never sent again (22.1)."""

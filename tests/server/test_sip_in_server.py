@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from media.audio import Audio
 from server.config import Config
 from server.serve import Server, running_server
-from signaling.sip.hop import Transport
+from signaling.sip import hop
 from tests.free_ports import free_ports
-from tests.peers.baresip_phone import baresip
+from tests.peers.baresip_phone import Baresip, Transport, baresip
+from tests.peers.kamailio import PASSWORD, Kamailio, kamailio
 from tests.peers.sipp import played, sipp
 from tests.scripted import ScriptedEngines
 
@@ -25,7 +27,7 @@ ENOUGH_BYTES = 50_000
 
 
 @asynccontextmanager
-async def answering(**telephone: Any) -> AsyncIterator[tuple[Server, int]]:
+async def answering(sip: dict[str, Any] | None = None, **telephone: Any) -> AsyncIterator[tuple[Server, int]]:
     """A server that answers loopback's telephones. Gives its SIP port, too."""
     ports = free_ports(40)
     sections = {
@@ -34,12 +36,13 @@ async def answering(**telephone: Any) -> AsyncIterator[tuple[Server, int]]:
             "udp_port": 0,
             "access": {"networks": ["127.0.0.0/8"]},
             "rtp": {"ports": f"{ports[0]}-{ports[-1]}"},
-        },
+        }
+        | (sip or {}),
         "telephone": telephone,
     }
     async with running_server(Config.model_validate(sections), ScriptedEngines().engines()) as server:
         await server.engine_set.until_ready()
-        port = server.telephone.sip.endpoint.port(Transport.UDP) if server.telephone.sip else None
+        port = server.telephone.sip.endpoint.port(hop.Transport.UDP) if server.telephone.sip else None
         assert port is not None
         yield server, port
 
@@ -109,9 +112,52 @@ def test_a_call_that_http_places(tmp_path: Path) -> None:
                     assert call["state"] == "ended"
             await asyncio.to_thread(called.until_done)
 
-    async def shown(client: aiohttp.ClientSession, path: str) -> dict[str, Any]:
-        async with client.get(path) as response:
-            call: dict[str, Any] = await response.json()
-            return call
-
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_registered_at_a_pbx(tmp_path: Path, transport: Transport) -> None:
+    """Kamailio asks everybody for passwords, and stays on the way of all calls."""
+
+    async def main(pbx: Kamailio, phone: Baresip) -> None:
+        by = "" if transport == "udp" else ";transport=tcp"
+        account = {
+            "uri": f"sip:voice@127.0.0.1:{pbx.port}{by}",
+            "password": PASSWORD,
+            "expires_s": 30,  # less than the PBX allows: 423
+        }
+        sip = {"accounts": [account], "access": {}, "tcp_port": 0}
+        async with answering(sip, allowed_destinations=["sip:*@127.0.0.1:*"]) as (server, _):
+            async with asyncio.timeout(30):
+                while (await report(server))["sip"]["registrations"][0]["state"] != "registered":  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            await asyncio.to_thread(phone.call, pbx.uri("voice"))
+            await asyncio.to_thread(phone.until, "CALL_RTPESTAB")
+            await asyncio.to_thread(phone.hang_up)
+            await until_idle(server)
+
+            headers = {"Authorization": f"Bearer {KEY}"}
+            async with aiohttp.ClientSession(server.url, headers=headers) as client:
+                async with client.post("/api/calls", json={"to": f"{pbx.uri('alice')}{by}"}) as response:
+                    assert response.status == 201
+                    path = response.headers["Location"]
+                await asyncio.to_thread(phone.until, "CALL_ESTABLISHED")
+                await asyncio.to_thread(phone.command, "hold")
+                await asyncio.to_thread(phone.until, "CALL_REMOTE_SDP", param="answer")
+                async with client.delete(path) as response:
+                    assert response.status == 204
+                await asyncio.to_thread(phone.until, "CALL_CLOSED")
+                await until_idle(server)
+                call = await shown(client, path)
+                assert call["outcome"] == "completed"
+
+    with kamailio(tmp_path / "pbx") as pbx, baresip(tmp_path / "b", registrar=pbx) as phone:
+        asyncio.run(main(pbx, phone))
+        pbx.until_passed("INVITE", user="voice")
+        pbx.until_passed("BYE", user="voice")
+
+
+async def shown(client: aiohttp.ClientSession, path: str) -> dict[str, Any]:
+    async with client.get(path) as response:
+        call: dict[str, Any] = await response.json()
+        return call
