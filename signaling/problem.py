@@ -35,6 +35,7 @@ _STATUS_OF_CODE = {
     "not_for_client_secrets": 403,
     "forbidden_origin": 403,
     "not_local": 403,
+    "not_the_provider": 403,
     "keys_not_configured": 403,
     "destination_not_allowed": 403,
     "caller_not_allowed": 403,
