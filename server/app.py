@@ -45,11 +45,12 @@ def page_app(
         own_hosts: names by which it may be called besides those that the settings allow.
         telephone: what brings and places calls of telephones; None: nothing does.
     """
+    telephone = telephone or Telephone(host, RunningCalls())
     configured = host.settings.access
-    access = configured.model_copy(update={"allowed_hosts": (*configured.allowed_hosts, *own_hosts)})
+    hosts = (*configured.allowed_hosts, *own_hosts, *telephone.own_hosts)
+    access = configured.model_copy(update={"allowed_hosts": hosts})
     page = webclient_routes()
     secrets = ClientSecrets()
-    telephone = telephone or Telephone(host, RunningCalls())
     open_paths = frozenset(route.path for route in page) | telephone.open_paths
     keys = key_guard(access, secrets, open_paths)
     app = web.Application(

@@ -31,6 +31,7 @@ from server.tool_settings import ToolsSettings
 from signaling.phone.settings import TelephoneSettings
 from signaling.settings import IceSettings
 from signaling.sip.settings import SipSettings
+from signaling.streams.settings import StreamsSettings
 
 CONFIG_VARIABLE = "VOXTRAL_KOKORO_CONFIG"
 """Names the configuration file, where `--config` does not."""
@@ -83,6 +84,7 @@ class Config(Section):
     tools: ToolsSettings = ToolsSettings()
     telephone: TelephoneSettings = TelephoneSettings()
     sip: SipSettings = SipSettings()
+    streams: StreamsSettings = StreamsSettings()
     engine_host: EngineHostSettings = EngineHostSettings()
     performance: PerformanceSettings = PerformanceSettings()
     ice: IceSettings = IceSettings()

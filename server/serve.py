@@ -142,7 +142,7 @@ async def _listening_server(
     gpus = gpu_watch(config, engine_failures.faults, process)
     calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics, OverlapClassifier(), toolbox)
     tls = tls_context(settings)
-    telephone = Telephone(calls, RunningCalls(), metrics.telephone)
+    telephone = Telephone(calls, RunningCalls(), metrics.telephone, config.streams)
     async with (
         sampled(tasks, config.performance.sampling_interval_s, process, gpus.look) as resources,
         gathering_for(config.ice) as gathering,
