@@ -28,7 +28,7 @@ from media.errors import EngineError
 from media.inbox import AudioInbox
 from media.listening import Listening
 from media.session import SessionConfig
-from media.turn import Turn
+from media.turn import Turn, TurnListener
 from media.vad_gate import VadSettings
 from server.config import Config
 from server.engines import build_engines
@@ -164,10 +164,14 @@ class Replayer:
         self._delays = delays
 
     def replay(self, recording: Recording, turn_taking: TurnTakingSettings) -> Replay:
-        return run(self._replay(recording, turn_taking))
+        listener = Listener()
+        run(self.say(recording, turn_taking, listener))
+        return Replay(tuple(listener.ended_s))
 
-    async def _replay(self, recording: Recording, turn_taking: TurnTakingSettings) -> Replay:
-        listener = _Listener()
+    async def say(
+        self, recording: Recording, turn_taking: TurnTakingSettings, listener: TurnListener
+    ) -> None:
+        """Says it from the beginning to the end, in virtual time that begins at 0, to whoever listens."""
         inbox = AudioInbox(limit_s=recording.audio.duration_s)
         session = SessionConfig("", "", "", language=recording.language, transcribe=False)
         engines = replace(
@@ -185,7 +189,6 @@ class Replayer:
                 frame = recording.audio.samples[start : start + FRAME_SAMPLES]
                 inbox.put(Audio(frame, recording.audio.rate_hz))
             hearing.cancel()
-        return Replay(tuple(listener.ended_s))
 
 
 class _Replayed:
@@ -264,7 +267,7 @@ class _SttSession:
 
 
 @dataclass
-class _Listener:
+class Listener:
     """Notes when turns end; the rest is of no interest here."""
 
     ended_s: list[float] = field(default_factory=list)

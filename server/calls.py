@@ -71,7 +71,10 @@ class Slot:
         settings, toolbox = calls.config.conversation_settings(), calls.toolbox
         if telephone is not None:
             echoing = settings.interruption.model_copy(update={"echo_guard": "auto"})
-            settings = settings.model_copy(update={"interruption": echoing})
+            # A transfer takes as long as the target lets it ring.
+            rings_s = calls.config.telephone.ring_timeout_s
+            patient = settings.tools.model_copy(update={"timeout_s": max(settings.tools.timeout_s, rings_s)})
+            settings = settings.model_copy(update={"interruption": echoing, "tools": patient})
             toolbox = JoinedToolbox(telephone, *(() if toolbox is None else (toolbox,)))
         conversation = Conversation(
             calls.engines, settings, session, count_and_tell, calls.overlap_judge, toolbox

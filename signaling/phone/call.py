@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -24,6 +25,7 @@ from signaling.realtime_session_objects import SessionUpdate
 
 QUIET_S: Final = 0.5
 """After a goodbye, for its last word to be heard, and for the far side to say something yet."""
+MAX_EARLY_DIGITS: Final = 64
 HANG_UP_S: Final = 5.0
 """A leg that was asked to end has this long; then it is cancelled."""
 
@@ -72,6 +74,9 @@ class PhoneCall:
         self._sound_came = asyncio.Event()
         self._ending = asyncio.Event()
         self._why: str | None = None
+        self._begun = False
+        self._pressed: deque[str] = deque(maxlen=MAX_EARLY_DIGITS)
+        """Keys that were pressed before the conversation began."""
         tools = PhoneTools(settings, self)
 
         def converse(session: SessionConfig, notify: Callable[[CallEvent], None]) -> CallConversation:
@@ -145,7 +150,11 @@ class PhoneCall:
         self._conversation.hear(audio)
 
     def digit(self, digit: str) -> None:
-        self._conversation.press(digit)
+        if self._begun:
+            self._conversation.press(digit)
+        else:
+            # Whoever knows what is asked for need not wait until it is.
+            self._pressed.append(digit)
 
     @property
     def lacking_samples(self) -> int:
@@ -198,6 +207,11 @@ class PhoneCall:
         answering = self._answering if self._answering and self._answering.hold_back() else None
         if answering is not None or await self._can_be_heard():
             conversation = tasks.create_task(self._conversation.run(), name=f"{self._call_id} conversation")
+            # From its first step on it takes keys.
+            await asyncio.sleep(0)
+            self._begun = True
+            for digit in self._pressed:
+                self._conversation.press(digit)
             finding_out = None
             if answering is not None:
                 finding_out = tasks.create_task(answering.run(), name=f"{self._call_id} answering")

@@ -9,6 +9,7 @@ import pytest
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.echo_guard import EchoGuard
 from media.engines.protocols import VAD_WINDOW_SAMPLES
+from media.g711 import decoded, encoded
 from media.playout import FRAME_SAMPLES, PLAYOUT_RATE_HZ
 from media.resampler import resample
 from tests.talk import talk
@@ -80,6 +81,36 @@ def test_an_echo_is_found_out_and_left_unheard(delay_s: float, gain_db: float) -
     assert own[later & loud].mean() > 0.95
     unheard = loud & ~own & later
     assert not (unheard[2:] & unheard[1:-1] & unheard[:-2]).any(), "three in a row would be speech"
+
+
+def phoned(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """As a telephone carries it: G.711 at 8 kHz, and back at 16."""
+    narrow = resample(Audio(samples, SPEECH_RATE_HZ), 8000).as_int16()
+    carried = Audio(decoded(encoded(narrow, "mu"), "mu"), 8000)
+    return np.resize(resample(carried, SPEECH_RATE_HZ).as_float32(), len(samples))
+
+
+@pytest.mark.parametrize(("delay_s", "gain_db"), [(0.06, -12), (0.25, -18), (0.5, -24)])
+def test_a_telephones_echo_is_left_unheard_too(delay_s: float, gain_db: float) -> None:
+    """The voice goes out as G.711, comes back from the far side's line, and does so as G.711 again."""
+    sent = talk(1, LENGTH_S, PLAYOUT_RATE_HZ)
+    echo = echo_of(sent, delay_s, gain_db, fades_in_s=0.02, tail=0.02)
+    loud, own = judged(EchoGuard(), sent, phoned(phoned(echo)))
+    later = np.arange(len(loud)) * WINDOW_S > KNOWN_S
+    assert (later & loud).sum() > 20
+    assert own[later & loud].mean() > 0.95
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_a_telephones_caller_over_the_echo_is_heard(seed: int) -> None:
+    sent = talk(1, LENGTH_S, PLAYOUT_RATE_HZ)
+    echo = echo_of(sent, 0.25, -18, fades_in_s=0.02, tail=0.02)
+    caller = talk(seed, 1.5, SPEECH_RATE_HZ).as_float32()
+    onset = round(5 * SPEECH_RATE_HZ)
+    echo[onset : onset + len(caller)] += caller * np.float32(0.5)
+    loud, own = judged(EchoGuard(), sent, phoned(echo))
+    heard = (loud & ~own)[round(5 / WINDOW_S) : round(5.6 / WINDOW_S)]
+    assert (heard[2:] & heard[1:-1] & heard[:-2]).any(), "three windows in a row are speech"
 
 
 @pytest.mark.parametrize("seed", [2, 3, 4, 5])

@@ -247,3 +247,21 @@ def test_keys_are_told_gathered_and_answered() -> None:
         await over.wait()
 
     run(main, scripted("Thank you."))
+
+
+def test_keys_that_are_pressed_at_once_are_not_lost() -> None:
+    async def main(exchange: Exchange) -> None:
+        leg = ScriptedLeg(silent_for_s=100)
+        record, over = exchange.take(leg)
+        events = exchange.joined(record.call_id)
+        await asyncio.sleep(0.1)
+        leg.press("1", "#")
+        await asyncio.sleep(4)
+        pressed = [event for event in events if event["type"] == "input_audio_buffer.dtmf_event_received"]
+        assert [event["event"] for event in pressed] == ["1", "#"]
+        (request,) = exchange.engines.llm.requests
+        assert request.messages[-1].text == "I pressed 1 on the keypad."
+        leg.hang_up()
+        await over.wait()
+
+    run(main, scripted("Thank you."))
