@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from media import agent_floor, answering_machine, caller_floor, overlap_floor
 from media.floor_table import mermaid
-from signaling.sip import client_transactions, server_transactions
+from signaling.sip import client_transactions, server_transactions, session_timer
 
 PAGE = Path(__file__).resolve().parent / "architecture.md"
 
@@ -33,6 +33,7 @@ def with_diagrams(page: str) -> str:
             server_transactions.INVITE_SERVER_TABLE, server_transactions.InviteServerState.RECEIVED
         ),
         "server": mermaid(server_transactions.SERVER_TABLE, server_transactions.ServerState.TRYING),
+        "session-timer": mermaid(session_timer.TABLE, session_timer.TimerState.OFF),
         "answering-machine": mermaid(answering_machine.TABLE, answering_machine.AnsweringState.SILENT),
     }
     for name, diagram in diagrams.items():

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 
 def free_ports(count: int) -> range:
-    """Neighbouring UDP ports that nobody has now. Each process looks elsewhere first: they are not held yet."""
+    """Neighbouring UDP ports that nobody has now. Not held yet: each process looks elsewhere first."""
     places = range(42_000, 60_000, 97)
     begin = os.getpid() % len(places)
     for first in (*places[begin:], *places[:begin]):

@@ -84,6 +84,20 @@ class Access:
         """
         self._trusted[whose] = addresses
 
+    def may_knock(self, ip: str, now_s: float) -> bool:
+        """Whether what comes from there is read at all: by itself, or since it may prove to be a user's.
+
+        Args:
+            ip: in figures.
+            now_s: on a clock that does not go back.
+        """
+        near = self._is_near(ip)
+        by_password = bool(self._users) and (near or not self._both) and not self._is_silenced(ip, now_s)
+        if near or by_password or self._is_trusted(ip):
+            return True
+        self._count_ignored(ip, now_s)
+        return False
+
     def judge(self, request: Request, ip: str, now_s: float) -> Judgement:
         """What becomes of a request from there. Never raises.
 
@@ -94,7 +108,7 @@ class Access:
         """
         judgement = self._judge(request, ip, now_s)
         if judgement.answer is Answer.IGNORE:
-            self._count_ignored(ip, request.method, now_s)
+            self._count_ignored(ip, now_s)
         return judgement
 
     def challenges(self, answer: Answer, now_s: float) -> list[str]:
@@ -102,7 +116,7 @@ class Access:
         return self._digest.challenges(now_s, stale=answer is Answer.CHALLENGE_STALE)
 
     def _judge(self, request: Request, ip: str, now_s: float) -> Judgement:
-        if any(ip in addresses for addresses in self._trusted.values()):
+        if self._is_trusted(ip):
             return Judgement(Answer.TAKE)
         near = self._is_near(ip)
         if near and not self._both:
@@ -123,6 +137,9 @@ class Access:
                 return Judgement(Answer.CHALLENGE if self._names_a_user(request) else Answer.IGNORE)
             case _:
                 return Judgement(Answer.IGNORE)
+
+    def _is_trusted(self, ip: str) -> bool:
+        return any(ip in addresses for addresses in self._trusted.values())
 
     def _is_near(self, ip: str) -> bool:
         try:
@@ -160,10 +177,8 @@ class Access:
         if failures.count == _WRONG_PASSWORDS:
             log.warning("an address gave wrong passwords; it is heard no more", extra={"ip": ip})
 
-    def _count_ignored(self, ip: str, method: str, now_s: float) -> None:
+    def _count_ignored(self, ip: str, now_s: float) -> None:
         self._ignored += 1
         if now_s - self._logged_s >= _LOG_EVERY_S:
-            log.info(
-                "SIP requests ignored", extra={"ip": ip, "method": method[:16], "ignored": self._ignored}
-            )
+            log.info("SIP requests of strangers ignored", extra={"latest": ip, "ignored": self._ignored})
             self._ignored, self._logged_s = 0, now_s

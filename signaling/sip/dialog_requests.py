@@ -70,6 +70,13 @@ class DialogRequests:
         self._endpoint = endpoint
         self._digest = digest
         self._flow = flow
+        self._hops: set[str] = set()
+
+    @property
+    def addresses(self) -> set[str]:
+        """Where the far side is, or what is before it, as far as it is known: in figures."""
+        named = literal_ip(self.dialog.target.host)
+        return self._hops | ({named} if named else set())
 
     async def hop(self) -> Hop:
         """Where the next request goes first.
@@ -79,7 +86,9 @@ class DialogRequests:
         """
         if self._flow is not None and not self.dialog.route_set:
             return self._flow
-        return await self._endpoint.resolve(self.dialog.next_hop)
+        hop = await self._endpoint.resolve(self.dialog.next_hop)
+        self._hops.add(hop.ip)
+        return hop
 
     async def send(
         self, method: str, fill: Callable[[Request], None] = lambda request: None

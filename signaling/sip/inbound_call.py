@@ -67,6 +67,11 @@ class InboundCall:
         request = transaction.request
         self.id = DialogId(call_id(request), transaction.tag, from_tag(request) or "")
 
+    @property
+    def addresses(self) -> set[str]:
+        """Where the far side's requests may come from, in figures."""
+        return {self._transaction.source.ip} | (self._usage.addresses if self._usage else set())
+
     def is_of(self, invite: Request) -> bool:
         """Whether the INVITE is this call's, come by another way (RFC 3261, 8.2.2.2)."""
         ours = self._transaction.request

@@ -92,6 +92,11 @@ class InviteUsage:
         return self._requests.dialog
 
     @property
+    def addresses(self) -> set[str]:
+        """Where requests of the far side may come from, in figures."""
+        return self._requests.addresses
+
+    @property
     def over(self) -> bool:
         """Whether the call has ended, or is to."""
         return self._ended.is_set()

@@ -109,6 +109,12 @@ class OutboundCall:
         """The dialog's; its remote tag is empty until somebody answers."""
         return self._usage.dialog.id if self._usage else DialogId(self._call_id, self._tag, "")
 
+    @property
+    def addresses(self) -> set[str]:
+        """Where the far side's requests may come from, in figures."""
+        way = {self._transaction.hop.ip} if self._transaction is not None else set()
+        return way | (self._usage.addresses if self._usage else set())
+
     def end(self, why: str) -> None:
         """Ends the call soon: calls it off, if it is not answered yet. May be called twice."""
         if self._usage is not None:

@@ -73,8 +73,7 @@ class SipUserAgent:
         self._terms = terms or TimerTerms(settings.session_expires_s, settings.min_session_expires_s)
         self._rng = rng or random.SystemRandom()
         self._access = Access(settings.access)
-        # Every address may knock: who may come in is decided with the request at hand.
-        self._endpoint = SipEndpoint(settings, self._receive, admits=lambda ip: True, timers=timers)
+        self._endpoint = SipEndpoint(settings, self._receive, admits=self._admits, timers=timers)
         self._registrations = tuple(
             Registration(self._endpoint, account, self._access.trust, self._rng)
             for account in settings.accounts
@@ -194,6 +193,13 @@ class SipUserAgent:
         task.add_done_callback(self._running.discard)
 
     # What comes in
+
+    def _admits(self, ip: str) -> bool:
+        """Whether an address is listened to: it may call, or takes part in a call."""
+        # Not the other way round: whoever takes part in a call is no stranger to be counted.
+        return any(ip in call.addresses for call in self._calls.values()) or self._access.may_knock(
+            ip, loop_time_s()
+        )
 
     def _receive(self, transaction: ServerTransaction) -> None:
         """Any request that comes, but ACK and the CANCEL of an INVITE that there is. Never raises."""

@@ -59,6 +59,24 @@ def test_who_may_call(settings: dict[str, object], near: Answer, far: Answer, st
     assert rules.judge(request("100"), FAR, 0.0).answer is stranger
 
 
+@pytest.mark.parametrize(
+    ("settings", "near", "far"),
+    [
+        ({}, False, False),
+        ({"networks": [NEAR]}, True, False),
+        ({"users": USERS}, True, True),
+        ({"networks": [NEAR], "users": USERS}, True, True),
+        ({"networks": [NEAR], "users": USERS, "needs_both": True}, True, False),
+    ],
+)
+def test_who_is_listened_to(settings: dict[str, object], near: bool, far: bool) -> None:
+    rules = access(**settings)
+    assert rules.may_knock(NEAR, 0.0) is near
+    assert rules.may_knock(FAR, 0.0) is far
+    rules.trust("sip:100@pbx", frozenset({FAR}))
+    assert rules.may_knock(FAR, 0.0)
+
+
 @pytest.mark.parametrize("ip", ["::ffff:192.0.2.7", "2001:db8::1", "2001:db8::1%eth0"])
 def test_networks_of_ipv6(ip: str) -> None:
     rules = access(networks=["192.0.2.0/24", "2001:db8::/32"])
@@ -77,6 +95,7 @@ def test_who_guesses_is_heard_no_more_for_a_while() -> None:
     for now_s in range(5):
         assert with_password(rules, "guess", now_s=now_s) is Answer.CHALLENGE
     assert with_password(rules, "wonderland", now_s=10.0) is Answer.IGNORE
+    assert not rules.may_knock(FAR, 10.0)
     assert with_password(rules, "wonderland", NEAR, now_s=10.0) is Answer.TAKE, "another address"
     assert with_password(rules, "wonderland", now_s=400.0) is Answer.TAKE
 

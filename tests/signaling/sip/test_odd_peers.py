@@ -451,6 +451,28 @@ def test_the_2xx_is_repeated_and_acknowledged_each_time() -> None:
     virtual_time.run(main())
 
 
+def test_whoever_is_called_may_hang_up() -> None:
+    """Also one who may not call."""
+
+    async def main() -> None:
+        async with voice_and_raw(access={}) as (voice, raw):
+            async with dialled(voice, raw) as (dialling, invite):
+                raw.send(answer_to(invite, 200, raw, "a"), voice.port)
+                await raw.request("ACK")
+            bye = raw.make("BYE", voice.port)
+            bye.headers.set("From", f"{invite.headers['To']};tag=a")
+            bye.headers.set("To", invite.headers["From"])
+            bye.headers.set("Call-ID", invite.headers["Call-ID"])
+            assert (await asked(voice, raw, bye)).code == 200
+            await dialling.result().over.wait()
+            await until(lambda: voice.sip.calls == 0)
+            raw.send(raw.make("OPTIONS", voice.port, cseq=3), voice.port)
+            await asyncio.sleep(40)
+            assert raw.silent
+
+    virtual_time.run(main())
+
+
 def test_of_several_who_answer_the_first_is_talked_to() -> None:
     async def main() -> None:
         async with voice_and_raw() as (voice, raw):
