@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz import realtime, signalling, sip, ws
+from tests.fuzz import realtime, rtp, signalling, sip, ws
 
 
 @dataclass(frozen=True)
@@ -31,4 +31,5 @@ TARGETS = (
     Target("offers", signalling.BATCH, 6, signalling.check_offers),
     Target("candidates", signalling.BATCH, 6, signalling.check_candidates),
     Target("sip", sip.BATCH, 25, sip.check),
+    Target("rtp", rtp.BATCH, 15, rtp.check),
 )
