@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import secrets
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -37,6 +38,8 @@ from signaling.rtp.srtp import SrtpStreams, new_keys
 
 MOST_DIGITS: Final = 64
 """At once: 13 s of keys."""
+log = logging.getLogger(__name__)
+
 _RTCP_TYPES: Final = range(192, 224)
 """The second byte of RTCP where it comes on RTP's port (RFC 5761, section 4)."""
 _LONGEST_LAG_S: Final = 1.0
@@ -260,6 +263,7 @@ class RtpMedia:
             sender.close()
             now_s, wall_s = loop_time_s(), wall_time_s()
             self._send_rtcp(self._reports.farewell(sender.sent, receiver.arrivals, now_s, wall_s))
+            log.info("a telephone's media ended", extra=asdict(self.quality))
 
     async def send_digits(self, digits: str) -> None:
         """Presses keys (RFC 4733), the voice being suspended meanwhile. Returns when they are sent.
