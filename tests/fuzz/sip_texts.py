@@ -106,6 +106,8 @@ REQUESTS: tuple[str, ...] = tuple(
         ),
     )
 )
+INVITE, ACK = (text.encode() for text in REQUESTS[:2])
+"""A call, and that it is answered."""
 RESPONSES: tuple[str, ...] = tuple(
     _message(f"SIP/2.0 {status}", "$branch", ";tag=f1", 1, f"1 {method}", *more)
     for method in ("INVITE", "OPTIONS")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz import realtime, rtp, signalling, sip, ws
+from tests.fuzz import realtime, rtp, signalling, sip, sip_calls, ws
 
 
 @dataclass(frozen=True)
@@ -32,4 +32,5 @@ TARGETS = (
     Target("candidates", signalling.BATCH, 6, signalling.check_candidates),
     Target("sip", sip.BATCH, 25, sip.check),
     Target("rtp", rtp.BATCH, 15, rtp.check),
+    Target("sip-calls", sip_calls.BATCH, 12, sip_calls.check),
 )

@@ -21,6 +21,7 @@ from signaling.sip.messages import Message, new_branch, parse, serialise
 from signaling.sip.session_timer import TimerTerms
 from signaling.sip.settings import SipSettings
 from signaling.sip.sip_leg import SipLeg
+from signaling.sip.transactions import Timers
 from signaling.sip.user_agent import SipUserAgent
 from tests.free_ports import free_ports
 from tests.signaling.rtp.rtp_pair import Ear, playout
@@ -128,6 +129,7 @@ async def agent(
     slots: int = 10,
     ports: range | None = None,
     terms: TimerTerms | None = None,
+    timers: Timers | None = None,
     may_call: Callable[[str], bool] = lambda target: False,
     **section: Any,
 ) -> AsyncIterator[Agent]:
@@ -140,7 +142,7 @@ async def agent(
 
     async with asyncio.TaskGroup() as tasks:
         desk = Desk(tasks, slots)
-        async with SipUserAgent(settings, desk, media, may_call=may_call, terms=terms) as sip:
+        async with SipUserAgent(settings, desk, media, may_call=may_call, terms=terms, timers=timers) as sip:
             port = sip.endpoint.port(Transport.UDP)
             assert port is not None
             yield Agent(sip, desk, port)
