@@ -38,8 +38,10 @@ ENV PATH=/app/.venv/bin:$PATH \
 # the packages, not what is in them.
 FROM system AS dependencies
 COPY pyproject.toml README.md LICENSE ./
-RUN mkdir -p media/engines server signaling \
- && touch media/__init__.py media/engines/__init__.py server/__init__.py signaling/__init__.py \
+RUN python -c "import pathlib, tomllib; \
+        names = tomllib.loads(pathlib.Path('pyproject.toml').read_text())['tool']['setuptools']['packages']; \
+        folders = [pathlib.Path(*name.split('.')) for name in names]; \
+        [(folder.mkdir(parents=True, exist_ok=True), (folder / '__init__.py').touch()) for folder in folders]" \
  && python -m venv .venv \
  && .venv/bin/pip install --no-cache-dir --editable '.[mcp]'
 
