@@ -9,8 +9,9 @@ from media.speech_trim import FADE_S, TAIL_S, sound_bounds
 
 Floats = npt.NDArray[np.float32]
 
-_USUAL_PEAK = 0.5
-"""Of speech: its beginning alone says little of how loud it will be."""
+_LEAST_PEAK = 0.5
+"""The loudest sample of speech, of whatever voice, until a louder one comes: its beginning alone says little
+of how loud it will be. On the low side, since nothing of a soft voice's first sound is to be cut."""
 
 
 class StreamedTrim:
@@ -29,7 +30,7 @@ class StreamedTrim:
         self._pause_s = pause_s
         self._fade_samples = round(FADE_S * rate_hz)
         self._held: Floats = np.zeros(0, np.float32)
-        self._peak = _USUAL_PEAK
+        self._peak = _LEAST_PEAK
         self._begun = False
 
     def push(self, samples: Floats) -> Floats:

@@ -42,7 +42,7 @@ from server.model_store import ModelStore, default_root
 
 if TYPE_CHECKING:
     from media.engines.fallback_order import Beside
-    from media.engines.openai_endpoint import Patience
+    from media.engines.openai_endpoint import EndpointOptions, Patience
 
 E = TypeVar("E", bound=Engine)
 
@@ -212,6 +212,13 @@ def _patience(settings: EndpointSettings, first_s: float, has_next: bool) -> Pat
     return replace(patience, retries_s=(0.02,), longest_retry_after_s=0.1) if has_next else patience
 
 
+def _endpoint_options(
+    settings: EndpointSettings, first_s: float, has_next: bool, place: str
+) -> EndpointOptions:
+    patience = _patience(settings, first_s, has_next)
+    return {"api_key": settings.key_text, "patience": patience, "place": place}
+
+
 def _stt(config: Config, store: ModelStore, settings: SttBackend, has_next: bool, place: str) -> SttEngine:
     """Of Whisper, English goes to the model of `name`, the rest to the multilingual one, if there is one."""
     match settings.engine:
@@ -251,10 +258,8 @@ def _stt(config: Config, store: ModelStore, settings: SttBackend, has_next: bool
             return VllmRealtime(
                 settings.base_urls[0],
                 settings.name,
-                api_key=settings.key_text,
-                patience=_patience(settings, settings.transcript_timeout_s, has_next),
+                **_endpoint_options(settings, settings.transcript_timeout_s, has_next, place),
                 languages=settings.endpoint_languages,
-                place=place,
             )
         case "openai":
             from media.engines.openai_transcription import OpenAiTranscription
@@ -264,10 +269,8 @@ def _stt(config: Config, store: ModelStore, settings: SttBackend, has_next: bool
                 settings.name,
                 languages=settings.endpoint_languages,
                 partial_interval_s=settings.partial_interval_s,
-                api_key=settings.key_text,
-                patience=_patience(settings, settings.transcript_timeout_s, has_next),
+                **_endpoint_options(settings, settings.transcript_timeout_s, has_next, place),
                 extra_body=settings.extra_body,
-                place=place,
             )
         case _:
             assert_never(settings.engine)
@@ -311,10 +314,8 @@ def _llm(config: Config, store: ModelStore, settings: LlmBackend, has_next: bool
             return OpenAiChat(
                 settings.base_urls[0],
                 settings.name,
-                api_key=settings.key_text,
-                patience=_patience(settings, settings.first_token_timeout_s, has_next),
+                **_endpoint_options(settings, settings.first_token_timeout_s, has_next, place),
                 extra_body=settings.extra_body,
-                place=place,
             )
         case _:
             assert_never(settings.engine)
@@ -352,10 +353,8 @@ def _tts(config: Config, store: ModelStore, settings: TtsBackend, has_next: bool
                 voices=settings.voices,
                 language=settings.voice_language,
                 rate_hz=settings.rate_hz,
-                api_key=settings.key_text,
-                patience=_patience(settings, settings.first_sound_timeout_s, has_next),
+                **_endpoint_options(settings, settings.first_sound_timeout_s, has_next, place),
                 extra_body=settings.extra_body,
-                place=place,
             )
         case _:
             assert_never(settings.engine)

@@ -47,8 +47,10 @@ _JOIN_SHIFT_SAMPLES = 160
 _AUDIBLE = 0.003
 """A first window whose loudest sample is below this (−50 dBFS) is silence, and is left out."""
 
-_USUAL_PEAK = 0.7
-"""Of a clause: a first window may hold no more than its soft beginning, which says little of the loudest."""
+_CLAUSE_PEAK = 0.7
+"""The loudest sample of a clause of Kokoro's: 0.66 (the median of 70 clauses in 14 voices), 0.50 to 0.96 nine
+times of ten. A first window may hold no more than its soft beginning, which says little of that. Were it 0.5,
+as of unknown voices (`media.streamed_trim`), one onset in seven would lie 5 ms earlier."""
 
 
 class ClauseShape(Protocol):
@@ -222,7 +224,7 @@ class ClauseSound:
         return kept
 
     def _from_onset(self, start: int, samples: Floats) -> Floats:
-        bounds = sound_bounds(samples, RATE_HZ, peak=_USUAL_PEAK)
+        bounds = sound_bounds(samples, RATE_HZ, peak=_CLAUSE_PEAK)
         if bounds is None or self._peak < _AUDIBLE:
             return samples[:0]
         cut = bounds[0]

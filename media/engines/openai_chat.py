@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from media.clock import loop_time_s
-from media.engines.openai_endpoint import OpenAiEndpoint, Patience, next_piece, read_to_end
+from media.engines.openai_endpoint import EndpointOptions, OpenAiEndpoint, next_piece, read_to_end
 from media.engines.openai_faults import LLM, EndpointFault
 from media.engines.openai_request import messages_of, tools_of
 from media.engines.openai_stream import CompletionStream
@@ -37,10 +37,8 @@ class OpenAiChat:
     Args:
         base_url: without a slash at its end: `/chat/completions` follows it.
         model: as the endpoint calls it.
-        api_key: sent as a bearer token; empty for none. Never in a log or an error.
-        patience: how long it is waited for.
         extra_body: further fields of each request; None takes one away.
-        place: of several with the same model, which one: for its name.
+        options: of the endpoint.
     """
 
     def __init__(
@@ -48,12 +46,10 @@ class OpenAiChat:
         base_url: str,
         model: str,
         *,
-        api_key: str = "",
-        patience: Patience | None = None,
         extra_body: Mapping[str, Any] | None = None,
-        place: str = "",
+        **options: Unpack[EndpointOptions],
     ) -> None:
-        self._endpoint = OpenAiEndpoint(LLM, base_url, model, api_key=api_key, patience=patience, place=place)
+        self._endpoint = OpenAiEndpoint(LLM, base_url, model, **options)
         self._extra_body = dict(extra_body or {})
         self._refused: set[str] = set()
         """Fields that the model does not take."""

@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import aiohttp
 
@@ -57,6 +57,20 @@ class Patience:
     longest_retry_after_s: float = 5.0
 
 
+class EndpointOptions(TypedDict, total=False):
+    """What an endpoint may be told, whatever it is for.
+
+    Attributes:
+        api_key: sent as a bearer token; empty for none. Never in a log or an error.
+        patience: how long it is waited for.
+        place: of several with the same model, which one: for its name.
+    """
+
+    api_key: str
+    patience: Patience | None
+    place: str
+
+
 class OpenAiEndpoint:
     """A model behind an endpoint.
 
@@ -64,9 +78,7 @@ class OpenAiEndpoint:
         use: what the endpoint is for, as its errors have it.
         base_url: without a slash at its end: `/chat/completions` and the like follow it.
         model: as the endpoint calls it.
-        api_key: sent as a bearer token; empty for none. Never in a log or an error.
-        patience: how long it is waited for.
-        place: of several with the same model, which one: for its name.
+        api_key, patience, place: see `EndpointOptions`.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import aiohttp
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from media.audio import Audio
 from media.clock import loop_time_s
 from media.engines.kokoro_voices import LANGUAGES
-from media.engines.openai_endpoint import OpenAiEndpoint, Patience, next_piece, read_to_end
+from media.engines.openai_endpoint import EndpointOptions, OpenAiEndpoint, next_piece, read_to_end
 from media.engines.openai_events import event_of
 from media.engines.openai_faults import TTS, EndpointFault
 from media.engines.protocols import SpeechChunk, SpokenWord, TtsRequest, Voice
@@ -53,10 +53,8 @@ class OpenAiSpeech:
         voice: the configured one.
         language: BCP-47 tag of what its voices speak, where neither it nor their names say so.
         rate_hz: of the bare samples that it sends, where it does not say so.
-        api_key: sent as a bearer token; empty for none. Never in a log or an error.
-        patience: how long it is waited for.
         extra_body: further fields of each request; None takes one away.
-        place: of several with the same model, which one: for its name.
+        options: of the endpoint.
     """
 
     def __init__(
@@ -68,12 +66,10 @@ class OpenAiSpeech:
         voices: tuple[str, ...] = (),
         language: str = "en-us",
         rate_hz: int = RATE_HZ,
-        api_key: str = "",
-        patience: Patience | None = None,
         extra_body: Mapping[str, Any] | None = None,
-        place: str = "",
+        **options: Unpack[EndpointOptions],
     ) -> None:
-        self._endpoint = OpenAiEndpoint(TTS, base_url, model, api_key=api_key, patience=patience, place=place)
+        self._endpoint = OpenAiEndpoint(TTS, base_url, model, **options)
         self._configured = voices
         self._language = language
         self._sent_rate_hz = rate_hz

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import aiohttp
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from media.audio import SPEECH_RATE_HZ
 from media.clock import loop_time_s
 from media.engines.inference import Urgency
-from media.engines.openai_endpoint import OpenAiEndpoint, Patience, next_piece, read_to_end
+from media.engines.openai_endpoint import EndpointOptions, OpenAiEndpoint, next_piece, read_to_end
 from media.engines.openai_faults import STT, EndpointFault
 from media.engines.openai_transcript import TranscriptStream
 from media.engines.protocols import SttOptions
@@ -45,10 +45,8 @@ class OpenAiTranscription:
         model: as the endpoint calls it.
         languages: that it can be told, as BCP-47 primary tags.
         partial_interval_s: how often a transcript is made while the caller speaks.
-        api_key: sent as a bearer token; empty for none. Never in a log or an error.
-        patience: how long it is waited for.
         extra_body: further fields of each request; None takes one away.
-        place: of several with the same model, which one: for its name.
+        options: of the endpoint.
     """
 
     def __init__(
@@ -58,12 +56,10 @@ class OpenAiTranscription:
         *,
         languages: tuple[str, ...],
         partial_interval_s: float = 0.5,
-        api_key: str = "",
-        patience: Patience | None = None,
         extra_body: Mapping[str, Any] | None = None,
-        place: str = "",
+        **options: Unpack[EndpointOptions],
     ) -> None:
-        self._endpoint = OpenAiEndpoint(STT, base_url, model, api_key=api_key, patience=patience, place=place)
+        self._endpoint = OpenAiEndpoint(STT, base_url, model, **options)
         self._languages = languages
         self._partial_interval_s = partial_interval_s
         self._extra_body = dict(extra_body or {})

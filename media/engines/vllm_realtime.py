@@ -6,11 +6,12 @@ An engine host of ours speaks the same protocol, whatever it transcribes with.
 from __future__ import annotations
 
 from functools import partial
+from typing import Unpack
 
 import numpy as np
 
 from media.audio import SPEECH_RATE_HZ, Audio
-from media.engines.openai_endpoint import OpenAiEndpoint, Patience
+from media.engines.openai_endpoint import EndpointOptions, OpenAiEndpoint
 from media.engines.openai_faults import STT
 from media.engines.protocols import SttOptions
 from media.engines.starting import closed_unless_started
@@ -30,9 +31,7 @@ class VllmRealtime:
         model: as the server calls it.
         languages: in which turns may be announced, as BCP-47 primary tags. The model is told none: it hears
             which one it is.
-        api_key: sent as a bearer token; empty for none. Never in a log or an error.
-        patience: how long the server is waited for.
-        place: of several with the same model, which one: for its name.
+        options: of the endpoint.
     """
 
     def __init__(
@@ -41,11 +40,9 @@ class VllmRealtime:
         model: str,
         *,
         languages: tuple[str, ...],
-        api_key: str = "",
-        patience: Patience | None = None,
-        place: str = "",
+        **options: Unpack[EndpointOptions],
     ) -> None:
-        self._endpoint = OpenAiEndpoint(STT, base_url, model, api_key=api_key, patience=patience, place=place)
+        self._endpoint = OpenAiEndpoint(STT, base_url, model, **options)
         self._languages = languages
 
     @property

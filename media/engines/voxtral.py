@@ -19,7 +19,7 @@ from media.engines.recorded_session import Heard, RecordedSession
 from media.engines.starting import closed_unless_started
 from media.engines.stt_languages import require_language
 from media.engines.torch_device import give_back_gpu_memory, place_of
-from media.engines.voxtral_audio import mel_windows, prepared
+from media.engines.voxtral_audio import hum, mel_windows, prepared
 from media.engines.voxtral_model import VoxtralModel, VoxtralRow
 from media.errors import CallerError, EngineError
 
@@ -184,9 +184,8 @@ class Voxtral:
             load_in_4bit=self._load_in_4bit,
             compiled=self._compiled,
         )
-        hum = np.sin(np.arange(SPEECH_RATE_HZ, dtype=np.float32) * np.float32(0.1))
         model.warm_up(
-            VoxtralRow(model.prompts.transcription(1, None), mel_windows(hum), _TOKENS_SPARE),
+            VoxtralRow(model.prompts.transcription(1, None), mel_windows(hum()), _TOKENS_SPARE),
             self._largest_batch,
         )
         took(self.name, model.tensors)

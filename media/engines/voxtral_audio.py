@@ -60,3 +60,9 @@ def mel_windows(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     )
     mel[:, : levels.shape[1]] = levels
     return np.ascontiguousarray(mel.reshape(MEL_BANDS, windows, WINDOW_FRAMES).transpose(1, 0, 2))
+
+
+def hum() -> npt.NDArray[np.float32]:
+    """A second of sound at 16 kHz, by which a model is warmed up."""
+    sound: npt.NDArray[np.float32] = np.sin(np.arange(SPEECH_RATE_HZ, dtype=np.float32) * np.float32(0.1))
+    return sound

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from media.audio import SPEECH_RATE_HZ
 from media.engines.batcher import Batcher
 from media.engines.gpu_pool import gave_back, took
 from media.engines.hub_model import short_name
@@ -19,6 +16,7 @@ from media.engines.protocols import SttOptions
 from media.engines.starting import closed_unless_started
 from media.engines.stt_languages import require_language
 from media.engines.torch_device import place_of
+from media.engines.voxtral_audio import hum
 from media.engines.voxtral_realtime_session import NextStream, Steps, VoxtralRealtimeSession
 from media.engines.voxtral_stream import RealtimeModel, VoxtralStream
 from media.errors import EngineError
@@ -91,7 +89,7 @@ class VoxtralRealtime:
     def _load(self) -> RealtimeModel:
         model = RealtimeModel(self._model_name, place_of(self._device))
         warmed = VoxtralStream(model)
-        warmed.push(np.sin(np.arange(SPEECH_RATE_HZ, dtype=np.float32) * np.float32(0.1)))
+        warmed.push(hum())
         warmed.finished_text()
         took(self.name, model.tensors)
         give_back_freed()

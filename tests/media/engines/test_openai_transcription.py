@@ -173,9 +173,10 @@ def test_a_partial_that_fails_is_left_out_and_not_asked_for_again_at_once() -> N
                     await session.push(speech(1.0))
                     await asyncio.sleep(0.05)
                     assert len(endpoint.bodies) == 2
-                    await session.push(speech(2.5))
+                    # Enough wherever the rest began: the refusal may have come after the second push.
+                    await session.push(speech(4.0))
                 assert waiting.result().text == "what time"
-                assert (await session.flush()).audio_s == 4.5
+                assert (await session.flush()).audio_s == 6.0
 
     asyncio.run(main())
 
