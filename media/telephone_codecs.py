@@ -26,9 +26,9 @@ from media.codecs import (
     VoiceEncoder,
 )
 from media.concealment import PitchConcealment
+from media.frame_resampler import FrameResampler
 from media.g711 import G711_RATE_HZ, Law, decoded, encoded
 from media.opus import OPUS_PACKETS, RTP_RATE_HZ, OpusSettings, opus_encoder
-from media.resampler import StreamResampler
 
 G722_RATE_HZ: Final = 16_000
 
@@ -66,7 +66,7 @@ class _ConcealingDecoder:
         self._raw = make_raw()
         self._raw_hz, self._rate_hz = raw_hz, rate_hz
         self._concealment = PitchConcealment(raw_hz)
-        self._converter = StreamResampler(raw_hz, rate_hz)
+        self._converter = FrameResampler(raw_hz, rate_hz)
 
     def decode(self, payload: bytes) -> Samples16:
         return self._converted(self._concealment.heard(self._raw(payload)))

@@ -16,9 +16,9 @@ from media.audio import Audio
 from media.clock import loop_time_s
 from media.codecs import Samples16, VoiceEncoder
 from media.errors import ToolError
+from media.frame_resampler import FrameResampler
 from media.opus import OpusSettings
 from media.playout import PLAYOUT_RATE_HZ
-from media.resampler import StreamResampler
 from media.telephone_codecs import TelephoneCodec
 from signaling.outbound_track import TalkspurtEncoder
 from signaling.rtp.comfort_noise import SilenceSuppression
@@ -50,14 +50,12 @@ class FrameEncoder:
     def __init__(self, codec: TelephoneCodec, opus: OpusSettings, packet_ms: int) -> None:
         self.codec = codec
         self.packet_ms = packet_ms
-        self._frame_samples = codec.rate_hz // 50
         self._encoder: VoiceEncoder = codec.encoder(opus)
         self._packets = 20 // packet_ms
         self._talkspurts = TalkspurtEncoder(self._encoder) if codec.name == "opus" else None
-        self._converter = StreamResampler(PLAYOUT_RATE_HZ, codec.rate_hz)
-        self._rest: Samples16 = np.zeros(0, dtype=np.int16)
+        self._converter = FrameResampler(PLAYOUT_RATE_HZ, codec.rate_hz)
         self._silent_frames = 0
-        self._silence: Samples16 = np.zeros(self._frame_samples, dtype=np.int16)
+        self._silence: Samples16 = np.zeros(codec.rate_hz // 50, dtype=np.int16)
         self._silent_payload = self._encoder.encode(self._silence) if codec.name in ("pcmu", "pcma") else b""
 
     @property
@@ -76,23 +74,12 @@ class FrameEncoder:
         if self.silent:
             payload = self._silent_payload or self._encoder.encode(self._silence)
         else:
-            payload = self._encoder.encode(self._converted(frame))
+            payload = self._encoder.encode(self._converter.push(frame).as_int16())
         if self._packets == 1:
             return [payload]
         # The bytes of these codecs are in the order of time.
         half = len(payload) // 2
         return [payload[:half], payload[half:]]
-
-    def _converted(self, frame: Audio) -> Samples16:
-        """Exactly a frame: the first lacks what the filter holds back, and begins with that much silence."""
-        samples = self._converter.push(frame).as_int16()
-        if len(self._rest):
-            samples = np.concatenate([self._rest, samples])
-        size = self._frame_samples
-        if len(samples) < size:
-            samples = np.concatenate([np.zeros(size - len(samples), dtype=np.int16), samples])
-        self._rest = samples[size:]
-        return np.ascontiguousarray(samples[:size])
 
 
 class Sender:

@@ -23,7 +23,7 @@ from tests.free_ports import free_ports
 RATE_HZ = 16_000
 
 
-GRACE_S = 0.0005
+GRACE_S = 0.0002
 """A datagram on loopback is there at once, unless the machine is busy."""
 
 T = TypeVar("T")
