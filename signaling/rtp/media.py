@@ -123,6 +123,8 @@ class RtpMedia:
         self._standing: _Standing | None = None
         self._held = False
         self._opened = AsyncExitStack()
+        self._began_wall_s = 0.0
+        """The wall clock's time at the loop's zero, as of the call's beginning: it may be set meanwhile."""
         self._here: Place | None = None
         self._rtp: PacketSocket | None = None
         self._rtcp: PacketSocket | None = None
@@ -148,6 +150,7 @@ class RtpMedia:
             self._rtcp = await PacketSocket.opened(rtcp, self._take_rtcp)
             undo.push_async_callback(self._rtcp.close)
             self._opened = undo.pop_all()
+        self._began_wall_s = wall_time_s() - loop_time_s()
         self._here = Place(self._advertised, port, self._advertised, port + 1)
         return self
 
@@ -261,8 +264,10 @@ class RtpMedia:
             self._runs = False
             receiver.close()
             sender.close()
-            now_s, wall_s = loop_time_s(), wall_time_s()
-            self._send_rtcp(self._reports.farewell(sender.sent, receiver.arrivals, now_s, wall_s))
+            now_s = loop_time_s()
+            self._send_rtcp(
+                self._reports.farewell(sender.sent, receiver.arrivals, now_s, self._wall_s(now_s))
+            )
             log.info("a telephone's media ended", extra=asdict(self.quality))
 
     async def send_digits(self, digits: str) -> None:
@@ -337,7 +342,10 @@ class RtpMedia:
         return now_s - receiver.last_s > self._settings.timeout_s
 
     def _report(self, receiver: Receiver, sender: Sender, now_s: float) -> None:
-        self._send_rtcp(self._reports.report(sender.sent, receiver.arrivals, now_s, wall_time_s()))
+        self._send_rtcp(self._reports.report(sender.sent, receiver.arrivals, now_s, self._wall_s(now_s)))
+
+    def _wall_s(self, now_s: float) -> float:
+        return self._began_wall_s + now_s
 
     def _send_rtp(self, packet: bytes) -> None:
         destination = self._latch.destination
@@ -386,7 +394,7 @@ class RtpMedia:
         now_s = loop_time_s()
         self._rtcp_source = source
         receiver.last_s = now_s
-        self._reports.take(clear, sender.sent, now_s, wall_time_s())
+        self._reports.take(clear, sender.sent, now_s, self._wall_s(now_s))
 
 
 def _moved(before: Agreement, after: Agreement) -> bool:

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from media.codecs import CodecName
+from signaling.rtp.media import RtpMedia
+from signaling.rtp.sdp import NotAcceptable
 from signaling.rtp.settings import RtpSettings
-from tests.signaling.rtp.rtp_pair import RATE_HZ, agree, buzz, calling, pair, run, snr_db
+from signaling.rtp.socket import RtpPorts
+from tests.free_ports import free_ports
+from tests.signaling.rtp.rtp_pair import RATE_HZ, End, agree, buzz, calling, pair, run, snr_db
 
 FEWEST_SNR_DB: dict[CodecName, float] = {"opus": 8.0, "g722": 18.0, "pcmu": 25.0, "pcma": 25.0}
 """Of the buzz at 16 kHz, against itself as the codec's band has it."""
@@ -92,3 +96,139 @@ def test_a_call_of_which_nothing_comes_ends_but_not_while_it_is_held() -> None:
             assert loop.time() - began_s == pytest.approx(5.0, abs=0.1)
 
     run(call())
+
+
+def version_of(sdp: str) -> int:
+    (line,) = [line for line in sdp.splitlines() if line.startswith("o=")]
+    return int(line.split()[2])
+
+
+def test_a_description_has_another_version_when_it_says_something_else() -> None:
+    async def call() -> None:
+        async with pair() as (caller, called):
+            offer, answer = agree(caller, called)
+            again = caller.media.offer()
+            assert version_of(again) == version_of(offer)
+            caller.media.withdraw()
+            # A refresh of the session: nothing changes, and the early answer may come again.
+            assert called.media.answer(offer) == answer
+            caller.media.accept(answer)
+            caller.media.hold(True)
+            held = caller.media.offer()
+            assert version_of(held) == version_of(offer) + 1
+            assert "a=sendonly" in held
+            caller.media.accept(called.media.answer(held))
+            assert called.media.remote_holds
+            assert not caller.media.remote_holds
+
+    run(call())
+
+
+def test_what_is_refused_changes_nothing() -> None:
+    async def call() -> None:
+        async with pair() as (caller, called):
+            with pytest.raises(NotAcceptable):
+                caller.media.accept("v=0\r\nm=audio 4000 RTP/AVP 0\r\nc=IN IP4 127.0.0.1")
+            _, answer = agree(caller, called)
+            caller.say(buzz(3.0))
+            called.say(buzz(3.0))
+            async with calling(caller, called):
+                await asyncio.sleep(0.5)
+                for text in (
+                    "",
+                    answer.replace("127.0.0.1", "224.0.0.1"),
+                    answer.replace("IP4 127.0.0.1", "IP6 ::1"),
+                ):
+                    with pytest.raises(NotAcceptable):
+                        called.media.answer(text)
+                    caller.media.offer()
+                    with pytest.raises(NotAcceptable):
+                        caller.media.accept(text)
+                    caller.media.withdraw()
+                await asyncio.sleep(0.5)
+            assert caller.ear.audio.duration_s == pytest.approx(1.0, abs=0.1)
+            assert called.ear.audio.duration_s == pytest.approx(1.0, abs=0.1)
+
+    run(call())
+
+
+def test_keys_and_codecs_may_change_within_a_call() -> None:
+    """A re-INVITE of a far side that has begun anew, as after a transfer: another end under the same call."""
+
+    async def call() -> None:
+        secure = RtpSettings(srtp="required", codecs=("pcmu", "g722"))
+        async with pair(secure, secure) as (caller, called), pair(secure) as (other, _):
+            agree(caller, called)
+            for end in (caller, called, other):
+                end.say(buzz(3.0))
+            async with calling(called):
+                async with calling(caller):
+                    await asyncio.sleep(0.5)
+                heard = called.ear.audio.duration_s
+                agree(other, called)
+                async with calling(other):
+                    await asyncio.sleep(0.5)
+            assert heard == pytest.approx(0.5, abs=0.05)
+            assert called.ear.audio.duration_s == pytest.approx(1.0, abs=0.1)
+            assert other.ear.audio.duration_s == pytest.approx(0.5, abs=0.05)
+            assert called.media.quality.foreign <= 2
+
+    run(call())
+
+
+@pytest.mark.parametrize("srtp", ["off", "required"])
+def test_reports_tell_both_sides_how_it_goes(srtp: Any) -> None:
+    async def call() -> None:
+        wishes = RtpSettings(srtp=srtp)
+        async with pair(wishes, wishes) as (caller, called):
+            agree(caller, called)
+            caller.say(buzz(20.0))
+            lag_s = caller.voice.heard_lag_s
+            async with calling(caller, called):
+                await asyncio.sleep(20.0)
+            for end in (caller, called):
+                quality = end.media.quality
+                assert quality.round_trip_s == pytest.approx(0.0, abs=0.01)
+                assert quality.remote_lost == 0.0
+                assert quality.remote_jitter_s == pytest.approx(0.0, abs=0.005)
+                assert quality.jitter_s < 0.005
+            assert caller.voice.heard_lag_s == pytest.approx(lag_s, abs=0.01)
+
+    run(call())
+
+
+def test_calls_by_ipv6() -> None:
+    async def call() -> None:
+        ports = RtpPorts(free_ports(10))
+        async with (
+            RtpMedia(RtpSettings(), ports, "::1") as one,
+            RtpMedia(RtpSettings(), ports, "::1") as other,
+        ):
+            caller, called = End(one), End(other)
+            offer, _ = agree(caller, called)
+            assert "c=IN IP6 ::1" in offer
+            caller.say(buzz(2.0))
+            async with calling(caller, called):
+                await asyncio.sleep(1.0)
+            assert called.ear.audio.duration_s == pytest.approx(1.0, abs=0.1)
+
+    run(call())
+
+
+def test_calls_on_uvloop() -> None:
+    """As the server runs; in real time."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def call() -> None:
+        async with pair() as (caller, called):
+            agree(caller, called)
+            called.say(buzz(1.0))
+            async with calling(caller, called):
+                await called.media.send_digits("5")
+                async with asyncio.timeout(30):
+                    while not caller.ear.digits or not caller.ear.heard:  # noqa: ASYNC110 - there is no event
+                        await asyncio.sleep(0.02)
+            assert caller.ear.digits == ["5"]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(call())
