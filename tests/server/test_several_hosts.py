@@ -19,6 +19,7 @@ from media.engines.openai_endpoint import Patience
 from media.engines.openai_speech import OpenAiSpeech
 from media.engines.openai_transcription import OpenAiTranscription
 from media.engines.protocols import ChatMessage, Engine, Engines, LlmRequest, SttOptions, TtsRequest
+from media.engines.vllm_realtime import VllmRealtime
 from media.engines.wire import CameBack, FellBack
 from server.config import Config
 from server.engine_failures import EngineFailures
@@ -107,12 +108,12 @@ async def reply_of(llm: FallbackLlm, request: LlmRequest) -> str:
         return "".join([delta.text async for delta in deltas])
 
 
-async def who_speaks(hosts: tuple[HostProcess, ...]) -> HostProcess:
-    """The one that has a clause under way, at once or in a moment."""
+async def who_has(role: str, hosts: tuple[HostProcess, ...]) -> HostProcess:
+    """The one that has a clause (`tts`) or a turn (`stt`) under way, at once or in a moment."""
     async with aiohttp.ClientSession() as client:
         for host in cycle(hosts):
             async with client.get(f"{host.url}/status") as answer:
-                if (await answer.json())["requests"]["tts"]["active"]:
+                if (await answer.json())["requests"][role]["active"]:
                     return host
     raise AssertionError("a cycle has no end")
 
@@ -145,7 +146,7 @@ def test_a_host_that_is_killed_amid_a_clause_is_gone_on_from_elsewhere(
                     words += [word.text for word in chunk.words]
                     sound_s += chunk.audio.duration_s
                     if len(words) == 3:
-                        (await who_speaks(both)).kill()
+                        (await who_has("tts", both)).kill()
             assert words == STORY.split()
             assert abs(sound_s - 0.3 * len(words)) < 0.01
             assert [type(event) for event in told] == [FellBack]
@@ -182,6 +183,34 @@ def test_a_host_that_is_killed_amid_a_reply_is_gone_on_from_elsewhere(
     asyncio.run(main())
 
 
+def test_a_turn_that_is_streamed_outlives_the_host_that_hears_it(both: tuple[HostProcess, ...]) -> None:
+    async def main() -> None:
+        told: list[FallbackEvent] = []
+        model = Config().model.name
+        hosts = [
+            VllmRealtime(f"{host.url}/v1", model, languages=("en",), patience=IMPATIENT, place=host.url)
+            for host in both
+        ]
+        stt = FallbackStt([Beside(tuple(hosts))], told.append)
+        await stt.start()
+        session = stt.open(SttOptions("en"))
+        try:
+            async with asyncio.timeout(LIMIT_S), aclosing(session.partials()) as partials:
+                await session.push(speech(1.0))
+                while (await anext(partials)).text != "and when":
+                    pass
+                (await who_has("stt", both)).kill()
+                await session.push(speech(1.0))
+                transcript = await session.flush()
+            assert (transcript.text, transcript.audio_s) == ("and when does it open", 2.0)
+            assert [type(event) for event in told] == [FellBack]
+        finally:
+            await session.abort()
+            await stt.close()
+
+    asyncio.run(main())
+
+
 def test_a_call_outlives_one_of_its_hosts(both: tuple[HostProcess, ...]) -> None:
     """Over real WebRTC: the host that speaks is killed in the middle of its sentence."""
 
@@ -202,7 +231,7 @@ def test_a_call_outlives_one_of_its_hosts(both: tuple[HostProcess, ...]) -> None
                     tasks.create_task(caller.say(question()))
                     started = await caller.next_event("output_audio_buffer.started")
                     await caller.next_audible(started.at_s)
-                    (await who_speaks(both)).kill()
+                    (await who_has("tts", both)).kill()
                     said = await caller.next_event(TRANSCRIPT)
                     assert said.event["transcript"] == STORY
                     done = await caller.next_event("response.done")
