@@ -131,6 +131,16 @@ class ServerTransaction:
         """
         self._feed(Ignored())
 
+    @property
+    def settled(self) -> bool:
+        """Whether `acknowledged` would return at once."""
+        return self._settled.is_set()
+
+    @property
+    def ack(self) -> Request | None:
+        """The ACK to this side's 2xx, if it has come."""
+        return self._ack
+
     async def acknowledged(self) -> Request | None:
         """The ACK to this side's 2xx; None if none comes within 64*T1, or the INVITE was refused."""
         await self._settled.wait()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
@@ -31,6 +32,9 @@ from signaling.sip.transfer import Transfer
 
 _TRIES: Final = 5
 """Of one offer, where the far side has one under way itself (491)."""
+
+_KEYS_KEPT: Final = 32
+"""That were pressed before the conversation began."""
 
 _LONGEST_RETRY_S: Final = 10
 """RFC 3261, 14.2: whoever offers while we wait for an ACK is sent away for so long at most."""
@@ -67,7 +71,8 @@ class InviteUsage:
         answered: bool,
     ) -> None:
         self.why = ""
-        self.on_key: Callable[[str], None] = lambda key: None
+        self._keys: deque[str] = deque(maxlen=_KEYS_KEPT)
+        self._on_key: Callable[[str], None] = self._keys.append
         self._tasks = tasks
         self._requests = requests
         self._media = media
@@ -83,6 +88,8 @@ class InviteUsage:
         self._their_invite = asyncio.Event()  # none of theirs is open
         if answered:
             self._their_invite.set()
+        self._open: ServerTransaction | None = None
+        self._open_answers = False
         self._ended = asyncio.Event()
         self._bye = False
         self._running: set[asyncio.Task[None]] = set()
@@ -104,6 +111,12 @@ class InviteUsage:
     async def ended(self) -> None:
         """Returns when the call has ended, or is to."""
         await self._ended.wait()
+
+    def listen(self, on_key: Callable[[str], None]) -> None:
+        """Tells of the keys that INFO brings, those that came before included."""
+        self._on_key = on_key
+        while self._keys:
+            on_key(self._keys.popleft())
 
     def end(self, why: str, *, bye: bool = True) -> None:
         """Ends the call soon. May be called twice; the first reason counts.
@@ -274,6 +287,7 @@ class InviteUsage:
 
     def _receive(self, transaction: ServerTransaction) -> None:
         request = transaction.request
+        self._settle()
         if self.over and request.method != "BYE":
             self._respond(transaction, 481)
             return
@@ -295,7 +309,7 @@ class InviteUsage:
                 key = pressed_key(request) if request.body else None
                 self._respond(transaction, 200)
                 if key is not None:
-                    self.on_key(key)
+                    self._on_key(key)
             case "NOTIFY":
                 ours = self._transfer is not None and self._transfer.notified(request)
                 self._respond(transaction, 200 if ours else 481)
@@ -373,8 +387,9 @@ class InviteUsage:
         describe(response)
         self._confirm(response, agreement)
         self._their_invite.clear()
+        self._open, self._open_answers = transaction, answers
         transaction.respond(response)
-        self._start(self._acknowledged(transaction, answers), "ACK")
+        self._start(self._acknowledged(transaction), "ACK")
 
     def watch_for_cancel(self, transaction: ServerTransaction) -> None:
         """Ends the call, which still rings, where the far side calls it off."""
@@ -390,8 +405,19 @@ class InviteUsage:
             session_timer.confirm(response, agreement)
         self._timer.agreed(agreement, "uas")
 
-    async def _acknowledged(self, transaction: ServerTransaction, answers: bool) -> None:
-        ack = await transaction.acknowledged()
+    async def _acknowledged(self, transaction: ServerTransaction) -> None:
+        await transaction.acknowledged()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Takes the ACK of their INVITE, if it has come; the call ends if it never will.
+
+        Not only when the task that waits for it gets its turn: a request may be right behind it.
+        """
+        if self._open is None or not self._open.settled:
+            return
+        ack, answers = self._open.ack, self._open_answers
+        self._open = None
         self._their_invite.set()
         if ack is None:
             self.end("the far side did not acknowledge")

@@ -46,7 +46,7 @@ class SipLeg:
     async def run(self, ear: PhoneEar, voice: VoiceOut) -> str:
         """Carries the call until either side ends it; says why."""
         self._taken = True
-        self._usage.on_key = ear.digit
+        self._usage.listen(ear.digit)
         try:
             if not self._usage.over:
                 async with asyncio.TaskGroup() as tasks:

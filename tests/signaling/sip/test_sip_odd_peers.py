@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,10 +15,11 @@ from sipmessage import Message, Request, Response
 from media.errors import ToolError
 from signaling.phone.leg import NotAnswered
 from signaling.sip.fields import parse_address
-from signaling.sip.messages import response_to, to_tag
+from signaling.sip.hop import Transport
+from signaling.sip.messages import response_to, serialise, to_tag
 from signaling.sip.session_timer import TimerTerms
 from tests import virtual_time
-from tests.signaling.sip.agents import Agent, RawPeer, Taken, agent, raw_peer, until, with_sdp
+from tests.signaling.sip.agents import LIMIT_S, Agent, RawPeer, Taken, agent, raw_peer, until, with_sdp
 
 
 @asynccontextmanager
@@ -299,6 +301,49 @@ def test_a_reinvite_without_an_offer() -> None:
             raw.send(with_sdp(ack, direction="sendonly"), voice.port)
             await until(lambda: taken.leg._media.remote_holds)  # type: ignore[attr-defined]
             taken.leg.hang_up()
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_requests_right_behind_the_ack(late: bool) -> None:
+    """All in one segment of TCP: no task that waits for the ACK has had its turn."""
+
+    async def main() -> None:
+        async with voice_and_raw(tcp_port=0) as (voice, raw):
+            port = voice.sip.endpoint.port(Transport.TCP)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+            def made(method: str, cseq: int, tag: str = "") -> Request:
+                request = raw.make(method, voice.port, cseq=cseq, to_tag=tag)
+                request.headers.set("Via", request.headers["Via"].replace("UDP", "TCP"))
+                return request
+
+            async def answered(cseq: str) -> str:
+                said = ""
+                async with asyncio.timeout(LIMIT_S):
+                    while not (found := re.search(rf"SIP/2.0 ([2-6]..)(?:.+\r\n)+CSeq: {cseq}\r\n", said)):
+                        said += (await reader.read(65_536)).decode()
+                tags = re.search(r"To: .*;tag=(\S+)", found[0])
+                assert found[1] == "200"
+                return tags[1] if tags else ""
+
+            invite = made("INVITE", 1)
+            writer.write(serialise(invite if late else with_sdp(invite)))
+            tag = await answered("1 INVITE")
+            ack = made("ACK", 1, tag)
+            info = made("INFO", 2, tag)
+            info.headers.set("Content-Type", "application/dtmf")
+            info.body = b"7"
+            burst = [with_sdp(ack) if late else ack, info, with_sdp(made("INVITE", 3, tag))]
+            writer.write(b"".join(serialise(message) for message in burst))
+            await answered("3 INVITE")
+            writer.write(serialise(made("ACK", 3, tag)))
+            taken = await voice.next_call()
+            await until(lambda: taken.ear.digits == ["7"])
+            taken.leg.hang_up()
+            await taken.over.wait()
+            writer.close()
 
     virtual_time.run(main())
 
