@@ -136,7 +136,7 @@ class RtpMedia:
         self._sender: Sender | None = None
         self._runs = False
         self.remote_holds = False
-        """Whether the far side has put us on hold: it hears nothing, and may send music."""
+        """Whether the far side has put us on hold: it hears nothing, and its music is not heard."""
 
     async def __aenter__(self) -> Self:
         """Raises: ServerFull, `rtp_ports_used_up`."""

@@ -101,8 +101,7 @@ class Receiver:
         self._note(packet, agreement.codec.packets.clock_rate_hz, now_s, is_sound=False)
         if is_event and (digit := self._keys.push(packet.payload, packet.timestamp, now_s)) is not None:
             self._ear.digit(digit)
-        if self._voice is not None:
-            self._voice.take(_Mark(packet.ssrc, packet.sequence_number, packet.timestamp), now_s)
+        self._keep_order(packet, now_s)
 
     def _note(self, packet: Packet, clock_rate_hz: int, at_s: float, *, is_sound: bool) -> None:
         arrivals = self.arrivals
@@ -110,8 +109,15 @@ class Receiver:
             arrivals = self.arrivals = Arrivals(packet.ssrc, clock_rate_hz)
         arrivals.note(packet, at_s, is_sound=is_sound)
 
+    def _keep_order(self, packet: Packet, at_s: float) -> None:
+        """The packet's number was not lost, but there is nothing to hear."""
+        if self._voice is not None:
+            self._voice.take(_Mark(packet.ssrc, packet.sequence_number, packet.timestamp), at_s)
+
     def _take_sound(self, packet: Packet, codec: TelephoneCodec, at_s: float) -> None:
-        if not self._agreement.listens:
+        if self._agreement.remote_holds or not self._agreement.listens:
+            # What plays while we are on hold is music: nobody says it. It is no loss either.
+            self._keep_order(packet, at_s)
             return
         if codec is not self._voice_codec or self._voice is None:
             self.close()

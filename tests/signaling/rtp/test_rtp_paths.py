@@ -328,6 +328,23 @@ def test_on_hold_nothing_is_sent_and_keys_that_wait_are_given_up() -> None:
     run(call())
 
 
+def test_music_on_hold_is_not_heard_as_if_somebody_said_it() -> None:
+    async def call() -> None:
+        async with phoned() as (phone, end, port):
+            async with calling(end):
+                await arrive(phone, port, on_time(*range(50)))
+                end.media.answer(phone.offer(0, 101, lines=("a=sendonly",)))
+                await arrive(phone, port, on_time(*range(50, 100)))
+                assert end.ear.audio.duration_s == pytest.approx(1.0, abs=0.03)
+                end.media.answer(phone.offer(0, 101))
+                await arrive(phone, port, on_time(*range(100, 150)))
+                # What was not heard is no loss: it is a pause.
+                assert end.media.figures.lost_packets == 0
+                assert end.ear.audio.duration_s == pytest.approx(3.0, abs=0.05)
+
+    run(call())
+
+
 def test_a_codec_of_another_clock_is_another_source() -> None:
     async def call() -> None:
         async with phoned(0, 101) as (phone, end, _):
