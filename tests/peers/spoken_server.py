@@ -288,7 +288,7 @@ async def _serve(settings: dict[str, Any], *, scripted: bool = False) -> None:
             calls = Calls(tasks, engine_set, RuntimeSettings(config), metrics, OverlapClassifier())
             async with gathering_for(config.ice) as gathering:
                 host = NotingHost(calls)
-                telephone = Telephone(host, RunningCalls())
+                telephone = Telephone(host, RunningCalls(), streams=config.streams)
                 app = page_app(host, gathering, telephone=telephone)
                 async with (
                     listening(app, "127.0.0.1", 0, setting="server.port") as port,
