@@ -67,6 +67,10 @@ class InboundStream:
         if not self._received:
             self._began_s = now_s
         self._received += 1
+        if not heard.payload:
+            # Some decoders take nothing for the end of all.
+            self.undecodable += 1
+            return
         if self._samples / SPEECH_RATE_HZ > now_s - self._began_s + MOST_AHEAD_S:
             self.dropped += 1
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.fuzz import realtime, rtp, signalling, sip, sip_calls, ws
+from tests.fuzz import realtime, rtp, signalling, sip, sip_calls, streams, ws
 
 
 @dataclass(frozen=True)
@@ -33,4 +33,5 @@ TARGETS = (
     Target("sip", sip.BATCH, 25, sip.check),
     Target("rtp", rtp.BATCH, 15, rtp.check),
     Target("sip-calls", sip_calls.BATCH, 12, sip_calls.check),
+    Target("streams", streams.BATCH, 15, streams.check),
 )
