@@ -8,6 +8,7 @@ import numpy as np
 
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.codecs import PacketError, Samples16, VoiceDecoder
+from media.frame_resampler import FrameResampler
 from media.opus import OpusSettings
 from media.resampler import StreamResampler
 from media.telephone_codecs import TELEPHONE_CODECS
@@ -29,11 +30,17 @@ def decoder(format: StreamFormat) -> VoiceDecoder:
             assert_never(format.encoding)
 
 
+def _converter(from_hz: int, to_hz: int) -> FrameResampler | StreamResampler:
+    """The one that costs half as much, where it can."""
+    if from_hz % to_hz and to_hz % from_hz:
+        return StreamResampler(from_hz, to_hz)
+    return FrameResampler(from_hz, to_hz)
+
+
 class StreamEncoder:
     """One stream's: 20 ms in, 20 ms out, whatever the rates.
 
-    The converter between them remembers, and holds back less than a millisecond: silence makes that good at
-    first, so that each frame gives exactly one.
+    What a converter holds back at first is made good by silence, so that each frame gives exactly one.
     """
 
     def __init__(self, format: StreamFormat, from_hz: int, opus: OpusSettings | None = None) -> None:
@@ -53,8 +60,9 @@ class StreamEncoder:
 
     def reset(self) -> None:
         """What is spoken next does not go on from what was spoken last."""
-        self._converter = StreamResampler(self._from_hz, self._rate_hz)
-        held_back = 0 if self._from_hz == self._rate_hz else self._rate_hz // 500
+        self._converter = _converter(self._from_hz, self._rate_hz)
+        # At any rate more than any of them holds back, and none of a frame that is whole at once.
+        held_back = self._rate_hz // 500 if isinstance(self._converter, StreamResampler) else 0
         self._rest = np.zeros(held_back, dtype=np.int16)
 
     def encode(self, frame: Audio) -> bytes:
@@ -77,7 +85,7 @@ class _L16Decoder:
         self.reset()
 
     def reset(self) -> None:
-        self._converter = StreamResampler(self._from_hz, SPEECH_RATE_HZ)
+        self._converter = _converter(self._from_hz, SPEECH_RATE_HZ)
 
     def decode(self, payload: bytes) -> Samples16:
         if len(payload) % 2:

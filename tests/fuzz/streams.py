@@ -1,4 +1,4 @@
-"""Calls over providers' streams with real conversations; their far sides send anything, before and amid it."""
+"""Calls over providers' streams, with real conversations; their far sides send anything, before and amid."""
 
 from __future__ import annotations
 

@@ -33,5 +33,5 @@ TARGETS = (
     Target("sip", sip.BATCH, 25, sip.check),
     Target("rtp", rtp.BATCH, 15, rtp.check),
     Target("sip-calls", sip_calls.BATCH, 12, sip_calls.check),
-    Target("streams", streams.BATCH, 15, streams.check),
+    Target("streams", streams.BATCH, 10, streams.check),
 )

@@ -1,6 +1,6 @@
 """Telephone calls over providers' streams with the real engines: asked, answered, and interrupted.
 
-The providers' far sides are ours, written from descriptions of their wires. What they play is transcribed.
+The providers' far sides are ours, written from descriptions of their wires. What they heard is transcribed.
 """
 
 from __future__ import annotations
