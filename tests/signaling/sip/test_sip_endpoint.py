@@ -302,13 +302,29 @@ def test_long_requests_go_over_tcp_where_that_is_taken(run: Any) -> None:
                 assert (server.source.transport.value, len(server.request.body)) == (over, 1200)
                 server.respond(server.response(200))
                 await client.final_response()
-            fixed = new_request("MESSAGE", f"sip:bob@127.0.0.1:{udp};transport=udp")
-            fixed.body = b"x" * 1200
-            client = await caller.endpoint.request(fixed)
-            assert client.hop.transport is Transport.UDP
-            server = await callee.came.get()
-            server.respond(server.response(200))
-            await client.final_response()
+
+    run(main())
+
+
+def test_an_address_that_names_its_transport_is_taken_at_its_word(run: Any) -> None:
+    async def main() -> None:
+        port = free_tcp_port()
+        both = SipSettings(udp_port=port, tcp_port=port)
+        async with stations(None, both) as (caller, callee):
+            address = f"sip:bob@127.0.0.1:{port}"
+            for next_hop, over in (
+                (parse_uri(address), "TCP"),
+                (parse_uri(f"{address};transport=udp"), "UDP"),
+                (Hop(Transport.UDP, "127.0.0.1", port), "UDP"),
+            ):
+                request = new_request("MESSAGE", address)
+                request.body = b"x" * 1200
+                client = await caller.endpoint.request(request, next_hop)
+                assert client.hop.transport.value == over
+                server = await callee.came.get()
+                assert (server.source.transport.value, len(server.request.body)) == (over, 1200)
+                server.respond(server.response(200))
+                await client.final_response()
 
     run(main())
 
@@ -419,7 +435,7 @@ def test_connections_that_are_silent_are_closed() -> None:
                 assert loop.time() - began_s == pytest.approx(lasts_s, abs=0.5)
                 sock.close()
 
-    virtual_time.run(main())
+    virtual_time.run(main(), grace_s=0.002)
 
 
 def test_how_this_side_is_reached(run: Any) -> None:

@@ -27,6 +27,13 @@ def test_messages_come_whole_however_the_stream_is_cut(cuts: list[int]) -> None:
     assert found == [ONE, PING, TWO, THREE, ONE]
 
 
+def test_a_stream_that_comes_byte_by_byte() -> None:
+    framer = Framer()
+    stream = ONE + PING + TWO + THREE
+    found = [piece for at in range(len(stream)) for piece in framer.feed(stream[at : at + 1])]
+    assert found == [ONE, PING, TWO, THREE]
+
+
 def test_half_a_ping_is_waited_for() -> None:
     framer = Framer()
     assert framer.feed(b"\r\n") == []

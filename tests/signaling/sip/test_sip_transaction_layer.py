@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from sipmessage import Response
 
 from media.floor_table import IllegalEvent
 from signaling.sip.errors import SipTimeout, SipTransportFailed
@@ -318,6 +319,24 @@ def test_a_cancel_of_nothing_is_the_users() -> None:
         await pair.silence()
         assert pair.came.empty()
         assert len(pair.network.sent(pair.there, "SIP/2.0 481")) == 2
+
+    virtual_time.run(main())
+
+
+def test_the_answer_to_a_cancel_has_the_calls_tag() -> None:
+    """RFC 3261, section 9.2."""
+
+    async def main() -> None:
+        pair = Pair()
+        told: list[Response] = []
+        pair.caller.receive = lambda message, source: told.append(message)  # type: ignore[method-assign, assignment]
+        for method in ("INVITE", "CANCEL"):
+            pair.network.carry(request_text(method, sent_by="10.0.0.1:5060"), pair.here, pair.there)
+        server = await pair.came.get()
+        await server.cancelled.wait()
+        server.respond(server.response(487))
+        await pair.silence()
+        assert {to_tag(response) for response in told} == {server.tag}
 
     virtual_time.run(main())
 
