@@ -84,14 +84,15 @@ class SipAccessSettings(Section):
         users: who may call from elsewhere, by their password.
         needs_both: a password is asked for in `networks`, too, and nobody else is asked.
         realm: what telephones choose their password by.
-        algorithms: of the challenges, the preferred one first.
+        algorithms: of the challenges, the preferred one first. Many telephones know MD5 alone, and some of
+            them call nobody who offers SHA-256 as well.
     """
 
     networks: tuple[Network, ...] = ()
     users: tuple[SipUser, ...] = ()
     needs_both: bool = False
     realm: str = Field(default="voxtral-kokoro", min_length=1, pattern=r"^[^\"\\]+$")
-    algorithms: tuple[Literal["SHA-256", "MD5"], ...] = Field(default=("SHA-256", "MD5"), min_length=1)
+    algorithms: tuple[Literal["SHA-256", "MD5"], ...] = Field(default=("MD5",), min_length=1)
 
     @model_validator(mode="after")
     def _both_are_given(self) -> SipAccessSettings:

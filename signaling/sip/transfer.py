@@ -13,7 +13,7 @@ from signaling.sip.dialog_requests import DialogGone, DialogRequests
 from signaling.sip.errors import BadMessage
 from signaling.sip.fields import split_parameters
 
-_OUTCOME_LIMIT_S: Final = 60.0
+_OUTCOME_LIMIT_S: Final = 40.0
 """A far side that has said nothing of the transfer's outcome by then never will."""
 
 

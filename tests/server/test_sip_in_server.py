@@ -93,6 +93,23 @@ def test_a_telephone_hears_the_greeting(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_telephone_says_who_it_is(tmp_path: Path) -> None:
+    async def main() -> None:
+        users = [{"name": "alice", "password": "wonderland"}]
+        async with answering({"access": {"users": users}}) as (server, port):
+
+            def call() -> None:
+                account = ";auth_user=alice;auth_pass=wonderland"
+                with baresip(tmp_path / "b", codecs=("PCMU",), account=account) as phone:
+                    phone.call(f"sip:assistant@127.0.0.1:{port}")
+                    phone.hang_up()
+
+            await asyncio.to_thread(call)
+            await until_idle(server)
+
+    asyncio.run(main())
+
+
 def test_a_call_that_http_places(tmp_path: Path) -> None:
     async def main() -> None:
         with sipp(tmp_path / "s", "is_called") as called:
