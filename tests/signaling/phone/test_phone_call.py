@@ -265,3 +265,15 @@ def test_keys_that_are_pressed_at_once_are_not_lost() -> None:
         await over.wait()
 
     run(main, scripted("Thank you."))
+
+
+def test_a_call_that_is_ended_in_its_first_moment_hangs_up_all_the_same() -> None:
+    async def main(exchange: Exchange) -> None:
+        leg = ScriptedLeg()
+        record, over = exchange.take(leg)
+        exchange.calls.get(record.call_id).hang_up()
+        await over.wait()
+        assert leg.ended_s is not None
+        assert record.outcome == "completed"
+
+    run(main)
