@@ -49,6 +49,8 @@ from tests.virtual_time import run  # noqa: E402
 LINE: Final = Line("µ-law, 300 to 3400 Hz", "mu", band=True)
 HISS_DBFS: Final = -58.0
 PAUSE_S: Final = 0.5
+SPEAKERS: Final = tuple("am_puck" if voice == "af_nicole" else voice for voice in VOICES)
+"""Without the whisperer: nobody whispers who answers a telephone."""
 WAIT_S: Final = 7.0
 """How long the far side says nothing more."""
 SHORTEST_PERSON_S, LONGEST_PERSON_S = 0.3, 2.5
@@ -144,7 +146,7 @@ def greetings(voices: int, cache: Path) -> list[Greeting]:
     """Each text by so many voices."""
     of_kind: dict[Kind, tuple[tuple[str, ...], ...]] = {"person": PEOPLE, "machine": MACHINES}
     texts = [
-        (kind, index, VOICES[(index * 3 + turn) % len(VOICES)], text)
+        (kind, index, SPEAKERS[(index * 3 + turn) % len(SPEAKERS)], text)
         for kind, all_of_kind in of_kind.items()
         for index, text in enumerate(all_of_kind)
         for turn in range(voices)
@@ -188,7 +190,7 @@ def _trimmed(audio: Audio) -> Audio:
 
 
 def _beep(chance: np.random.Generator) -> Audio:
-    length_s, hz = chance.uniform(0.2, 0.9), chance.choice([425.0, 850.0, 1000.0, 1400.0])
+    length_s, hz = chance.uniform(0.25, 0.9), chance.choice([425.0, 850.0, 1000.0, 1400.0])
     t = np.arange(round(length_s * SPEECH_RATE_HZ)) / SPEECH_RATE_HZ
     level = 10 ** (chance.uniform(-20, -8) / 20)
     return Audio((level * np.sin(2 * np.pi * hz * t)).astype(np.float32), SPEECH_RATE_HZ)

@@ -3,11 +3,11 @@
     python bench/phone_hearing.py [--speech FOLDER] [--clips 44] [--turns] [--json FILE]
 
 The same speech comes wideband (16 kHz, as from a browser) and over telephones' lines
-(`bench/telephone_line.py`): G.711 with all of its band, a mobile telephone's band, 20 dB quieter, 12 dB
-louder and clipped. Counted are the words that the server's transcriber mistakes, and what its voice-activity
-engine makes of each 32 ms: missed is what was speech in the wideband sound, false what was none. With
-`--turns`, the server's own `Listening` is told the recordings of `bench/turn_taking.py` in virtual time:
-pauses cut into, and how long ends are waited for.
+(`bench/telephone_line.py`): G.711 with all of its band, a mobile telephone's band, 20 dB quieter, the same as
+the server raises it (`telephone.raise_quiet_db`), 12 dB louder and clipped. Counted are the words that the
+server's transcriber mistakes, and what its voice-activity engine makes of each 32 ms: missed is what was
+speech in the wideband sound, false what was none. With `--turns`, the server's own `Listening` is told the
+recordings of `bench/turn_taking.py` in virtual time: pauses cut into, and how long ends are waited for.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ from bench.phone_sentences import SENTENCES, VOICES  # noqa: E402
 from bench.report import machine_line, markdown, whole, write_json  # noqa: E402
 from bench.said import Said, said_clips  # noqa: E402
 from bench.spoken_texts import spoken  # noqa: E402
-from bench.telephone_line import LINES, WIDEBAND, Line, as_phoned  # noqa: E402
+from bench.telephone_line import LINES, WIDEBAND, Line, in_one_call  # noqa: E402
 from bench.turn_taking_figures import Figures, figures, outcome  # noqa: E402
 from bench.turn_taking_recordings import Recording, recordings  # noqa: E402
 from bench.turn_taking_replay import Delays, Models, Replayer  # noqa: E402
 from bench.word_errors import WordErrors, total, word_errors  # noqa: E402
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate, silence  # noqa: E402
-from media.engines.protocols import VAD_WINDOW_SAMPLES  # noqa: E402
 from server.config import Config, load_config  # noqa: E402
 
 AROUND_S = 0.5
@@ -78,9 +77,10 @@ def generated_clips(cache: Path) -> list[Said]:
     ]
 
 
-def errors_over(line: Line, clips: Sequence[Said], models: Models) -> WordErrors:
+def errors_in(clips: Sequence[Said], heard: Sequence[Audio], models: Models) -> WordErrors:
     return total(
-        word_errors(clip.words, models.transcript(as_phoned(clip.audio, line), "en").text) for clip in clips
+        word_errors(clip.words, models.transcript(audio, "en").text)
+        for clip, audio in zip(clips, heard, strict=True)
     )
 
 
@@ -88,15 +88,13 @@ def windows(audio: Audio, models: Models, config: Config) -> list[bool]:
     return [probability >= config.vad.threshold for probability in models.speech(audio)]
 
 
-def vad_over(line: Line, clips: Sequence[Said], models: Models, config: Config) -> tuple[float, float]:
+def vad_of(
+    clips: Sequence[Said], heard: Sequence[Audio], models: Models, config: Config
+) -> tuple[float, float]:
     """How many percent of the windows are missed, and false."""
     missed = false = speech = still = 0
-    for clip in clips:
-        audio = clip.audio.slice_s(
-            0, len(clip.audio) // VAD_WINDOW_SAMPLES * VAD_WINDOW_SAMPLES / SPEECH_RATE_HZ
-        )
-        wide = windows(audio, models, config)
-        narrow = windows(as_phoned(audio, line), models, config)
+    for clip, audio in zip(clips, heard, strict=True):
+        wide, narrow = windows(clip.audio, models, config), windows(audio, models, config)
         for was, is_now in zip(wide, narrow, strict=True):
             speech, still = speech + was, still + (not was)
             missed, false = missed + (was and not is_now), false + (is_now and not was)
@@ -104,7 +102,8 @@ def vad_over(line: Line, clips: Sequence[Said], models: Models, config: Config) 
 
 
 def turns_over(line: Line, clips: Sequence[Recording], replayer: Replayer, config: Config) -> Figures:
-    phoned = [replace(clip, audio=as_phoned(clip.audio, line)) for clip in clips]
+    heard = in_one_call([clip.audio for clip in clips], line, config.telephone.raise_quiet_db)
+    phoned = [replace(clip, audio=audio) for clip, audio in zip(clips, heard, strict=True)]
     return figures([outcome(clip, replayer.replay(clip, config.turn_taking)) for clip in phoned])
 
 
@@ -168,12 +167,14 @@ def main() -> int:
     with Models(config) as models:
         replayer = Replayer(models, Delays())
         for line in LINES:
-            missed, false = vad_over(line, [*recorded, *generated], models, config)
+            clips = [*recorded, *generated]
+            heard = in_one_call([clip.audio for clip in clips], line, config.telephone.raise_quiet_db)
+            missed, false = vad_of(clips, heard, models, config)
             of_turns = turns_over(line, turns, replayer, config) if turns else None
             row = Heard(
                 line.name,
-                errors_over(line, recorded, models),
-                errors_over(line, generated, models),
+                errors_in(recorded, heard[: len(recorded)], models),
+                errors_in(generated, heard[len(recorded) :], models),
                 missed,
                 false,
                 of_turns,

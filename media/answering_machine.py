@@ -28,7 +28,7 @@ class AnsweringSettings(Section):
     """What is said to it; empty: the LLM is asked for a message."""
     human_s: float = Field(1.9, gt=0, le=10)
     """A greeting that is no longer, and followed by a pause, is a person's."""
-    machine_s: float = Field(4.5, gt=0, le=30)
+    machine_s: float = Field(5.5, gt=0, le=30)
     """A greeting that goes on for so long without a pause is a machine's."""
     pause_s: float = Field(0.75, gt=0, le=5)
     """The pause after which a greeting is taken to be over."""

@@ -13,6 +13,7 @@ from media.audio import Audio
 from media.errors import CallerError, ToolError
 from media.events import CallEvent
 from media.items import ResponseOptions
+from media.level_control import LevelControl
 from media.session import SessionConfig
 from signaling.call_host import CallConversation, CallSlot
 from signaling.phone.answering import Answering
@@ -71,6 +72,7 @@ class PhoneCall:
         self._connect = connect
         self._over = over
         self._leg: PhoneLeg | None = None
+        self._level = LevelControl(settings.raise_quiet_db)
         self._sound_came = asyncio.Event()
         self._ending = asyncio.Event()
         self._why: str | None = None
@@ -147,7 +149,7 @@ class PhoneCall:
 
     def hear(self, audio: Audio) -> None:
         self._sound_came.set()
-        self._conversation.hear(audio)
+        self._conversation.hear(self._level.push(audio))
 
     def digit(self, digit: str) -> None:
         if self._begun:

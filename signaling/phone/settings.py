@@ -36,6 +36,7 @@ class TelephoneSettings(Section):
         instructions: for the LLM, after `speech_to_speech.instructions`.
         greeting_wait_s: the call begins with the far side's first sound packet, or after so long.
         greeting_delay_s: how long after that: what is said while telephones connect is lost.
+        raise_quiet_db: a quiet voice is raised by so much at most before it is listened to; 0 for not at all.
         digits: keys that are pressed.
         tools: what the LLM may do on the telephone, where the call's carrier can.
         transfer_targets: to whom it may hand callers on.
@@ -52,6 +53,7 @@ class TelephoneSettings(Section):
     instructions: str = Field(default="", max_length=20_000)
     greeting_wait_s: float = Field(default=1.0, ge=0, le=10)
     greeting_delay_s: float = Field(default=0.3, ge=0, le=10)
+    raise_quiet_db: float = Field(default=20.0, ge=0, le=40)
     digits: DigitSettings = DigitSettings()
     tools: tuple[PhoneToolName, ...] = ("hang_up", "transfer_call", "send_digits")
     transfer_targets: tuple[TransferTarget, ...] = ()

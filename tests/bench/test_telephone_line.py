@@ -7,7 +7,7 @@ import pytest
 
 from bench.answering_machines import Found, table
 from bench.greetings import MACHINES, NO_BEEP, PEOPLE
-from bench.telephone_line import LINES, MU_LAW, WIDEBAND, Line, as_phoned
+from bench.telephone_line import LINES, MU_LAW, WIDEBAND, Line, as_phoned, in_one_call
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.greeting_words import whose_greeting
 
@@ -40,8 +40,13 @@ def test_what_is_out_of_its_band_is_not_carried(hz: float, line: Line, kept: boo
 
 def test_quieter_and_louder() -> None:
     levels = [as_phoned(tone(1000), line).level_dbfs() for line in LINES[3:]]
-    assert levels[1] == pytest.approx(levels[0] - 20, abs=0.5)
-    assert levels[2] == pytest.approx(levels[0] + 12, abs=0.5)
+    assert levels[1:3] == pytest.approx([levels[0] - 20] * 2, abs=0.5)
+    assert levels[3] == pytest.approx(levels[0] + 12, abs=0.5)
+
+
+def test_the_server_raises_what_is_quiet() -> None:
+    plain, raised = (in_one_call([tone(1000)] * 3, line, 20.0)[-1].level_dbfs() for line in LINES[4:6])
+    assert raised == pytest.approx(plain + 20, abs=3)
 
 
 def test_no_person_of_the_greetings_has_a_machines_words() -> None:

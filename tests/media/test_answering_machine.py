@@ -62,7 +62,7 @@ LONG = (Answered(0), VoiceBegan(1.0), VoiceEnded(4.0))
         ((*LONG, WordsKnown(4.3, human=True), Elapsed(4.75)), [Decide("human")]),
         ((*LONG, WordsKnown(4.3, human=False), Elapsed(4.75)), [Decide("uncertain")]),
         ((*LONG, Elapsed(5.5)), [Decide("uncertain")]),
-        ((Answered(0), VoiceBegan(1.0), Elapsed(5.5)), [Decide("machine")]),
+        ((Answered(0), VoiceBegan(1.0), Elapsed(6.5)), [Decide("machine")]),
         ((Answered(0), VoiceBegan(1.0), MachineSaid(2.0)), [Decide("machine")]),
         ((*HELLO, MachineSaid(2.0)), [Decide("machine")]),
         ((Answered(0), Beeped(1.0)), [Decide("machine"), LeaveMessage()]),
@@ -151,7 +151,7 @@ def tones(duration_s: float, *frequencies_hz: float, level: float = 0.2) -> np.n
 
 
 @pytest.mark.parametrize("frequency_hz", [440, 850, 1000, 1400, 2000])
-@pytest.mark.parametrize("duration_s", [0.2, 0.5, 1.5])
+@pytest.mark.parametrize("duration_s", [0.25, 0.5, 1.5])
 def test_a_beep_is_heard_when_it_is_over(frequency_hz: float, duration_s: float) -> None:
     assert beeps_in(tones(duration_s, frequency_hz)) == 1
 

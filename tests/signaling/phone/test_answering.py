@@ -116,7 +116,7 @@ def test_a_machine_is_hung_up() -> None:
 def test_who_talks_on_and_on_is_a_machine_whatever_they_say() -> None:
     async def main(exchange: Exchange) -> None:
         call = await answered(exchange)
-        await call.leg.say(speech(6.0))
+        await call.leg.say(speech(7.0))
         assert call.told() == ["machine"]
         await exchange.host.until_nobody_calls()
 
