@@ -1,6 +1,7 @@
 """What batching across calls gains: Kokoro on torch for 1 to 16 callers, with and without it.
 
-    python bench/batching.py [--callers 1,2,4,8,16] [--clauses 2] [--device cpu] [--json FILE]
+    python bench/batching.py [--callers 1,2,4,8,16] [--clauses 2] [--device cpu] [--compile]
+        [--json FILE]
 
 Every caller has one clause spoken after the other, the next as soon as the last is made: all of them at
 once, without the pauses of a conversation, is the most that can be asked. Without batching the same engine
@@ -115,7 +116,7 @@ async def _clause(engine: KokoroTorch, request: TtsRequest, batch: int, callers:
 
 
 async def rounds(
-    device: str, threads: int, callers: Sequence[int], clauses: int
+    device: str, threads: int, callers: Sequence[int], clauses: int, *, compiled: bool
 ) -> tuple[list[list[Round]], list[Clause]]:
     """Each number of callers without batching, and at once with it: the machine may be busy by turns.
 
@@ -131,6 +132,7 @@ async def rounds(
             store.path("kokoro-voices"),
             device=device,
             batch=batch,
+            compiled=compiled,
             model_name=model.stem,
         )
         for batch in BATCHES
@@ -183,6 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--callers", default="1,2,4,8,16", help="how many at once")
     parser.add_argument("--clauses", type=int, default=2, help="of each caller")
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:1 or cpu")
+    parser.add_argument("--compile", action="store_true", help="by CUDA graphs, on a GPU")
     parser.add_argument("--threads", type=int, default=2, help="of a step on the CPU")
     parser.add_argument("--json", type=Path, help="where to write the figures and every clause's")
     options = parser.parse_args(arguments)
@@ -191,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{step_table(costs)}\n", flush=True)
     callers = [int(count) for count in options.callers.split(",")]
     (without, batched), details = asyncio.run(
-        rounds(options.device, options.threads, callers, options.clauses)
+        rounds(options.device, options.threads, callers, options.clauses, compiled=options.compile)
     )
     print(f"\n{table(without, batched)}\n\n{machine_line(machine)}")
     if options.json:

@@ -92,10 +92,10 @@ async def measured(llm: TransformersLlm, parallel: int, callers: int, tokens: in
 
 
 async def rounds(
-    model: str | Path, device: str, parallel: int, callers: Sequence[int], tokens: int
+    model: str | Path, device: str, parallel: int, callers: Sequence[int], tokens: int, *, compiled: bool
 ) -> list[Round]:
     """One engine for all numbers of callers."""
-    llm = TransformersLlm(model, device=device, context_tokens=512, parallel=parallel)
+    llm = TransformersLlm(model, device=device, context_tokens=512, parallel=parallel, compiled=compiled)
     try:
         await llm.start()
         await measured(llm, parallel, 1, 4)
@@ -142,6 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--callers", default="1,2,4,8", help="how many at once")
     parser.add_argument("--tokens", type=int, default=32, help="of each reply, at most")
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:1 or cpu")
+    parser.add_argument("--compile", action="store_true", help="by CUDA graphs, on a GPU")
     parser.add_argument("--threads", type=int, default=1, help="of a step on the CPU")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args(arguments)
@@ -150,7 +151,9 @@ def main(arguments: list[str] | None = None) -> int:
     callers = [int(count) for count in options.callers.split(",")]
     model = _model(options.model)
     without, batched = (
-        asyncio.run(rounds(model, options.device, parallel, callers, options.tokens))
+        asyncio.run(
+            rounds(model, options.device, parallel, callers, options.tokens, compiled=options.compile)
+        )
         for parallel in (1, max(callers))
     )
     print(f"\n{table(without, batched)}\n\n{machine_line(machine)}")

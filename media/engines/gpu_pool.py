@@ -88,7 +88,6 @@ def took(engine: str, tensors: Iterable[Any]) -> None:
         if tensor.is_cuda and (device, storage.data_ptr()) not in seen:
             seen.add((device, storage.data_ptr()))
             sizes[engine, device] = sizes.get((engine, device), 0) + storage.nbytes()
-    gave_back(engine)
     with _ledger.lock:
         _ledger.models.update(sizes)
 

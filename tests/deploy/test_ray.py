@@ -174,9 +174,12 @@ def test_a_turn_is_streamed_through_serve_and_goes_on_where_its_replica_is_kille
 ) -> None:
     async def main() -> None:
         stt = VllmRealtime(url, STT, languages=("en",), patience=PATIENT)
+        llm = OpenAiChat(url, LLM, patience=PATIENT)
         await stt.start()
+        await llm.start()
         session = stt.open(SttOptions("en"))
         try:
+            await until_both_work(llm)
             async with asyncio.timeout(60), aclosing(session.partials()) as partials:
                 await session.push(speech(1.0))
                 while (await anext(partials)).text != "and when":
@@ -192,6 +195,7 @@ def test_a_turn_is_streamed_through_serve_and_goes_on_where_its_replica_is_kille
         finally:
             await session.abort()
             await stt.close()
+            await llm.close()
 
     asyncio.run(main())
 
