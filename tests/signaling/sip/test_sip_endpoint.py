@@ -460,6 +460,37 @@ def test_how_this_side_is_reached(run: Any) -> None:
     run(main())
 
 
+def test_addresses_of_ipv6(run: Any) -> None:
+    if not _has_ipv6():
+        pytest.skip("no IPv6 on loopback")
+
+    async def main() -> None:
+        settings = SipSettings(host="::1", udp_port=0, tcp_port=0)
+        came: asyncio.Queue[ServerTransaction] = asyncio.Queue()
+        async with SipEndpoint(settings, came.put_nowait, admits=lambda ip: ip == "::1") as endpoint:
+            for transport in (Transport.UDP, Transport.TCP):
+                uri = endpoint.contact(Hop(transport, "::1", 5060), "bob")
+                assert uri.host == "[::1]"
+                client = await endpoint.request(new_request("OPTIONS", format_uri(uri)))
+                server = await came.get()
+                assert top_via(server.request).parameters["received"] == "::1"
+                server.respond(server.response(200))
+                assert (await client.final_response()).code == 200
+            with pytest.raises(SipTransportFailed, match="family"):
+                await endpoint.request(new_request("OPTIONS", "sip:bob@127.0.0.1"))
+
+    run(main())
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def test_a_port_that_is_taken(run: Any) -> None:
     async def main() -> None:
         async with stations(None) as (station,):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -234,6 +237,45 @@ def test_a_message_with_anything_in_it_is_understood_or_refused(
 def test_a_body_ends_where_it_says() -> None:
     assert parse(request_text(body="hello") + b"more").body == b"hello"
     assert parse(request_text(body="hello").replace(b"Content-Length: 5\r\n", b"")).body == b"hello"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        " ",
+        "\t",
+        ";",
+        ";a",
+        "; rport",
+        ";received",
+        "=",
+        '"',
+        '\\"',
+        "<",
+        "<>",
+        ",",
+        "a",
+        "a-",
+        "a.",
+        "%",
+        "[:",
+    ],
+)
+def test_nothing_takes_long_to_read(piece: str) -> None:
+    """As long as a message may be; what went by the square of that would take minutes."""
+    began_s = time.process_time()
+    text = piece * (15_000 // len(piece))
+    for field in ("Via: SIP/2.0/UDP h;branch=z9hG4bKx", "From: <sip:a@h>;tag=1", "To: sip:", "Contact: x"):
+        name = field.partition(":")[0]
+        lines = [line for line in GOOD.decode().split("\r\n") if not line.startswith(f"{name}:")]
+        with suppress(BadMessage):
+            message = parsed("\r\n".join([lines[0], field + text, *lines[1:]]).encode())
+            mark_source(message, "192.0.2.9", 5071)
+            contact(message)
+            serialise(response_to(message, 200, to_tag="ours"))
+    with suppress(BadMessage):
+        parse_auth(f"Digest a={text}")
+    assert time.process_time() - began_s < 5
 
 
 # What is made
