@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from media.errors import CallerError
@@ -42,6 +43,8 @@ def sip_report(agent: SipUserAgent) -> dict[str, Any]:
     """For `/status`, JSON-able."""
     return {
         "calls": agent.calls,
+        "transactions": agent.endpoint.transactions,
+        "messages": asdict(agent.endpoint.counts),
         "registrations": [
             {
                 "uri": status.uri,

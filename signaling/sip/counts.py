@@ -10,14 +10,14 @@ class SipCounts:
     """Since the start.
 
     Attributes:
-        messages: that were understood.
+        understood: messages.
         refused: datagrams and connections of strangers, and connections beyond the limit.
         malformed: messages that were not understood.
         stray: responses and ACKs of no transaction, as late ones are.
         overloaded: requests that got 503, as too many were under way.
     """
 
-    messages: int = 0
+    understood: int = 0
     refused: int = 0
     malformed: int = 0
     stray: int = 0

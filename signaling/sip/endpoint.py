@@ -194,7 +194,7 @@ class SipEndpoint:
             self.counts.malformed += 1
             self._tell_of_malformed(error)
         else:
-            self.counts.messages += 1
+            self.counts.understood += 1
 
     def _tell_of_malformed(self, error: BadMessage) -> None:
         """Once a minute: whoever sends such things sends many."""

@@ -69,7 +69,10 @@ def test_sipp_is_answered(tmp_path: Path) -> None:
             scenario = await asyncio.to_thread(played, tmp_path / "s", "calls", port, calls=3)
             assert scenario.counts().successful == 3
             await until_idle(server)
-            assert (await report(server))["sip"] == {"calls": 0, "registrations": []}
+            told = (await report(server))["sip"]
+            assert (told["calls"], told["registrations"]) == (0, [])
+            assert told["messages"]["understood"] >= 9, "INVITE, ACK and BYE of three calls"
+            assert (told["messages"]["malformed"], told["messages"]["refused"]) == (0, 0)
 
     asyncio.run(main())
 

@@ -203,7 +203,7 @@ def test_what_is_not_understood_is_counted_and_told_once(run: Any, caplog: pytes
                 sender.sendto(request_text(), here)
                 server = await station.came.get()
             server.respond(server.response(200))
-            assert (station.endpoint.counts.malformed, station.endpoint.counts.messages) == (3, 1)
+            assert (station.endpoint.counts.malformed, station.endpoint.counts.understood) == (3, 1)
 
     with caplog.at_level(logging.WARNING):
         run(main())
