@@ -29,6 +29,7 @@ from media.caller_floor import (
     VoiceStarted,
     WeighPause,
 )
+from media.checked_vad import CheckedVad
 from media.clock import loop_time_s
 from media.endpointing import JUDGE_AGAIN_S, Endpointer
 from media.engines.protocols import VAD_WINDOW_SAMPLES, Engines, SttOptions, Transcript
@@ -66,7 +67,7 @@ class Listening:
         self._session = session
         self._rules = turn_rules(session.turn_detection, vad, turn_taking)
         self._listener = listener
-        self._vad = engines.vad.open()
+        self._vad = CheckedVad(engines.vad.open())
         self._gate = VadGate(vad)
         self._gate.threshold = self._rules.threshold
         self._floor = CallerFloor()

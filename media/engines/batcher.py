@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from media.clock import thread_time_s
 from media.engines.failed_step import mark_failed_step
 from media.engines.inference import InferenceThreads, Urgency
+from media.engines.protocols import GARBAGE
 from media.errors import EngineError
 
 Q = TypeVar("Q")
@@ -149,7 +150,7 @@ class Batcher(Generic[Q, A]):
             answers = self._step([waiting.request for waiting in batch])
             if len(answers) != len(batch):
                 raise EngineError(
-                    f"A step gave {len(answers)} answers to {len(batch)} requests.", code="engine_garbage"
+                    f"A step gave {len(answers)} answers to {len(batch)} requests.", code=GARBAGE
                 )
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits, whole
             mark_failed_step(error)

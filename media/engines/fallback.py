@@ -12,11 +12,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from media.audio import Audio
 from media.engines.fallback_order import Beside, FallbackEvent, FallbackOrder, falls_back
 from media.engines.fallback_tries import WAITS_FOR_ROOM_S, Tries
+from media.engines.garbage import require_delta, require_sound, require_words
 from media.engines.protocols import (
     CANNOT_CONTINUE,
     LlmDelta,
@@ -36,8 +35,6 @@ from media.engines.stt_languages import require_language
 from media.errors import EngineError
 
 Tell = Callable[[FallbackEvent], None]
-
-_GARBAGE = "engine_garbage"
 
 
 class FallbackLlm:
@@ -125,9 +122,7 @@ class FallbackLlm:
         with self._order.asking(at, request.conversation) as engine:
             async with aclosing(self._order.items(at, engine.reply(request))) as deltas:
                 async for delta in deltas:
-                    if not isinstance(delta.text, str):
-                        raise EngineError("The language model wrote what is no text.", code=_GARBAGE)
-                    yield delta
+                    yield require_delta(delta)
 
 
 @dataclass(slots=True)
@@ -231,7 +226,7 @@ class FallbackTts:
                 with self._order.asking(at) as engine:
                     async with aclosing(self._order.items(at, engine.speak(asked))) as chunks:
                         async for chunk in chunks:
-                            yield spoken.take(self._sound(chunk), began_s)
+                            yield spoken.take(require_sound(chunk, self.rate_hz), began_s)
             except EngineError as error:
                 if not falls_back(error):
                     raise
@@ -250,16 +245,6 @@ class FallbackTts:
         )
         rank = self._order.rank(at)
         return wanted if has or rank == 0 else self._stand_ins[rank]
-
-    def _sound(self, chunk: SpeechChunk) -> SpeechChunk:
-        """The chunk, if it is one.
-
-        Raises: EngineError.
-        """
-        audio = chunk.audio
-        if audio.rate_hz != self.rate_hz or not np.isfinite(audio.samples).all():
-            raise EngineError("The voice made what is no sound.", code=_GARBAGE)
-        return chunk
 
 
 class FallbackStt:
@@ -363,7 +348,7 @@ class FallbackSttSession:
                 with self._order.translating(at):
                     session = await self._present()
                 async with self._order.awaited(at):
-                    transcript = _words(await session.flush())
+                    transcript = require_words(await session.flush())
             except EngineError as error:
                 await self._failed(at, error)
                 continue
@@ -453,13 +438,3 @@ class FallbackSttSession:
         session, self._session = self._session, None
         if session is not None:
             await session.abort()
-
-
-def _words(transcript: Transcript) -> Transcript:
-    """The transcript, if it is one.
-
-    Raises: EngineError.
-    """
-    if not isinstance(transcript.text, str):
-        raise EngineError("The transcriber heard what are no words.", code=_GARBAGE)
-    return transcript

@@ -22,6 +22,9 @@ from media.tools import Tool, ToolChoice
 CANNOT_CONTINUE = "cannot_continue"
 """The code of an engine that cannot go on with a reply that another one began."""
 
+GARBAGE = "engine_garbage"
+"""The code of an engine that makes what nobody can use."""
+
 VAD_WINDOW_SAMPLES = 512
 """One VAD decision: 32 ms at 16 kHz."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from media.audio import Audio
 from media.engines.fallback_order import FallbackEvent, FallbackOrder
+from media.engines.garbage import require_probability
 from media.engines.protocols import TurnEndEngine
 from media.errors import EngineError
 
@@ -53,8 +54,7 @@ class WatchedTurnEnd:
             await self._order.ready(0)
             async with self._order.awaited(0):
                 probability = await self._order.first.judge(turn)
-            if not 0 <= probability <= 1:
-                raise EngineError("The turn-end engine's verdict is no probability.", code="engine_garbage")
+            probability = require_probability(probability)
         except EngineError as error:
             self._order.failed(0, error)
             raise

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, pairwise
 from typing import TypeVar
 
 import aiohttp
 import pytest
 
+from media.audio import Audio
 from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
 from media.engines.fallback_order import Beside, FallbackEvent
 from media.engines.openai_chat import OpenAiChat
@@ -116,6 +117,17 @@ async def who_has(role: str, hosts: tuple[HostProcess, ...]) -> HostProcess:
                 if (await answer.json())["requests"][role]["active"]:
                     return host
     raise AssertionError("a cycle has no end")
+
+
+def longest_silence_s(heard: Audio) -> float:
+    """Between two sounds."""
+    frame = round(0.02 * heard.rate_hz)
+    loud = [
+        at
+        for at in range(0, len(heard) - frame, frame)
+        if Audio(heard.samples[at : at + frame], heard.rate_hz).level_dbfs() > -45
+    ]
+    return max((later - sooner for sooner, later in pairwise(loud)), default=0) / heard.rate_hz - 0.02
 
 
 def test_the_work_is_shared_and_each_conversation_stays(both: tuple[HostProcess, ...]) -> None:
@@ -237,6 +249,8 @@ def test_a_call_outlives_one_of_its_hosts(both: tuple[HostProcess, ...]) -> None
                     done = await caller.next_event("response.done")
                     assert done.event["response"]["status"] == "completed"
                 await caller.next_event("output_audio_buffer.stopped")
+                silence_s = longest_silence_s(caller.recording())
+                print(f"\na host is killed amid a sentence: silence of {silence_s:.2f} s")
                 await caller.say(question())
                 assert (await caller.next_event(TRANSCRIPT)).event["transcript"] == STORY
             assert failures.report

@@ -19,14 +19,17 @@ from media.engines.protocols import (
     LlmDelta,
     LlmRequest,
     SpeechChunk,
+    SpokenWord,
     SttOptions,
+    ToolCallDelta,
     Transcript,
     TtsRequest,
 )
+from media.engines.watched_turn_end import WatchedTurnEnd
 from media.engines.wire import CameBack, EngineEvent, FellBack, Unusable
 from media.errors import EngineError, EngineOutOfMemory
 from tests import virtual_time
-from tests.scripted import ScriptedLlm, ScriptedStt, ScriptedSttSession, ScriptedTts, speech
+from tests.scripted import ScriptedLlm, ScriptedStt, ScriptedSttSession, ScriptedTts, ScriptedTurnEnd, speech
 
 REQUEST = LlmRequest((ChatMessage("user", "Hello."),), 160, 0.3)
 FULL = EngineOutOfMemory("CUDA out of memory.")
@@ -399,30 +402,121 @@ def test_a_voice_that_makes_no_sound_is_gone_on_from() -> None:
     virtual_time.run(main())
 
 
-@pytest.mark.parametrize("garbage", [None, 12, b"words"])
-def test_words_that_are_none(garbage: Any) -> None:
+NAN = float("nan")
+VOICE_HZ = 24_000
+
+
+def sound(level: float, rate_hz: int = VOICE_HZ) -> Audio:
+    return Audio(np.full(240, level, np.float32), rate_hz)
+
+
+def garbage(*made: Any) -> list[Any]:
+    return [pytest.param(thing, id=repr(thing)[:60]) for thing in made]
+
+
+@pytest.mark.parametrize(
+    "thing",
+    garbage(
+        None,
+        b"a sound",
+        SpeechChunk(np.zeros(240, np.float32)),  # type: ignore[arg-type]
+        SpeechChunk(sound(NAN)),
+        SpeechChunk(sound(float("inf"))),
+        SpeechChunk(sound(1000.0)),
+        SpeechChunk(sound(0.1, 48_000)),
+        SpeechChunk(sound(0.1), (SpokenWord("It", 0.0, NAN),)),
+        SpeechChunk(sound(0.1), ("It",)),  # type: ignore[arg-type]
+    ),
+)
+def test_what_is_no_sound_is_the_voices_failure(thing: Any) -> None:
+    class Noise(ScriptedTts):
+        async def speak(self, request: TtsRequest) -> AsyncGenerator[SpeechChunk, None]:
+            yield thing if thing is not None else SpeechChunk(None)  # type: ignore[arg-type]
+
+    async def main() -> None:
+        told: list[EngineEvent] = []
+        tts = FallbackTts((Noise(), ScriptedTts()), ("af_heart", "af_heart"), told.append)
+        await tts.start()
+        async with aclosing(tts.speak(TtsRequest("It opens at nine.", "af_heart"))) as chunks:
+            (chunk,) = [chunk async for chunk in chunks]
+        assert len(chunk.words) == 4
+        assert [event.code for event in told if isinstance(event, FellBack)] == ["engine_garbage"]
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize(
+    "thing",
+    garbage(
+        "a word",
+        LlmDelta(None),  # type: ignore[arg-type]
+        LlmDelta(b"a word"),  # type: ignore[arg-type]
+        LlmDelta("", tool_calls=("look",)),  # type: ignore[arg-type]
+        LlmDelta("", tool_calls=(ToolCallDelta(0, "", "look", {"at": "it"}),)),  # type: ignore[arg-type]
+    ),
+)
+def test_what_is_no_text_is_the_language_models_failure(thing: Any) -> None:
     class Scribbling(ScriptedLlm):
         async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
-            yield LlmDelta(garbage)
+            yield thing
 
+    async def main() -> None:
+        told: list[EngineEvent] = []
+        llm = FallbackLlm((Scribbling(), ScriptedLlm(replies=("second",))), told.append)
+        await llm.start()
+        assert await text_of(llm) == "second"
+        assert [event.code for event in told if isinstance(event, FellBack)] == ["engine_garbage"]
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize(
+    "thing",
+    garbage(
+        None,
+        "what time is it",
+        Transcript(None, 1.0),  # type: ignore[arg-type]
+        Transcript(b"what time is it", 1.0),  # type: ignore[arg-type]
+        Transcript("what time is it", NAN),
+        Transcript("what time is it", -1.0),
+        Transcript("what time is it", None),  # type: ignore[arg-type]
+        Transcript("what time is it", 1.0, 12),  # type: ignore[arg-type]
+    ),
+)
+def test_what_are_no_words_are_the_transcribers_failure(thing: Any) -> None:
     class Session(ScriptedSttSession):
         async def flush(self) -> Transcript:
-            return Transcript(garbage, 1.0)
+            return thing  # type: ignore[no-any-return]
 
     class Mishearing(ScriptedStt):
         def open(self, options: SttOptions) -> ScriptedSttSession:
             return Session(options, "", 0.1)
 
     async def main() -> None:
-        llm = FallbackLlm((Scribbling(), ScriptedLlm(replies=("second",))), lambda _: None)
-        await llm.start()
-        assert await text_of(llm) == "second"
-        stt = FallbackStt((Mishearing(), ScriptedStt(says=("what time is it",))), lambda _: None)
+        told: list[EngineEvent] = []
+        stt = FallbackStt((Mishearing(), ScriptedStt(says=("what time is it",))), told.append)
         await stt.start()
         session = stt.open(SttOptions("en"))
         await session.push(speech(1.0))
         assert (await session.flush()).text == "what time is it"
         await session.abort()
+        assert [event.code for event in told if isinstance(event, FellBack)] == ["engine_garbage"]
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("thing", garbage(None, "0.5", NAN, -0.1, 1.1, float("inf"), np.float32("nan")))
+def test_what_is_no_probability_is_the_turn_end_engines_failure(thing: Any) -> None:
+    async def main() -> None:
+        told: list[EngineEvent] = []
+        engine = ScriptedTurnEnd(verdicts=(thing, np.float32(0.25)))  # type: ignore[arg-type]
+        turn_end = WatchedTurnEnd(engine, told.append)
+        await turn_end.start()
+        with pytest.raises(EngineError) as raised:
+            await turn_end.judge(speech(1.0))
+        assert raised.value.code == "engine_garbage"
+        assert await turn_end.judge(speech(1.0)) == 0.25
+        assert [type(event) for event in told] == [FellBack, CameBack]
 
     virtual_time.run(main())
 
