@@ -202,7 +202,11 @@ def test_a_turn_is_streamed_through_serve_and_goes_on_where_its_replica_is_kille
 
 def test_where_all_replicas_are_full_a_connection_is_refused_as_a_request_is(url: str) -> None:
     async def main() -> None:
+        llm = OpenAiChat(url, LLM, patience=PATIENT)
+        await llm.start()
         async with aiohttp.ClientSession() as client, AsyncExitStack() as sockets:
+            sockets.push_async_callback(llm.close)
+            await until_both_work(llm)  # whoever was killed before is replaced
             statuses = []
             for _ in range(2 * REPLICAS_SLOTS + 1):
                 try:
