@@ -12,10 +12,12 @@ So media follows its source, but not any source, or whoever guesses a port takes
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
 from media.reception import Packet
+from signaling.rtp.settings import LatchingUse
 from signaling.rtp.socket import Address
 
 PROBATION_PACKETS: Final = 4
@@ -94,3 +96,15 @@ class Latch:
 
     def _trust(self, source: Address) -> None:
         self._trusted, self._candidate = source, None
+
+
+def follows(address: str, latching: LatchingUse) -> bool:
+    """Whether packets go to where the far side's come from.
+
+    Args:
+        address: that its SDP names: an IP address, or "" for none.
+        latching: as configured.
+    """
+    if latching == "private":
+        return not address or not ipaddress.ip_address(address).is_global
+    return latching == "always"

@@ -16,7 +16,7 @@ from media.opus import OpusSettings
 from signaling.call_host import VoiceOut
 from signaling.phone.leg import LegFigures, PhoneEar
 from signaling.rtp.dtmf import KEYS
-from signaling.rtp.latch import Latch
+from signaling.rtp.latch import Latch, follows
 from signaling.rtp.negotiation import (
     Agreement,
     Place,
@@ -32,7 +32,7 @@ from signaling.rtp.receiver import Receiver
 from signaling.rtp.rtcp import Reports
 from signaling.rtp.sdp import Direction, NotAcceptable
 from signaling.rtp.sender import Sender
-from signaling.rtp.settings import CodecName, LatchingUse, RtpSettings
+from signaling.rtp.settings import CodecName, RtpSettings
 from signaling.rtp.socket import Address, PacketSocket, RtpPorts
 from signaling.rtp.srtp import SrtpStreams, new_keys
 
@@ -306,7 +306,7 @@ class RtpMedia:
         self.remote_holds = agreement.remote_holds
         nowhere = announced is None and before is not None
         if not nowhere and (before is None or _moved(before, agreement)):
-            self._latch = Latch(announced, _follows(agreement.there.address, self._settings.latching))
+            self._latch = Latch(announced, follows(agreement.there.address, self._settings.latching))
             self._rtcp_source = None
         if agreement.protect is None or agreement.unprotect is None:
             self._srtp = None
@@ -399,10 +399,3 @@ class RtpMedia:
 
 def _moved(before: Agreement, after: Agreement) -> bool:
     return (before.there.address, before.there.port) != (after.there.address, after.there.port)
-
-
-def _follows(address: str, latching: LatchingUse) -> bool:
-    """Whether packets go to where the far side's come from."""
-    if latching == "private":
-        return not address or ipaddress.ip_address(address).is_private
-    return latching == "always"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from signaling.rtp.latch import LOST_AFTER_S, PROBATION_PACKETS, Latch
+from signaling.rtp.latch import LOST_AFTER_S, PROBATION_PACKETS, Latch, follows
 from signaling.rtp.socket import Address
 
 SAID: Address = ("192.168.1.5", 4000)
@@ -113,3 +113,22 @@ def test_without_an_address_nothing_can_be_sent_until_somebody_spoke() -> None:
     assert line.latch.destination is None
     line.send(NAT, *range(5))
     assert line.latch.destination == NAT
+
+
+@pytest.mark.parametrize(
+    ("address", "private"),
+    [
+        ("192.168.1.5", True),
+        ("10.0.0.1", True),
+        ("100.64.3.4", True),
+        ("127.0.0.1", True),
+        ("fd00::1", True),
+        ("", True),
+        ("8.8.8.8", False),
+        ("2606:4700::1", False),
+    ],
+)
+def test_private_addresses_are_those_that_nobody_reaches_from_elsewhere(address: str, private: bool) -> None:
+    assert follows(address, "private") is private
+    assert follows(address, "always")
+    assert not follows(address, "never")
