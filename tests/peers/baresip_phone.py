@@ -18,7 +18,14 @@ from media.audio import SPEECH_RATE_HZ, Audio, concatenate, silence
 from media.audio_file import read_audio, write_wav
 from media.resampler import resample
 from tests.peers.kamailio import PASSWORD, Kamailio
-from tests.peers.phone_programs import STEP_LIMIT_S, Program, free_sip_port, program, running
+from tests.peers.phone_programs import (
+    STEP_LIMIT_S,
+    Program,
+    free_media_ports,
+    free_sip_port,
+    program,
+    running,
+)
 
 Codec = Literal["PCMU", "PCMA", "G722", "opus"]
 Transport = Literal["udp", "tcp", "tls"]
@@ -170,6 +177,7 @@ def baresip(
     registrar: Kamailio | None = None,
     account: str = "",
     certificate: Path | None = None,
+    port: int | None = None,
 ) -> Iterator[Baresip]:
     """Starts a phone.
 
@@ -184,10 +192,11 @@ def baresip(
         registrar: where it registers and what its calls go through.
         account: more parameters of its account, each beginning with a semicolon.
         certificate: of its own, with the key, for TLS.
+        port: where it listens; a free one by default.
     """
     path = program("baresip")
     folder.mkdir(parents=True, exist_ok=True)
-    port, control_port = free_sip_port(), free_sip_port()
+    port, control_port = port or free_sip_port(), free_sip_port()
     speech = speech or microphone(folder, silence(0.1, SPEECH_RATE_HZ))
     by = "" if transport == "udp" else transport
     if registrar is None:
@@ -213,12 +222,13 @@ def baresip(
 
 
 def _config(folder: Path, port: int, control_port: int, speech: Path, certificate: Path | None) -> str:
+    media = free_media_ports()
     modules = ["opus", "g722", "g711", "aufile", "aubridge", "sndfile", "srtp"]
     lines = [
         f"sip_listen 127.0.0.1:{port}",
         *([f"sip_certificate {certificate}"] if certificate else []),
         "net_interface 127.0.0.1",
-        f"rtp_ports {port - 9_000}-{port - 8_980}",
+        f"rtp_ports {media[0]}-{media[-1]}",
         f"audio_source aufile,{speech}",
         f"audio_player aubridge,speaker{port}",
         f"audio_alert aubridge,bell{port}",

@@ -12,7 +12,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ import numpy as np
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.audio_file import read_audio, write_wav
 from media.resampler import resample
-from tests.peers.phone_programs import STEP_LIMIT_S, end, free_sip_port
+from tests.peers.phone_programs import STEP_LIMIT_S, end, free_media_ports, free_sip_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PERIOD_S = 0.02
@@ -36,6 +36,7 @@ _AUDIBLE = 500
 """Of 32768."""
 _AUDIBLE_S = 0.1
 _CLOSING_LIMIT_S = 10.0
+_OFFERS_TRIED = 500
 _SPECS = {"PCMU": "pcmu", "PCMA": "pcma", "G722": "g722/16000/1", "opus": "opus/48000/2"}
 
 Note = dict[str, Any]
@@ -113,7 +114,11 @@ def baresip_python(
     """
     folder.mkdir(parents=True, exist_ok=True)
     port, recording = free_sip_port(), folder / "heard.wav"
-    options = {"port": port, "codec": codec, "srtp": srtp, "digits_by": digits_by, "to": str(recording)}
+    media = free_media_ports()
+    options = {"port": port, "media": (media[0], media[-1]), "codec": codec, "srtp": srtp} | {
+        "digits_by": digits_by,
+        "to": str(recording),
+    }
     command = [sys.executable, "-m", "tests.peers.baresip_python_phone", json.dumps(options)]
     with (
         (folder / "log").open("w") as log,
@@ -166,14 +171,17 @@ class _Phone:
 
     def _take(self, call: Any) -> None:
         self._call = call
-        call.on_dtmf(lambda event: _tell(digit=event.digit))
         call.on_transfer_request(self._transferred)
-        call.on(self._note)
 
-    def _note(self, event: Any) -> None:
+    def note(self, event: Any) -> None:
+        """Something happened. A call itself misses what happens at once, its establishment even."""
         match event.event.name:
             case "CALL_ESTABLISHED":
-                _tell(established=event.peer_uri if hasattr(event, "peer_uri") else "")
+                _tell(established="")
+            case "CALL_DTMF_START":
+                _tell(digit=event.text)
+            case "CALL_REMOTE_SDP":
+                _tell(agreed="")
             case "CALL_CLOSED":
                 self._write()
                 _tell(closed="")
@@ -204,10 +212,10 @@ class _Phone:
         await self._call.send_dtmf(digits)
 
     async def hold(self) -> None:
-        await self._call.hold()
+        await _once_it_may(self._call.hold)
 
     async def resume(self) -> None:
-        await self._call.resume()
+        await _once_it_may(self._call.resume)
 
     async def hang_up(self) -> None:
         await self._call.hangup()
@@ -270,6 +278,18 @@ def _joined(parts: list[Audio]) -> Iterator[Audio]:
         at = to
 
 
+async def _once_it_may(act: Callable[[], Awaitable[None]]) -> None:
+    """baresip offers something of its own after each call's beginning, and one offer at a time."""
+    import baresip
+
+    for _ in range(_OFFERS_TRIED):
+        try:
+            return await act()
+        except baresip.BaresipError:
+            await asyncio.sleep(PERIOD_S)
+    return await act()
+
+
 async def _tried(errand: Any) -> None:
     import baresip
 
@@ -288,12 +308,12 @@ async def _main(options: dict[str, Any]) -> None:
 
     runtime = baresip.Runtime()
     at = f"127.0.0.1:{options['port']}"
-    media = options["port"] - 9_000
+    first, last = options["media"]
     await runtime.start(
         baresip.Config(
             net_interface="127.0.0.1",
             max_concurrent_calls=None,
-            extra_config_text=f"sip_listen {at}\nrtp_ports {media}-{media + 20}\n",
+            extra_config_text=f"sip_listen {at}\nrtp_ports {first}-{last}\n",
         )
     )
     agent = await baresip.UserAgent.create(
@@ -309,6 +329,7 @@ async def _main(options: dict[str, Any]) -> None:
         ),
     )
     phone = _Phone(agent, Path(options["to"]))
+    runtime.subscribe(phone.note)
     _tell(listens=at)
     async with asyncio.TaskGroup() as tasks:
         passing = tasks.create_task(phone.pass_sound())

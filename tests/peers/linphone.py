@@ -14,7 +14,14 @@ import numpy as np
 from media.audio import SPEECH_RATE_HZ, Audio
 from media.audio_file import read_audio
 from tests.peers.kamailio import PASSWORD, Kamailio
-from tests.peers.phone_programs import STEP_LIMIT_S, Program, free_sip_port, program, running
+from tests.peers.phone_programs import (
+    STEP_LIMIT_S,
+    Program,
+    free_media_ports,
+    free_sip_port,
+    program,
+    running,
+)
 
 Codec = Literal["opus", "PCMU", "PCMA", "G722"]
 
@@ -148,7 +155,7 @@ def linphone(
     """
     path = program("linphonec")
     (folder / ".local" / "share" / "linphone").mkdir(parents=True)
-    port = free_sip_port()
+    port, media = free_sip_port(), free_media_ports()
     (folder / "linphonerc").write_text(
         f"""[sip]
 sip_port={port}
@@ -163,7 +170,7 @@ session_expires_enabled={int(session_expires_s > 0)}
 session_expires_value={session_expires_s}
 session_expires_min_value={session_expires_s}
 [rtp]
-audio_rtp_port={port - 8_979}-{port - 8_960}
+audio_rtp_port={media[0]}-{media[-1]}
 [sound]
 echocancellation=0
 [video]

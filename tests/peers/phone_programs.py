@@ -16,11 +16,16 @@ from pathlib import Path
 
 import pytest
 
+MEDIA_PORTS = 24
+"""So many does each phone have."""
 STEP_LIMIT_S = 30.0
 """How long any one thing that a phone is waited for may take: on a busy machine, each takes its time."""
 _END_LIMIT_S = 10.0
-_PORTS = itertools.cycle(range(20_000, 32_000, 2))
-"""Below those that the system gives out. None comes twice in a row: a phone takes a moment to bind."""
+_SIP_PORTS = range(20_000, 32_000, 2)
+_MEDIA_PORTS = range(10_000, 19_900, MEDIA_PORTS)
+"""Both below those that the system gives out."""
+_tried = itertools.count(os.getpid() * 7)
+"""No port comes twice in a row: a phone takes a moment to bind. Another run of the tests begins elsewhere."""
 _LOOK_AGAIN_S = 0.02
 _PING_LIMIT_S = 0.5
 
@@ -120,16 +125,27 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 def free_sip_port() -> int:
     """A port on loopback that nobody has now, over UDP or TCP, nor the one after it: for TLS."""
-    for port in itertools.islice(_PORTS, 1000):
+    return _free(_SIP_PORTS, 2, socket.SOCK_DGRAM, socket.SOCK_STREAM)
+
+
+def free_media_ports() -> range:
+    """Neighbouring UDP ports that nobody has now."""
+    first = _free(_MEDIA_PORTS, MEDIA_PORTS, socket.SOCK_DGRAM)
+    return range(first, first + MEDIA_PORTS)
+
+
+def _free(firsts: range, count: int, *kinds: int) -> int:
+    """The first of so many neighbours that nobody has."""
+    for number in itertools.islice(_tried, 1000):
+        first = firsts[number % len(firsts)]
         with ExitStack() as bound:
             try:
-                for number in (port, port + 1):
-                    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-                        sock = bound.enter_context(socket.socket(socket.AF_INET, kind))
-                        sock.bind(("127.0.0.1", number))
+                for port, kind in itertools.product(range(first, first + count), kinds):
+                    sock = bound.enter_context(socket.socket(socket.AF_INET, kind))
+                    sock.bind(("0.0.0.0", port))
             except OSError:
                 continue
-            return port
+            return first
     raise AssertionError("no free port")
 
 

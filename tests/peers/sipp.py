@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.peers.phone_programs import Program, free_sip_port, program, running
+from tests.peers.phone_programs import Program, free_media_ports, free_sip_port, program, running
 
 SCENARIOS = Path(__file__).with_suffix("")
 LIMIT_S = 60
@@ -21,7 +21,6 @@ LIMIT_S = 60
 RECEIVE_LIMIT_S = 20
 """For any one message, if its scenario says nothing else."""
 _TRANSPORTS = {"udp": "u1", "tcp": "t1"}
-_ECHO_PORTS = 12_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ def sipp(
         *("-trace_err", "-error_file", "errors.log", "-trace_msg", "-message_file", "messages.log"),
         *("-trace_stat", "-stf", "statistics.csv", "-fd", "1", "-skip_rlimit", "-cid_str", "%u-%p@%s"),
         *("-d", str(round(pause_s * 1000))),
-        *("-mi", "127.0.0.1", "-mp", str(port - _ECHO_PORTS), "-au", user, "-ap", password or "none"),
+        *("-mi", "127.0.0.1", "-mp", str(free_media_ports()[0]), "-au", user, "-ap", password or "none"),
     ]
     for name, value in (keys or {}).items():
         options += ["-key", name, value]

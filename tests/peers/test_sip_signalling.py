@@ -7,64 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.peers.phone_programs import free_sip_port, program
+from tests.peers.phone_line import RTP_PORTS, Line, answering
+from tests.peers.phone_programs import program
 from tests.peers.sipp import Counts, Sipp, played, sipp
-from tests.peers.spoken_server import KEY, SpokenServer, spoken_server
 
 pytestmark = pytest.mark.timeout(120)
 
-LOOPBACK = {"networks": ["127.0.0.0/8"]}
-RTP_PORTS = range(35_000, 36_000)
 ACCOUNT = {"uri": "sip:voice@127.0.0.1", "password": "of-the-voice", "registers": False}
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A server, and the port of its SIP."""
-
-    server: SpokenServer
-    port: int
-
-
-@contextmanager
-def answering(**sip: Any) -> Iterator[Line]:
-    """A server that answers telephones."""
-    program("sipp")
-    port = free_sip_port()
-    common = {
-        "udp_port": port,
-        "tcp_port": port,
-        "access": LOOPBACK,
-        "min_session_expires_s": 4,
-        "rtp": {"ports": f"{RTP_PORTS[0]}-{RTP_PORTS[-1]}"},
-    }
-    with spoken_server(
-        scripted=True,
-        server={"api_keys": [KEY], "max_calls": 60},
-        telephone={
-            "greeting": "Good day.",
-            # SIPp says nothing: a conversation that waits for that is late for keys.
-            "greeting_wait_s": 0,
-            "greeting_delay_s": 0,
-            "allowed_destinations": ["sip:*@127.0.0.1*"],
-            "transfer_targets": [{"name": "colleague", "to": "sip:colleague@127.0.0.1:9"}],
-            "max_outbound_per_minute": 1000,
-            "max_outbound_calls": 100,
-        },
-        sip=common | sip,
-    ) as server:
-        yield Line(server, port)
 
 
 @pytest.fixture(scope="module")
 def line() -> Iterator[Line]:
     """Whoever calls from this machine is answered at once; nothing is left of any call in the end."""
+    program("sipp")
     with answering(accounts=[ACCOUNT]) as answers:
         yield answers
         answers.server.until_free(RTP_PORTS)
