@@ -1,6 +1,6 @@
 """How well is a caller heard over a telephone's line? On recordings of real speech, and on Kokoro's.
 
-    python bench/phone_hearing.py [--speech FOLDER] [--clips 44] [--turns] [--json FILE]
+    python bench/phone_hearing.py [--speech FOLDER] [--clips 44] [--turns] [--lines 1,2] [--json FILE]
 
 The same speech comes wideband (16 kHz, as from a browser) and over telephones' lines
 (`bench/telephone_line.py`): G.711 with all of its band, a mobile telephone's band, 20 dB quieter, the same as
@@ -30,7 +30,7 @@ from bench.phone_sentences import SENTENCES, VOICES  # noqa: E402
 from bench.report import machine_line, markdown, whole, write_json  # noqa: E402
 from bench.said import Said, said_clips  # noqa: E402
 from bench.spoken_texts import spoken  # noqa: E402
-from bench.telephone_line import LINES, WIDEBAND, Line, in_one_call  # noqa: E402
+from bench.telephone_line import LINES, Line, in_one_call  # noqa: E402
 from bench.turn_taking_figures import Figures, figures, outcome  # noqa: E402
 from bench.turn_taking_recordings import Recording, recordings  # noqa: E402
 from bench.turn_taking_replay import Delays, Models, Replayer  # noqa: E402
@@ -147,6 +147,7 @@ def main() -> int:
     )
     parser.add_argument("--clips", type=int, default=44, help="recordings at most")
     parser.add_argument("--turns", action="store_true", help="turn-taking as well")
+    parser.add_argument("--lines", help="only these, by number: 1,2,4; all of them without")
     parser.add_argument("--cache", type=Path, default=Path("artifacts/spoken"), help="for what Kokoro says")
     parser.add_argument("--json", type=Path, help="write every figure here too")
     arguments = parser.parse_args()
@@ -163,10 +164,12 @@ def main() -> int:
         if (clip.language or "en") == "en"
     ]
     print(f"{len(recorded)} recordings, {len(generated)} sentences, {len(turns)} turns", flush=True)
+    numbers = [int(number) for number in (arguments.lines or "").split(",") if number]
+    wanted = [LINES[number - 1] for number in numbers] or LINES
     rows = []
     with Models(config) as models:
         replayer = Replayer(models, Delays())
-        for line in LINES:
+        for line in wanted:
             clips = [*recorded, *generated]
             heard = in_one_call([clip.audio for clip in clips], line, config.telephone.raise_quiet_db)
             missed, false = vad_of(clips, heard, models, config)
@@ -184,8 +187,7 @@ def main() -> int:
     print(table(rows), machine_line(machine), sep="\n\n")
     if arguments.json:
         write_json(arguments.json, machine, {"lines": [asdict(row) for row in rows]})
-    wide = next(row for row in rows if row.line == WIDEBAND.name)
-    return 0 if wide.recorded.words else 1
+    return 0
 
 
 if __name__ == "__main__":

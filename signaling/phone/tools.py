@@ -34,7 +34,8 @@ class PhoneLine(Protocol):
     async def until_heard(self) -> None:
         """Returns when all that was said has been heard, and the far side says nothing."""
 
-    def hang_up(self) -> None: ...
+    def end(self, why: str) -> None:
+        """Ends the call soon, for this reason."""
 
 
 class PhoneTools:
@@ -94,7 +95,7 @@ class PhoneTools:
                 raise ToolError(f"The goodbye could not be said: {error}") from error
         await self._line.until_heard()
         log.info("the assistant hangs up")
-        self._line.hang_up()
+        self._line.end("the assistant hung up")
         return "The call is over."
 
     async def _transfer(self, leg: PhoneLeg, given: dict[str, Any]) -> str:
@@ -104,7 +105,7 @@ class PhoneTools:
         await self._line.until_heard()
         await leg.transfer(target.to)
         log.info("the assistant transferred the caller", extra={"target": target.name})
-        self._line.hang_up()
+        self._line.end("transferred")
         return f"The caller was handed on to {target.name}."
 
     async def _send_digits(self, leg: PhoneLeg, given: dict[str, Any]) -> str:

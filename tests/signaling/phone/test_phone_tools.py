@@ -42,7 +42,7 @@ def test_the_goodbye_is_heard_whole_before_the_assistant_hangs_up() -> None:
         await over.wait()
         assert leg.ended_s is not None
         assert 0.4 < leg.ended_s - leg.last_sound_s() < 1.0
-        assert record.why == "hung up here"
+        assert record.why == "the assistant hung up"
 
     engines = scripted(calls("hang_up", says="Thank you for calling us. Have a nice day and goodbye."))
     run(main, engines)
@@ -85,10 +85,11 @@ def test_who_speaks_into_the_goodbye_goes_on_talking() -> None:
 def test_a_caller_is_handed_on() -> None:
     async def main(exchange: Exchange) -> None:
         leg = ScriptedLeg()
-        _, over = await asked(exchange, leg)
+        record, over = await asked(exchange, leg)
         await over.wait()
         assert leg.transferred == ["sip:20@pbx.example.org"]
         assert leg.ended_s is not None
+        assert record.why == "transferred"
 
     engines = scripted(calls("transfer_call", '{"target": "sales"}', says="I connect you with sales."))
     run(main, engines, telephone=SALES)
