@@ -36,6 +36,7 @@ _PRESS_ENDS = "\x04"
 """Control-D: the key is let go."""
 _RECV_BYTES = 65_536
 _WAV_HEADER_BYTES = 44
+_SOUND = "CALL_RTPESTAB"
 
 Event = dict[str, Any]
 
@@ -131,8 +132,9 @@ class Baresip:
         while True:
             for at, event in enumerate(came):
                 if wanted(event):
-                    # What came before it is over: a later wait is for what comes later.
-                    del came[: at + 1]
+                    # What came before it is over: a later wait is for what comes later. Sound may be there
+                    # before the call is established.
+                    came[: at + 1] = [before for before in came[:at] if before.get("type") == _SOUND]
                     return event
             left_s = deadline_s - time.monotonic()
             seen = [(event.get("type"), event.get("param")) for event in came]
