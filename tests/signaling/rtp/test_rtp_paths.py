@@ -407,3 +407,48 @@ def test_any_bytes_on_either_port_do_no_harm() -> None:
                 assert end.ear.audio.duration_s > 0.9
 
     run(call())
+
+
+def test_their_comfort_noise_is_a_pause_and_no_loss() -> None:
+    async def call() -> None:
+        async with phoned(0, 13, 101) as (phone, end, port):
+            async with calling(end):
+                await arrive(phone, port, on_time(*range(25)))
+                for number in (25, 26):
+                    phone.send(port, 65_500 + number, FRAME * number, b"\x40", payload_type=13)
+                    await asyncio.sleep(0.3)
+                for index in range(50):
+                    phone.send(port, 65_527 + index, 2**32 - 3200 + FRAME * (55 + index), PACKETS[index])
+                    await asyncio.sleep(0.02)
+                await asyncio.sleep(0.1)
+            assert end.media.figures.lost_packets == 0
+            # Half a second of sound, 0.6 s of pause, a second of sound.
+            assert end.ear.audio.duration_s == pytest.approx(2.1, abs=0.03)
+
+    run(call())
+
+
+@pytest.mark.parametrize("mux", [True, False])
+def test_reports_go_where_they_are_wanted_and_end_with_a_farewell(mux: bool) -> None:
+    async def call() -> None:
+        async with (
+            raw_phone() as phone,
+            raw_phone() as reports,
+            RtpMedia(RtpSettings(), RtpPorts(free_ports(10)), "127.0.0.1") as media,
+        ):
+            line = "a=rtcp-mux" if mux else f"a=rtcp:{reports.port}"
+            answer = media.answer(phone.offer(0, lines=(line,)))
+            assert ("a=rtcp-mux" in answer) is mux
+            async with calling(End(media)):
+                await asyncio.sleep(20.0)
+            await asyncio.sleep(0.1)
+            there, elsewhere = (phone, reports) if mux else (reports, phone)
+            kinds = [
+                [one[1] for one in end.datagrams if one[1] in range(192, 224)] for end in (there, elsewhere)
+            ]
+            assert len(kinds[0]) >= 4
+            assert set(kinds[0]) == {200}
+            assert kinds[1] == []
+            assert there.datagrams[-1][-8:-4] == bytes([0x81, 203, 0, 1]), "BYE"
+
+    run(call())
