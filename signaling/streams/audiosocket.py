@@ -19,8 +19,9 @@ from signaling.streams.settings import StreamsSettings
 from signaling.streams.stream_routes import is_within
 
 CLOSE_TIMEOUT_S: Final = 2.0
-SILENT_S: Final = 60.0
-"""Asterisk sends all the time. Where nothing came for so long, the connection is dead."""
+KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+"""Seconds, seconds, times: by then it is noticed that the other machine has gone. It may well be silent: a
+caller on hold is."""
 _READ_BYTES: Final = 128 * 1024
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,9 @@ class AudioSocketConnection:
     async def receive(self) -> bytes | None:
         """The next frame; None once there will be no more."""
         try:
-            async with asyncio.timeout(SILENT_S):
-                header = await self._reader.readexactly(HEADER_BYTES)
-                return header + await self._reader.readexactly(payload_bytes(header))
-        except (asyncio.IncompleteReadError, OSError, TimeoutError):
+            header = await self._reader.readexactly(HEADER_BYTES)
+            return header + await self._reader.readexactly(payload_bytes(header))
+        except (asyncio.IncompleteReadError, OSError):
             return None
 
     async def send(self, message: str | bytes) -> None:
@@ -90,7 +90,7 @@ async def audiosocket_listening(
             log.warning("there are as many connections as there may be", extra={"carrier": "audiosocket"})
             writer.transport.abort()
             return
-        writer.get_extra_info("socket").setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+        _prepare(writer.get_extra_info("socket"))
         call = _carry(AudioSocketConnection(reader, writer), switchboard, settings.ahead_ms / 1000)
         task = tasks.create_task(call, name=f"audiosocket {next(names)}")
         connections.add(task)
@@ -112,6 +112,15 @@ async def audiosocket_listening(
             server.close()
             for task in tuple(connections):
                 task.cancel()
+
+
+def _prepare(connection: sockets.socket) -> None:
+    """Each frame leaves at once, and an end that is not said is noticed."""
+    connection.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+    connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
+    for name, value in KEEP_ALIVE.items():
+        if hasattr(sockets, name):  # Linux
+            connection.setsockopt(sockets.IPPROTO_TCP, getattr(sockets, name), value)
 
 
 async def _carry(connection: AudioSocketConnection, switchboard: Switchboard, ahead_s: float) -> None:

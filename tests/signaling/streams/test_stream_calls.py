@@ -112,6 +112,48 @@ def test_after_a_hold_nothing_of_the_voice_is_lost(provider: Provider) -> None:
     run(provider, test, engines)
 
 
+@pytest.mark.parametrize("provider", [one for one in PROVIDERS if not one.clears], ids=named)
+def test_where_nothing_can_be_taken_back_the_voice_goes_on_just_there(provider: Provider) -> None:
+    engines = ScriptedEngines(llm=ScriptedLlm(replies=(WORDS,)))
+
+    async def test(call: StreamCall) -> None:
+        far = call.far
+        await asked(call)
+        playout: Any = call.conversation.playout
+        for _ in range(3):
+            await asyncio.sleep(0.437)
+            playout.hold()
+            # What was sent ahead is heard out.
+            await asyncio.sleep(0.2)
+            heard_s = far.audible_s()
+            await asyncio.sleep(0.2)
+            assert far.audible_s() == heard_s
+            playout.go_on()
+        await asyncio.sleep(6)
+        # The frames in which it fell silent and went on are heard twice, or half.
+        assert far.audible_s() == pytest.approx(6.0, abs=0.13)
+
+    run(provider, test, engines)
+
+
+def test_a_far_side_that_is_full_is_sent_nothing_until_it_has_room() -> None:
+    engines = ScriptedEngines(llm=ScriptedLlm(replies=(WORDS,)))
+
+    async def test(call: StreamCall) -> None:
+        far = call.far
+        await asked(call)
+        await far.line.send('{"event": "MEDIA_XOFF"}')
+        await asyncio.sleep(0.5)
+        heard_s = far.audible_s()
+        await asyncio.sleep(1)
+        assert far.audible_s() == heard_s
+        await far.line.send('{"event": "MEDIA_XON"}')
+        await asyncio.sleep(6)
+        assert far.audible_s() == pytest.approx(6.0, abs=0.05)
+
+    run(PROVIDERS[6], test, engines)
+
+
 def test_a_hold_after_all_was_sent_clears_too_and_its_end_is_not_lost() -> None:
     async def test(call: StreamCall) -> None:
         far = call.far

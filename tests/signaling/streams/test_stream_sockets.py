@@ -164,6 +164,23 @@ def test_strangers_are_turned_away() -> None:
     run(test, streams=STREAMS, server=SERVER)
 
 
+def test_the_name_by_which_providers_call_is_one_of_the_servers() -> None:
+    async def test(served: StreamServer) -> None:
+        async with aiohttp.ClientSession(served.url) as http:
+            codes = {}
+            for host in ("voice.example.org", "elsewhere.example.org"):
+                headers = {"Host": host, "Content-Type": "application/x-www-form-urlencoded"}
+                async with http.post("/twilio/voice", data=b"", headers=headers) as response:
+                    assert response.status == 403
+                    codes[host] = (await response.json())["code"]
+            assert codes == {
+                "voice.example.org": "not_the_provider",
+                "elsewhere.example.org": "forbidden_host",
+            }
+
+    run(test, streams=STREAMS, server=SERVER)
+
+
 def test_nothing_is_there_that_is_not_configured() -> None:
     async def test(served: StreamServer) -> None:
         async with aiohttp.ClientSession(served.url) as http:
