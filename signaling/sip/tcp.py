@@ -37,6 +37,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         hop: the far side.
+        known: something was sent over it: to whoever connected, an answer.
     """
 
     def __init__(
@@ -49,19 +50,23 @@ class Connection(asyncio.Protocol):
         self._framer = Framer()
         self._transport: asyncio.Transport | None = None
         self._closed = asyncio.Event()
-        self._known = False
-        """Something was sent over it."""
+        self.known = False
         self._deadline_s = 0.0
         self._idle: asyncio.TimerHandle | None = None
 
     def send(self, data: bytes) -> None:
         if self._transport is None:
             return
-        self._known = True
+        self.known = True
         if self._transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
             self._transport.abort()
         else:
             self._transport.write(data)
+
+    def cut(self) -> None:
+        """Ends it soon. What waits to be sent is not."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def close(self) -> None:
         """Cuts it. The socket is closed when this returns."""
@@ -92,7 +97,7 @@ class Connection(asyncio.Protocol):
         try:
             pieces = self._framer.feed(data)
         except BadMessage:
-            self._cut()
+            self.cut()
             return
         if pieces:
             self._deadline_s = loop_time_s() + self._idle_timeout_s
@@ -101,17 +106,13 @@ class Connection(asyncio.Protocol):
                 return
             if piece == PING:
                 # Whoever got no answer yet gets none to this either: they may be a stranger.
-                if self._known:
+                if self.known:
                     self.send(PONG)
             else:
                 self._holder.message_came(piece, self.hop)
 
     def _watch(self) -> None:
         if loop_time_s() >= self._deadline_s:
-            self._cut()
+            self.cut()
         else:
             self._idle = asyncio.get_running_loop().call_at(self._deadline_s, self._watch)
-
-    def _cut(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()

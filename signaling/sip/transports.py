@@ -223,13 +223,25 @@ class Transports:
                 log.warning("SIP connection not accepted", extra={"reason": str(error)})
                 await asyncio.sleep(_ACCEPT_AGAIN_S)
                 continue
-            full = len(self._connections) + self._opening >= self._settings.max_connections
-            if full or not self._admits(address[0]):
+            if not self._admits(address[0]) or not self._has_room():
                 self._counts.refused += 1
                 sock.close()
                 continue
             self._opening += 1
             self._start(self._take_in(sock, transport, context), "sip connection")
+
+    def _has_room(self) -> bool:
+        """Whether one more connection may come in. Where there are enough, a stranger's gives way: the first
+        of those over which nothing was ever answered."""
+        if len(self._connections) + self._opening < self._settings.max_connections:
+            return True
+        stranger = next((connection for connection in self._connections if not connection.known), None)
+        if stranger is None:
+            return False
+        self._connections.remove(stranger)
+        self._counts.refused += 1
+        stranger.cut()
+        return True
 
     async def _take_in(
         self, sock: socket.socket, transport: Transport, context: ssl.SSLContext | None
@@ -312,7 +324,8 @@ class Transports:
 
     def connection_closed(self, connection: Connection) -> None:
         """See `tcp.ConnectionHolder`."""
-        self._connections.remove(connection)
+        if connection in self._connections:  # it has not given way to another
+            self._connections.remove(connection)
         self._on_lost(connection.hop)
 
 

@@ -399,12 +399,7 @@ def test_so_many_connections_and_no_more(run: Any) -> None:
     async def main() -> None:
         async with stations(SipSettings(tcp_port=0, max_connections=2)) as (station,):
             port = station.endpoint.port(Transport.TCP)
-            opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-            for at, (reader, writer) in enumerate(opened):
-                writer.write(request_text(branch=f"z9hG4bK{at}", transport="TCP"))
-                server = await station.came.get()
-                server.respond(server.response(200))
-                await reader.readuntil(b"\r\n\r\n")
+            opened = [await _asks(station, port, at) for at in range(2)]
             reader, third = await asyncio.open_connection("127.0.0.1", port)
             assert await _all(reader) == b""
             third.close()
@@ -414,6 +409,39 @@ def test_so_many_connections_and_no_more(run: Any) -> None:
                 writer.close()
 
     run(main())
+
+
+def test_whoever_got_no_answer_gives_way_to_others(run: Any) -> None:
+    async def main() -> None:
+        async with stations(SipSettings(tcp_port=0, max_connections=2)) as (station,):
+            port = station.endpoint.port(Transport.TCP)
+            known, stranger, late = [await _asks(station, port, at, answered=at != 1) for at in range(3)]
+            assert await _all(stranger[0]) == b""
+            assert station.endpoint.counts.refused == 1
+            for at, (reader, writer) in ((3, known), (4, late)):
+                writer.write(request_text(branch=f"z9hG4bK{at}", transport="TCP"))
+                server = await station.came.get()
+                server.respond(server.response(200))
+                await reader.readuntil(b"\r\n\r\n")
+            for _, writer in (known, stranger, late):
+                writer.close()
+
+    run(main())
+
+
+async def _asks(
+    station: Station, port: int | None, at: int, *, answered: bool = True
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection over which a request came, and was answered or not."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request_text(branch=f"z9hG4bK{at}", transport="TCP"))
+    server = await station.came.get()
+    if answered:
+        server.respond(server.response(200))
+        await reader.readuntil(b"\r\n\r\n")
+    else:
+        server.ignore()
+    return reader, writer
 
 
 def test_connections_that_are_silent_are_closed() -> None:
