@@ -108,6 +108,7 @@ class FallbackLlm:
             with self._order.asking(at, request.conversation) as engine, self._order.translating(at):
                 async with aclosing(engine.reply(request)) as deltas:
                     async for delta in deltas:
+                        self._order.sign_of_life(at)
                         yield delta
         except EngineError as error:
             if falls_back(error):
@@ -324,6 +325,7 @@ class FallbackSttSession:
                 with self._order.translating(at):
                     session = await self._present()
                     async for transcript in session.partials():
+                        self._order.sign_of_life(at)
                         if isinstance(transcript.text, str):  # else `flush` will tell
                             yield transcript
             except EngineError as error:

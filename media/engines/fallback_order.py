@@ -313,6 +313,12 @@ class FallbackOrder(Generic[E]):
                     return
                 yield item
 
+    def sign_of_life(self, at: int) -> None:
+        """An engine has brought something that nobody waited for."""
+        silence = self._standings[at].silence
+        if silence is not None:
+            silence.broken()
+
     def worked(self, at: int) -> None:
         """An engine has done what it was asked."""
         standing = self._standings[at]

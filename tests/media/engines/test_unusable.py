@@ -306,6 +306,45 @@ def test_reading_ahead_that_is_always_dropped_is_no_silence() -> None:
     virtual_time.run(main())
 
 
+def test_what_comes_unasked_is_a_sign_of_life_too() -> None:
+    """A transcriber is so slow that each pause is over before it has read the turn; its partials come."""
+
+    class Slow(ScriptedSttSession):
+        async def flush(self) -> Transcript:
+            await asyncio.sleep(25.0)
+            return await super().flush()
+
+    class Stt(ScriptedStt):
+        def open(self, options: SttOptions) -> ScriptedSttSession:
+            return Slow(options, "one two three four five", 0.1)
+
+    async def main() -> None:
+        told: list[EngineEvent] = []
+        stt = FallbackStt((Stt(),), told.append, silence_limit_s=30)
+        await stt.start()
+        session = stt.open(SttOptions("en"))
+
+        async def follow() -> None:
+            async for _ in session.partials():
+                pass
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(follow())
+            for _ in range(3):
+                await session.push(speech(0.5))
+                await asyncio.sleep(1.0)
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(20.0):
+                        await session.flush()
+            await session.push(speech(0.5))
+            await asyncio.sleep(1.0)
+            assert (await session.flush()).text
+            await session.abort()
+        assert told == []
+
+    virtual_time.run(main())
+
+
 @pytest.mark.parametrize("raised", [BROKEN, KeyError("logits")])
 def test_a_step_that_fails_several_requests_has_failed_once(raised: Exception) -> None:
     """Each of them sees an error of its own, made of the one that the step raised."""
