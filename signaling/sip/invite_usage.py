@@ -203,8 +203,10 @@ class InviteUsage:
                         "INVITE", partial(self._fill_offer, interval_s=interval_s, smallest_s=smallest_s)
                     )
                     if 200 <= response.code < 300:
+                        # The ACK goes to where the far side is from now on.
+                        self.dialog.answered(transaction.request, response)
                         await self._requests.acknowledge(transaction, response)
-                        self._taken(transaction.request, response, interval_s)
+                        self._taken(response, interval_s)
                         return
                 finally:
                     self._our_offer = False
@@ -221,9 +223,8 @@ class InviteUsage:
         put_sdp(request, self._media.offer())
         session_timer.propose(request, interval_s, smallest_s, self._timer.refresher_in_ours)
 
-    def _taken(self, request: Request, response: Response, interval_s: int) -> None:
+    def _taken(self, response: Response, interval_s: int) -> None:
         """The far side took our offer."""
-        self.dialog.answered(request, response)
         self.agreed(session_timer.confirmed(response, interval_s), "uac")
         try:
             self._media.accept(sdp_of(response) or "")

@@ -382,6 +382,35 @@ def test_the_far_side_moves() -> None:
     virtual_time.run(main())
 
 
+def test_the_far_side_moves_as_it_takes_an_offer() -> None:
+    async def main() -> None:
+        async with voice_and_raw() as (voice, raw), raw_peer() as elsewhere:
+            taken, _ = await called(voice, raw)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(taken.leg.hold(True))
+                answer = answer_to(await raw.request("INVITE"), 200, raw, "")
+                answer.headers.set("Contact", f"<sip:raw@127.0.0.1:{elsewhere.port}>")
+                raw.send(answer, voice.port)
+                assert (await elsewhere.request("ACK")).uri.port == elsewhere.port
+            taken.leg.hang_up()
+            elsewhere.send(response_to(await elsewhere.request("BYE"), 200), voice.port)
+
+    virtual_time.run(main())
+
+
+def test_a_far_side_that_is_not_heard() -> None:
+    """Its signalling is there, and not one packet of sound."""
+
+    async def main() -> None:
+        async with voice_and_raw(rtp={"timeout_s": 5}) as (voice, raw):
+            taken, _ = await called(voice, raw)
+            raw.send(response_to(await raw.request("BYE"), 200), voice.port)
+            await taken.over.wait()
+            assert taken.why not in ("", "hung up", "the far side hung up")
+
+    virtual_time.run(main())
+
+
 def test_proxies_stay_on_the_way() -> None:
     """Record-Route, with a strict router among them (RFC 3261, 12.2.1.1 and 16.12.1.2)."""
 
