@@ -25,7 +25,7 @@ from signaling.streams.signatures import is_secret, is_twilios
 from signaling.streams.socket_routes import accepted
 from signaling.streams.telnyx_messages import TelnyxWire
 from signaling.streams.twilio_messages import TwilioWire
-from signaling.streams.wire import Answered, Wire
+from signaling.streams.wire import Answered, Encoding, Wire
 
 TWILIO_STREAM, TELNYX_STREAM = "/twilio/stream", "/telnyx/stream"
 PLIVO_STREAM, ASTERISK_STREAM = "/plivo/stream", "/asterisk/stream"
@@ -95,8 +95,8 @@ class StreamRoutes:
         settings = self._settings.telnyx
         given = request.query.get("token", request.headers.get(TELNYX_TOKEN_HEADER, ""))
         answered = self._proven(given, settings.stream_token, "telnyx")
-        l16 = "l16-little" if settings.l16_byte_order == "little" else "l16-big"
-        return await self._carry(request, TelnyxWire(l16, answered))  # type: ignore[arg-type]
+        l16: Encoding = "l16-little" if settings.l16_byte_order == "little" else "l16-big"
+        return await self._carry(request, TelnyxWire(l16, answered))
 
     async def plivo(self, request: web.Request) -> web.StreamResponse:
         given = request.query.get("token", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from random import Random
 from typing import Any, cast
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -309,8 +310,6 @@ def test_plivos_signatures(form: dict[str, str], path: str) -> None:
 
 
 def test_what_providers_are_answered_is_sound_xml() -> None:
-    from xml.etree import ElementTree
-
     nasty = {"caller": '"><Dial>+49900</Dial>', "called": "a&b'c"}
     for dialect in ("twilio", "telnyx", "plivo"):
         answer = connected(dialect, 'wss://x/"?a=1&b=2', "https://x/after?a=1&b=2", nasty)  # type: ignore[arg-type]
