@@ -101,7 +101,7 @@ class InboundCall:
             if refusal is not None:
                 describe(refusal)
                 self._transaction.respond(refusal)
-                log.info("SIP call refused", extra={"code": refusal.code})
+                log.info("SIP call refused", extra={"code": refusal.code, "call_ref": self.id.call_id})
         finally:
             # Whatever went wrong, whoever called is not left to wait.
             if not self._transaction.answered:
@@ -150,7 +150,7 @@ class InboundCall:
                 await usage.acknowledged()
                 if not usage.over:
                     await self._converse(admission, SipLeg(party, usage, media), usage)
-                log.info("SIP call ended", extra={"why": usage.why})
+                log.info("SIP call ended", extra={"why": usage.why, "call_ref": self.id.call_id})
             usage.close()
         return refusal
 

@@ -182,7 +182,7 @@ class OutboundCall:
             leg = self._established(usage, media, response)
             if leg is not None:
                 await leg.carried()
-            log.info("SIP call ended", extra={"why": usage.why})
+            log.info("SIP call ended", extra={"why": usage.why, "call_ref": self._call_id})
             usage.close()
 
     def _established(self, usage: InviteUsage, media: CallMedia, response: Response) -> SipLeg | None:
