@@ -309,6 +309,9 @@ class RtpMedia:
             self._latch = Latch(announced, follows(agreement.there.address, self._settings.latching))
             self._rtcp_source = None
         if agreement.protect is None or agreement.unprotect is None:
+            if self._srtp is not None:
+                # A key that encrypts again, from the beginning, would encrypt two packets alike.
+                self._keys = new_keys()
             self._srtp = None
         elif self._srtp is None:
             self._srtp = SrtpStreams(agreement.protect, agreement.unprotect)

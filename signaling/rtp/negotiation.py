@@ -265,7 +265,8 @@ def _answered_section(
     chosen = next((one for name in order if name and (one := _spoken(theirs, name)) is not None), None)
     if chosen is None:
         raise NotAcceptable(f"None of the codecs offered is spoken here: {', '.join(wishes.codecs)} are.")
-    formats = [chosen]
+    # Parameters say what this side wants to get: not what theirs does.
+    formats = [replace(chosen, parameters=_OPUS_PARAMETERS if chosen.encoding == "opus" else "")]
     if (events := _events(theirs, chosen.clock_rate_hz)) is not None:
         formats.append(replace(events, parameters=EVENT_CODES))
     if wishes.comfort_noise and (noise := _noise(theirs, chosen.clock_rate_hz)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from media.clock import loop_time_s
 from media.inbound_voice import InboundVoice
@@ -17,7 +18,7 @@ from signaling.rtp.socket import Address
 from signaling.rtp.srtp import SrtpStreams
 from signaling.rtp_in import parse_rtp
 
-_SHORTEST_BYTES = 12
+_SHORTEST_BYTES: Final = 12
 """A packet's header (RFC 3550, section 5.1)."""
 
 
@@ -36,6 +37,7 @@ class Receiver:
 
     Args:
         ear: takes sound and keys.
+        agreement: the first.
         latch: says whose packets are the call's.
         srtp: decrypts them; None where they are not encrypted.
     """

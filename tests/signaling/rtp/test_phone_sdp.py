@@ -86,7 +86,7 @@ def test_events_are_taken_at_the_codecs_clock_rate_and_video_is_refused_in_its_p
         "t=0 0",
         "m=audio 16384 RTP/AVPF 96 99",
         "a=rtpmap:96 opus/48000/2",
-        "a=fmtp:96 useinbandfec=1",
+        "a=fmtp:96 useinbandfec=1; sprop-stereo=0; stereo=0",
         "a=rtpmap:99 telephone-event/48000",
         "a=fmtp:99 0-16",
         "a=rtcp:16385",

@@ -176,6 +176,24 @@ def test_keys_and_codecs_may_change_within_a_call() -> None:
     run(call())
 
 
+def test_no_key_encrypts_again_once_media_went_without() -> None:
+    async def call() -> None:
+        async with pair() as (caller, called), pair(RtpSettings(srtp="off")) as (plain, _):
+            _, first = agree(caller, called)
+            _, second = agree(plain, called)
+            _, third = agree(caller, called)
+            keys = [
+                [line for line in answer.splitlines() if line.startswith("a=crypto")]
+                for answer in (first, second, third)
+            ]
+            assert keys[0]
+            assert not keys[1]
+            assert keys[2]
+            assert keys[0] != keys[2]
+
+    run(call())
+
+
 @pytest.mark.parametrize("srtp", ["off", "required"])
 def test_reports_tell_both_sides_how_it_goes(srtp: Any) -> None:
     async def call() -> None:
