@@ -128,8 +128,12 @@ class AnswerRoutes:
         return _xml(connected(dialect, stream_url, f"{origin}{_AFTER[dialect]}", parameters))
 
     def _go_on(self, dialect: Dialect, form: Form) -> web.Response:
-        """The call's stream has ended."""
-        target = self._transfers.target(_answered(dialect, form).call_ref)
+        """The call's stream has ended, or could not be opened."""
+        call_ref = _answered(dialect, form).call_ref
+        unused = self._awaited.admission(call_ref)
+        if unused is not None:
+            unused.release()
+        target = self._transfers.target(call_ref)
         return _xml(hung_up() if target is None else dialled(dialect, target))
 
 

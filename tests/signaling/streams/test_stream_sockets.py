@@ -361,6 +361,10 @@ def test_a_caller_who_finds_all_lines_taken_hears_that_they_are_busy() -> None:
                 headers = signed_by_twilio("/twilio/voice", form)
                 answer = await posted(http, "/twilio/voice", form, headers)
                 assert answer[0].tag == verb
+            # The first call's stream never came: its line is free again.
+            form = {**TWILIO_FORM, "CallSid": "CA1"}
+            await posted(http, "/twilio/after", form, signed_by_twilio("/twilio/after", form))
+            assert served.server.calls.active == 0
 
     run(test, streams=STREAMS, server={**SERVER, "max_calls": 1, "api_keys": []})
 
