@@ -103,8 +103,6 @@ _DESCRIPTIONS = st.lists(_DESCRIPTION_LINES, max_size=12).map(lambda lines: "\r\
 
 def check(examples: int) -> None:
     """Tries so many examples."""
-    ports = free_ports(6)
-
     phases = (Phase.explicit, Phase.generate, Phase.shrink)
 
     @settings(max_examples=examples, deadline=None, phases=phases, suppress_health_check=list(HealthCheck))
@@ -113,11 +111,11 @@ def check(examples: int) -> None:
         st.lists(_DESCRIPTIONS, min_size=BATCH // 2, max_size=BATCH // 2),
     )
     def the_call_goes_on(sendings: list[tuple[bytes, str, bool]], descriptions: list[str]) -> None:
-        before = len(psutil.Process().net_connections("inet"))
         run(_call(free_ports(6), sendings, descriptions))
-        assert len(psutil.Process().net_connections("inet")) <= before, "a port was left open"
 
+    before = len(psutil.Process().net_connections("inet"))
     the_call_goes_on()
+    assert len(psutil.Process().net_connections("inet")) <= before, "a port was left open"
 
 
 async def _call(ports: range, sendings: list[tuple[bytes, str, bool]], descriptions: list[str]) -> None:
