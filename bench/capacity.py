@@ -165,13 +165,14 @@ def measure(server: ScriptedServer, name: str, calls: int, seconds: float, idle_
         round(took_s, 1),
         round(percent / calls, 2),
         lateness.total(),
-        _percentile(lateness, 50),
-        _percentile(lateness, 99),
+        lateness_percentile(lateness, 50),
+        lateness_percentile(lateness, 99),
         max(lateness, default=None),
     )
 
 
-def _percentile(counts: Counter[int], percent: float) -> int | None:
+def lateness_percentile(counts: Counter[int], percent: float) -> int | None:
+    """Of counts by whole milliseconds; None of none."""
     seen = 0
     for value in sorted(counts):
         seen += counts[value]

@@ -1,6 +1,6 @@
 """The server with real signalling, media and voice activity, and engines that cost nothing: for `capacity`.
 
-    python bench/scripted_server.py [--asyncio]
+    python bench/scripted_server.py [--asyncio] [--setting VARIABLE VALUE]
 
 Prints its URL as a line of JSON. Each line on its standard input is answered with what became of the outgoing
 frames since the last one, as JSON; the end of the input ends it.
@@ -13,7 +13,7 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -147,9 +147,9 @@ def scripted_engines(config: Config) -> Engines:
     return Engines(build_vad(config), FreeTurnEnd(), FreeStt(), TalkativeLlm(), BuzzingTts())
 
 
-async def serve_until_end_of_input() -> None:
+async def serve_until_end_of_input(more: Mapping[str, str]) -> None:
     settings = {"VOXTRAL_KOKORO__SERVER__PORT": "0", "VOXTRAL_KOKORO__SERVER__HEALTH_PORT": "0"}
-    config = load_config(None, {**settings, "VOXTRAL_KOKORO__SERVER__MAX_CALLS": "1000"})
+    config = load_config(None, {**settings, "VOXTRAL_KOKORO__SERVER__MAX_CALLS": "1000", **more})
     set_thread_switch_interval(config.performance.thread_switch_interval_ms)
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
@@ -165,11 +165,14 @@ async def serve_until_end_of_input() -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--asyncio", action="store_true", help="on asyncio's event loop, not the server's")
+    parser.add_argument(
+        "--setting", nargs=2, action="append", default=[], help="as an environment variable of the server"
+    )
     arguments = parser.parse_args()
     media.playout.Pacer = _KnownPacer  # type: ignore[attr-defined]
     loop_factory = asyncio.new_event_loop if arguments.asyncio else new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(serve_until_end_of_input())
+        runner.run(serve_until_end_of_input(dict(arguments.setting)))
     return 0
 
 

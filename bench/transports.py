@@ -10,9 +10,10 @@ from media.audio import Audio
 from signaling.caller import Caller, CallerOptions, SetupTimes
 from signaling.heard import HeardFrame
 from signaling.hearing import ReceivedEvent
+from signaling.sip_caller import SipCaller
 from signaling.socket_caller import RealtimeDialect, SocketCaller, SocketCallerOptions, WsDialect
 
-Transport = Literal["webrtc", "realtime", "ws"]
+Transport = Literal["webrtc", "realtime", "ws", "sip"]
 
 
 class SpokenCall(Protocol):
@@ -51,12 +52,18 @@ def _ws(url: str) -> SocketCaller:
     return SocketCaller(url, SocketCallerOptions(session={"greeting": ""}), WsDialect())
 
 
+def _sip(uri: str) -> SipCaller:
+    return SipCaller(uri)
+
+
 OPENERS: Final[Mapping[Transport, Callable[[str], AbstractAsyncContextManager[SpokenCall]]]] = {
     "webrtc": _webrtc,
     "realtime": _realtime,
     "ws": _ws,
+    "sip": _sip,
 }
-"""A call over each, to a server's address, in which nobody is greeted."""
+"""A call over each, to a server's address (for `sip`, a SIP one), in which nobody is greeted: how telephones
+are is the server's configuration."""
 
 
 def stages_told(events: Sequence[ReceivedEvent]) -> dict[str, float]:

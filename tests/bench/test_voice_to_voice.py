@@ -34,6 +34,12 @@ def test_a_transport_that_adds_too_much_is_told(latency_ms: float | None, met: b
     assert reached == met
 
 
+def test_a_telephone_may_add_more() -> None:
+    ((label, reached),) = transport_bars([turns(OURS, 500), turns(NAMES["sip"], 559)])
+    assert label.startswith(f"{NAMES['sip']} adds less than 60 ms")
+    assert reached
+
+
 def test_without_webrtc_there_is_nothing_to_compare() -> None:
     assert transport_bars([turns(WS, 500)]) == []
 

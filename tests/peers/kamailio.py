@@ -41,23 +41,25 @@ class Kamailio:
 
 @contextmanager
 def kamailio(
-    folder: Path, *, trusted_port: int = 0, min_expires_s: int = 60, nonce_expires_s: int = 300
+    folder: Path, *, assistant_port: int = 9, min_expires_s: int = 60, nonce_expires_s: int = 300
 ) -> Iterator[Kamailio]:
     """Starts one.
 
     Args:
         folder: for what it needs and writes.
-        trusted_port: who calls from there is not asked for credentials.
+        assistant_port: where the calls to `assistant` go, on loopback.
         min_expires_s: a registration for less gets 423.
         nonce_expires_s: credentials that are older are stale.
     """
     path = program("kamailio")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_sip_port()
+    dispatcher_list = folder / "dispatcher.list"
+    dispatcher_list.write_text(f"1 sip:127.0.0.1:{assistant_port}\n")
     defined = {
         "REALM": f'"{REALM}"',
         "PASSWORD": f'"{PASSWORD}"',
-        "TRUSTED": trusted_port,
+        "DISPATCHER_LIST": f'"{dispatcher_list}"',
         "MIN_EXPIRES": min_expires_s,
         "NONCE_EXPIRES": nonce_expires_s,
     }

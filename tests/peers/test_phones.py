@@ -150,21 +150,23 @@ def test_linphone_is_called_and_hears(line: Line, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Line, Kamailio]]:
-    with kamailio(tmp_path_factory.mktemp("kamailio")) as proxy:
+    """The server is registered as `voice`; calls to `assistant` are dispatched to it."""
+    port = free_sip_port()
+    with kamailio(tmp_path_factory.mktemp("kamailio"), assistant_port=port) as proxy:
         account = {"uri": proxy.uri("voice"), "password": PASSWORD, "outbound_proxy": proxy.uri("")}
-        with answering(accounts=[account], access={"networks": []}) as answers:
+        with answering(port=port, accounts=[account], access={"networks": []}) as answers:
             proxy.until_passed("REGISTER", user="voice", times=2)
             yield answers, proxy
 
 
-@pytest.mark.parametrize("by", ["udp", "tcp"])
+@pytest.mark.parametrize(("name", "by"), [("voice", "udp"), ("voice", "tcp"), ("assistant", "udp")])
 def test_a_registered_phone_calls_by_way_of_the_proxy(
-    proxied: tuple[Line, Kamailio], tmp_path: Path, by: Transport
+    proxied: tuple[Line, Kamailio], tmp_path: Path, name: str, by: Transport
 ) -> None:
     line, proxy = proxied
     line.server.forget()
     with baresip(tmp_path, registrar=proxy, transport=by) as phone:
-        phone.call(proxy.uri("voice", "" if by == "udp" else by))
+        phone.call(proxy.uri(name, "" if by == "udp" else by))
         phone.until("CALL_RTPESTAB")
         for command in ("hold", "resume"):
             phone.command(command)
@@ -172,7 +174,7 @@ def test_a_registered_phone_calls_by_way_of_the_proxy(
         phone.press("9#")
         line.server.until_pressed("9#")
         phone.until("CALL_CLOSED")
-        proxy.until_passed("BYE", user="voice")
+        proxy.until_passed("BYE", user=name)
     line.server.until_ended()
 
 
