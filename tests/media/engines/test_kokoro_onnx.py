@@ -176,8 +176,17 @@ def test_a_long_text_is_several_runs_with_one_clock(engine: KokoroOnnx) -> None:
     assert words_of(chunks[1:])[0].start_s == pytest.approx(chunks[0].audio.duration_s, abs=0.1)
 
 
-@pytest.mark.parametrize("voice", ["af_heart", "am_michael", "bf_emma", "ff_siwis"])
-@pytest.mark.parametrize("text", ["Okay.", "I can help you with that today.", "Oui, bien sûr, avec plaisir."])
+@pytest.mark.parametrize(
+    ("voice", "text"),
+    [
+        ("af_heart", "Okay."),
+        ("ff_siwis", "Okay."),
+        ("am_michael", "I can help you with that today."),
+        ("bf_emma", "I can help you with that today."),
+        ("ff_siwis", "Oui, bien sûr, avec plaisir."),
+        ("af_heart", "Oui, bien sûr, avec plaisir."),
+    ],
+)
 def test_windows_sound_like_the_whole(engine: KokoroOnnx, voice: str, text: str) -> None:
     """In level, in length, and without a step where two windows meet."""
     windows, whole = spoken(engine, text, voice), spoken(engine, text, voice, lead_s=AMPLE_S)
