@@ -137,7 +137,8 @@ def test_what_cannot_be_recorded_is_computed_as_it_is_and_that_is_said_once(
 
 @pytest.fixture
 def few_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes seconds to trace."""
+    """Each takes seconds to trace. A single row is padded to two."""
+    monkeypatch.setattr(kokoro_torch_network, "_ROWS", (2,))
     monkeypatch.setattr(kokoro_torch_network, "_PAIRS", (32,))
     monkeypatch.setattr(kokoro_torch_network, "_WHOLE_FRAMES", (64,))
     monkeypatch.setattr(kokoro_torch_network, "_RECORDED_WHOLE_FRAMES", (64,))
@@ -168,27 +169,28 @@ def assert_speaks_alike(
     short = min(clauses, key=lambda clause: clause.frames)
     spans = [(clauses[0], 0, 17), (clauses[0], 8, 25), (short, short.frames - 5, short.frames)]
     windows = [kokoro_torch_network.WindowRequest(*span) for span in spans]
-    for batch in (windows[:1], windows[:2], windows[1:]):
+    for batch in (windows[:1], windows[1:]):
         made = zip(recorded_one.window_step(batch), computed.window_step(batch), strict=True)
         assert all(np.abs(one - other).max() < share * np.abs(other).max() for one, other in made)
-    for whole in (clauses[:1], clauses[1:], clauses):
+    for whole in (clauses[:1], clauses):
         made = zip(recorded_one.whole_step(whole), computed.whole_step(whole), strict=True)
         assert all(np.abs(one - other).max() < share * np.abs(other).max() for one, other in made)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("few_sizes")
 def test_kokoro_s_recorded_steps_make_what_is_computed(traced: Record) -> None:
     pytest.importorskip("kokoro")
     network = kokoro(traced)
     network.warm_up(2)
     decoder, windows, wholes = network.recorded_steps
-    # One row or two; of windows full and padded ones.
-    assert (decoder.recordings, windows.recordings, wholes.recordings) == (2, 4, 2)
+    # Of windows full and padded ones.
+    assert (decoder.recordings, windows.recordings, wholes.recordings) == (1, 2, 1)
     before = [step.replays for step in network.recorded_steps]
     with torch.compiler.set_stance("fail_on_recompile"):
         assert_speaks_alike(network, kokoro(None), 1e-5)
     after = [step.replays for step in network.recorded_steps]
-    assert [late - early for early, late in zip(before, after, strict=True)] == [1, 3, 3]
+    assert [late - early for early, late in zip(before, after, strict=True)] == [1, 2, 2]
 
 
 def test_kokoro_s_steps_read_nothing_back() -> None:
