@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.peers.nonsense import write_rows
 from tests.peers.phone_line import RTP_PORTS, Line, answering
-from tests.peers.phone_programs import program
+from tests.peers.phone_programs import free_sip_port, program
 from tests.peers.sipp import Counts, Sipp, played, sipp
 
 pytestmark = pytest.mark.timeout(120)
@@ -27,7 +28,8 @@ def line() -> Iterator[Line]:
     program("sipp")
     with answering(accounts=[ACCOUNT]) as answers:
         yield answers
-        answers.server.until_free(RTP_PORTS)
+        # An answer that found no way back is given up after 32 s (RFC 3261, 13.3.1.4).
+        answers.server.until_free(RTP_PORTS, limit_s=60)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,18 @@ def test_a_bad_line(line: Line, tmp_path: Path) -> None:
     called = played(tmp_path, "calls", line.port, calls=20, rate=20, loses_percent=10, pause_s=0.2)
     assert called.counts().successful == 20
     line.server.until_free(RTP_PORTS)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_nonsense(line: Line, tmp_path: Path, transport: str) -> None:
+    port, rows = free_sip_port(), tmp_path / "rows.csv"
+    count = write_rows(rows, port)
+    folder = tmp_path / "nonsense"
+    sent = played(
+        folder, "sends_nonsense", line.port, calls=count, rate=100, rows=rows, port=port, transport=transport
+    )
+    assert sent.counts().successful == count
+    played(tmp_path / "sense", "calls", line.port, transport=transport)
 
 
 def test_who_gives_up_while_it_rings(tmp_path: Path) -> None:
