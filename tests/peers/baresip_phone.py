@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
+
 from media.audio import SPEECH_RATE_HZ, Audio, concatenate, silence
 from media.audio_file import read_audio, write_wav
 from media.resampler import resample
@@ -197,6 +199,8 @@ def baresip(
         port: where it listens; a free one by default.
     """
     path = program("baresip")
+    if not MODULES.exists():
+        pytest.skip(f"{path} is not Debian's: {MODULES} is not there")
     folder.mkdir(parents=True, exist_ok=True)
     port, control_port = port or free_sip_port(), free_sip_port()
     speech = speech or microphone(folder, silence(0.1, SPEECH_RATE_HZ))
