@@ -82,6 +82,11 @@ class SipEndpoint:
         """How many are under way, in both directions together."""
         return len(self._layer)
 
+    @property
+    def connected(self) -> int:
+        """How many connections there are, over TCP and TLS together."""
+        return self._transports.connected
+
     # Requests
 
     async def request(self, request: Request, next_hop: URI | Hop | None = None) -> ClientTransaction:
@@ -154,7 +159,11 @@ class SipEndpoint:
         return str(found[0][4][0])
 
     def keep_alive(self, hop: Hop) -> None:
-        """Sends what keeps a NAT's way open, and a connection from being idle."""
+        """Sends what keeps a NAT's way open, and a connection from being idle.
+
+        Raises:
+            SipTransportFailed: the connection is gone.
+        """
         self._transports.ping(hop)
 
     # Where this side is

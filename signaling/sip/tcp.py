@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from media.clock import loop_time_s
 from signaling.sip.errors import BadMessage
 from signaling.sip.framing import PING, PONG, Framer
-from signaling.sip.hop import Hop, Transport
+from signaling.sip.hop import Hop
 
 _MAX_UNSENT_BYTES = 1_000_000
 """What may wait for a far side that does not read; then the connection is cut."""
@@ -31,26 +31,24 @@ class Connection(asyncio.Protocol):
 
     Args:
         holder: told of all that happens.
-        transport: what it is: TCP or TLS.
+        hop: who is at the other end.
         idle_timeout_s: closed when nothing comes for so long.
-        hop: whom this side connected to; None: whoever connected to this side.
+        incoming: they connected to this side.
 
     Attributes:
         hop: the far side.
-        known: something was sent over it: to whoever connected, an answer.
+        known: this side connected, or something was sent over it: to whoever connected, an answer.
     """
 
-    def __init__(
-        self, holder: ConnectionHolder, transport: Transport, idle_timeout_s: float, hop: Hop | None = None
-    ) -> None:
-        self.hop = hop or Hop(transport, "", 0)
-        self._incoming = hop is None
+    def __init__(self, holder: ConnectionHolder, hop: Hop, idle_timeout_s: float, *, incoming: bool) -> None:
+        self.hop = hop
+        self._incoming = incoming
         self._holder = holder
         self._idle_timeout_s = idle_timeout_s
         self._framer = Framer()
         self._transport: asyncio.Transport | None = None
         self._closed = asyncio.Event()
-        self.known = False
+        self.known = not incoming
         self._deadline_s = 0.0
         self._idle: asyncio.TimerHandle | None = None
 
@@ -78,9 +76,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if self._incoming:
-            ip, port = transport.get_extra_info("peername")[:2]
-            self.hop = Hop(self.hop.transport, ip, port)
         first_s = min(FIRST_MESSAGE_S, self._idle_timeout_s) if self._incoming else self._idle_timeout_s
         self._deadline_s = loop_time_s() + first_s
         self._watch()

@@ -8,7 +8,8 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -64,7 +65,9 @@ class Transports:
         self._client_tls: ssl.SSLContext | None = None
         self._connections: list[Connection] = []
         self._opening = 0
-        """Connections that are not ready yet."""
+        """Connections of this side's that are not ready yet."""
+        self._taking_in: dict[asyncio.Task[None], None] = {}
+        """Connections of others that are not ready yet, the oldest first: who shakes hands over TLS."""
         self._connecting: dict[Hop, asyncio.Lock] = {}
         self._routes: dict[str, str] = {}
         """Address of ours by address of theirs."""
@@ -82,7 +85,8 @@ class Transports:
             undo.push_async_callback(self._end_tasks)
             self._stack = undo.pop_all()
         for listener, transport, context in listening:
-            self._start(self._accept(listener, transport, context), f"sip {transport.value} accept")
+            accept = partial(self._accept, listener, transport, context)
+            self._start(accept, f"sip {transport.value} accept")
         return self
 
     async def __aexit__(
@@ -90,6 +94,11 @@ class Transports:
     ) -> None:
         # Not as the group of tasks would have it: an error of the block's own stays as it is.
         await self._stack.aclose()
+
+    @property
+    def connected(self) -> int:
+        """How many connections there are."""
+        return len(self._connections)
 
     # What is sent
 
@@ -101,7 +110,7 @@ class Transports:
         elif (connection := self._connection_to(hop)) is not None:
             connection.send(data)
         elif not self._closing:
-            self._start(self._send_over_new(data, hop, otherwise or hop), "sip connect")
+            self._start(partial(self._send_over_new, data, hop, otherwise or hop), "sip connect")
 
     async def open(self, hop: Hop) -> Hop:
         """Makes sure that something leads there: a connection that there is, or a new one.
@@ -125,11 +134,17 @@ class Transports:
         return connection.hop
 
     def ping(self, hop: Hop) -> None:
-        """Keeps the way there open through a NAT (RFC 5626, section 3.5.1; over UDP as is the custom)."""
+        """Keeps the way there open through a NAT (RFC 5626, section 3.5.1; over UDP as is the custom).
+
+        Raises:
+            SipTransportFailed: the connection is gone.
+        """
         if hop.transport is Transport.UDP:
             self.send(PING, hop)
         elif (connection := self._connection_to(hop)) is not None:
             connection.send(PING)
+        else:
+            raise SipTransportFailed("The connection to the far side was lost.")
 
     # Where this side is
 
@@ -193,10 +208,11 @@ class Transports:
             self._bound[transport] = listener.getsockname()[:2]
         return listening
 
-    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = self._tasks.create_task(work, name=name)
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Task[None]:
+        task = self._tasks.create_task(_bounded(work, name), name=name)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        return task
 
     async def _end_tasks(self) -> None:
         self._closing = True
@@ -227,36 +243,52 @@ class Transports:
                 self._counts.refused += 1
                 sock.close()
                 continue
-            self._opening += 1
-            self._start(self._take_in(sock, transport, context), "sip connection")
+            self._take_in(sock, Hop(transport, address[0], address[1]), context)
 
     def _has_room(self) -> bool:
-        """Whether one more connection may come in. Where there are enough, a stranger's gives way: the first
-        of those over which nothing was ever answered."""
-        if len(self._connections) + self._opening < self._settings.max_connections:
+        """Whether one more connection may be. Where there are enough, a stranger's gives way: the first of
+        those over which nothing was ever answered, or else the first that still shakes hands."""
+        so_far = len(self._connections) + len(self._taking_in) + self._opening
+        if so_far < self._settings.max_connections:
             return True
         stranger = next((connection for connection in self._connections if not connection.known), None)
-        if stranger is None:
+        if stranger is not None:
+            self._connections.remove(stranger)
+            stranger.cut()
+        elif self._taking_in:
+            slowest = next(iter(self._taking_in))
+            del self._taking_in[slowest]
+            slowest.cancel()
+        else:
             return False
-        self._connections.remove(stranger)
         self._counts.refused += 1
-        stranger.cut()
         return True
 
-    async def _take_in(
-        self, sock: socket.socket, transport: Transport, context: ssl.SSLContext | None
+    def _take_in(self, sock: socket.socket, hop: Hop, context: ssl.SSLContext | None) -> None:
+        unowned = ExitStack()
+        unowned.callback(sock.close)
+
+        def settled(task: asyncio.Task[None]) -> None:
+            self._taking_in.pop(task, None)
+            unowned.close()  # it may have given way before it began
+
+        task = self._start(partial(self._establish, sock, hop, context, unowned), "sip connection")
+        self._taking_in[task] = None
+        task.add_done_callback(settled)
+
+    async def _establish(
+        self, sock: socket.socket, hop: Hop, context: ssl.SSLContext | None, unowned: ExitStack
     ) -> None:
+        unowned.pop_all()  # the loop closes it from now on
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Connection(self, transport, self._settings.idle_timeout_s),
+                lambda: Connection(self, hop, self._settings.idle_timeout_s, incoming=True),
                 sock,
                 ssl=context,
                 ssl_handshake_timeout=_HANDSHAKE_S if context else None,
             )
         except OSError as error:
             log.info("SIP connection not established", extra={"reason": str(error)})
-        finally:
-            self._opening -= 1
 
     # Connections that go out
 
@@ -270,18 +302,19 @@ class Transports:
         return None
 
     async def _connect(self, hop: Hop) -> Connection:
-        if len(self._connections) + self._opening >= self._settings.max_connections:
+        tls = hop.transport is Transport.TLS
+        name = _certified_name(hop) if tls else None
+        if not self._has_room():
             raise SipTransportFailed("There are as many SIP connections as sip.max_connections allows.")
         self._opening += 1
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
-                tls = hop.transport is Transport.TLS
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self, hop.transport, self._settings.idle_timeout_s, hop),
+                    lambda: Connection(self, hop, self._settings.idle_timeout_s, incoming=False),
                     hop.ip,
                     hop.port,
                     ssl=self._client_tls if tls else None,
-                    server_hostname=(hop.name or hop.ip) if tls else None,
+                    server_hostname=name,
                 )
         except (OSError, TimeoutError) as error:
             reason = str(error) or "it did not answer"
@@ -327,6 +360,28 @@ class Transports:
         if connection in self._connections:  # it has not given way to another
             self._connections.remove(connection)
         self._on_lost(connection.hop)
+
+
+async def _bounded(work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    """What is wrong with one connection must not end all others, nor the server that has them."""
+    try:
+        await work()
+    except Exception:
+        log.exception("what concerns one SIP connection failed", extra={"what": name})
+
+
+def _certified_name(hop: Hop) -> str:
+    """What a far side's certificate must name.
+
+    Raises:
+        SipTransportFailed: it is no name by the rules of names; a Via may hold anything.
+    """
+    name = hop.name or hop.ip
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        raise SipTransportFailed(f"{name[:64]} is no host's name.") from None
+    return name
 
 
 @contextmanager
