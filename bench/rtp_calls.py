@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import multiprocessing
 import struct
@@ -109,6 +110,8 @@ async def _calls(phones: Connection, arguments: argparse.Namespace) -> None:
         phones.send(answers)
         await asyncio.sleep(SETTLING_S)
         process = psutil.Process()
+        gc.collect()
+        gc.freeze()
         for _, playout in calls:
             playout.pacer.lateness_ms.clear()
         before, began_s = process.cpu_times(), time.perf_counter()

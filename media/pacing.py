@@ -33,6 +33,8 @@ class Pacer:
         self._position = 0
         self._paused = True
         self._last_s = float("-inf")
+        self.phase_s = 0.0
+        """How long after the beat its frames leave: where many calls speak at once, the last ones wait."""
         self.heard_from_s = float("-inf")
         """When the last frame is due to be heard, or has left, if that was later."""
         self.ahead_s = 0.0
@@ -64,7 +66,9 @@ class Pacer:
             self._paused = False
         due_s = self._epoch_s + self._position / self._rate_hz
         may_leave_s = due_s - self.ahead_s
-        leaves_s = max(may_leave_s if at_once else _beat_s(may_leave_s), self._last_s + SHORTEST_SPACING_S)
+        leaves_s = max(
+            may_leave_s if at_once else self._beat_s(may_leave_s), self._last_s + SHORTEST_SPACING_S
+        )
         if leaves_s > now_s:
             await asyncio.sleep(leaves_s - now_s)
             now_s = loop_time_s()
@@ -75,7 +79,6 @@ class Pacer:
         self._position += self._frame_samples
         return position
 
-
-def _beat_s(due_s: float) -> float:
-    """The last beat that is not after this time, give or take a rounding error."""
-    return TICK_S * math.floor(due_s / TICK_S + 0.001)
+    def _beat_s(self, due_s: float) -> float:
+        """The last beat that is not after this time, give or take a rounding error."""
+        return TICK_S * math.floor((due_s - self.phase_s) / TICK_S + 0.001) + self.phase_s

@@ -150,6 +150,15 @@ class Playout:
         self.pacer.ahead_s = ahead_s
 
     @property
+    def phase_s(self) -> float:
+        """How long after the beat that all calls share its frames leave."""
+        return self.pacer.phase_s
+
+    @phase_s.setter
+    def phase_s(self, phase_s: float) -> None:
+        self.pacer.phase_s = phase_s
+
+    @property
     def heard_from_s(self) -> float:
         """When the last frame is heard, in loop time, if it takes no time on its way."""
         return self.pacer.heard_from_s

@@ -24,6 +24,8 @@ class VoiceOut(Protocol):
     """Whether the caller falls silent with it."""
     ahead_s: float
     """So much before they are due may frames be handed out; responses then end when their end is heard."""
+    phase_s: float
+    """How long after the beat that all calls share its frames leave."""
     heard_lag_s: float
     """How long after it is due a frame is heard: for the leg to set, where it can measure that."""
     silenced: Callable[[], None] | None

@@ -140,6 +140,7 @@ class _Line:
     pausable = False
     ahead_s = 0.0
     heard_lag_s = 0.0
+    phase_s = 0.0
     silenced: Callable[[], None] | None = None
     spoke = False
     pending = True

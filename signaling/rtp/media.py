@@ -248,6 +248,7 @@ class RtpMedia:
         receiver = self._receiver = Receiver(ear, agreement, self._latch, self._srtp)
         sender = self._sender = Sender(agreement, self._opus, self._send_rtp)
         lag_s = voice.heard_lag_s
+        voice.phase_s = self._ports.next_phase_s()
         self._runs = True
         try:
             while True:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from media.clock import loop_time_s
 from media.pacing import LONGEST_CATCH_UP_S, SHORTEST_SPACING_S, Pacer
 from tests import virtual_time
 
@@ -116,3 +117,19 @@ def test_all_voices_leave_on_one_beat_soon_after_they_began_and_never_late() -> 
             assert np.diff(times[2:]) == pytest.approx(0.02, abs=1e-4)
 
     virtual_time.run(main())
+
+
+def test_a_phase_puts_frames_beside_the_beat() -> None:
+    async def leave(phase_s: float) -> list[float]:
+        pacer = Pacer(960, 48_000)
+        pacer.phase_s = phase_s
+        await asyncio.sleep(0.013)
+        times = []
+        for _ in range(6):
+            await pacer.next_position()
+            times.append(loop_time_s())
+        return times
+
+    for phase_s in (0.0, 0.005, 0.01, 0.015):
+        _, *later = virtual_time.run(leave(phase_s))
+        assert [round((at_s - phase_s) / 0.02, 6) % 1 for at_s in later[1:]] == [0.0] * 4

@@ -47,6 +47,7 @@ class TonePlayout:
         self.pausable = True
         self.ahead_s = 0.0
         self.heard_lag_s = 0.08
+        self.phase_s = 0.0
         self.silenced: Callable[[], None] | None = None
         self.heard_from_s = float("-inf")
         self._sounds = asyncio.Event()
