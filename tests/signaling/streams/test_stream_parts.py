@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from plivo.utils import validate_v3_signature
 from plivo.utils.signature_v3 import construct_post_url, get_signature_v3
@@ -72,7 +72,29 @@ def test_too_many_that_wait_and_leaps_are_not_waited_for() -> None:
     assert order.push(7, b"anew", 0.0) == [Piece(b"anew")]
 
 
+def test_a_far_side_that_loses_much_is_heard_no_later_for_it() -> None:
+    """Gap after gap: no piece waits longer than one would."""
+    order = ChunkOrder()
+    waiting: dict[int, float] = {}
+    for chunk in range(0, 200, 2):
+        now_s = 0.04 * chunk / 2
+        waiting[chunk] = now_s
+        pieces = order.overdue(now_s) + order.push(chunk, chunk.to_bytes(2, "big"), now_s)
+        for piece in pieces:
+            del waiting[int.from_bytes(piece.payload, "big")]
+        assert all(now_s - came_s < WAIT_S for came_s in waiting.values())
+
+
+def test_a_far_side_that_counts_anew_is_heard_again_soon() -> None:
+    order = ChunkOrder()
+    for chunk in range(300):
+        order.push(chunk, b"before", 0.02 * chunk)
+    heard = [piece for chunk in range(200) for piece in order.push(chunk, b"after", 6.0 + 0.02 * chunk)]
+    assert len(heard) == 200 - MOST_WAITING
+
+
 @given(st.integers(0, 10_000))
+@example(224)
 def test_whatever_comes_each_piece_is_heard_once_and_in_order(seed: int) -> None:
     chance = Random(seed)
     sent = [chunk for chunk in range(200) if chance.random() > 0.05]
