@@ -70,19 +70,20 @@ class Access:
         self._users = {user.name: user.password for user in settings.users}
         self._both = settings.needs_both
         self._digest = DigestServer(settings.realm, self._users, settings.algorithms)
-        self._trusted: dict[str, frozenset[str]] = {}
+        self._trusted: dict[str, tuple[frozenset[str], float]] = {}
         self._failures: dict[str, _Failures] = {}
         self._ignored = 0
         self._logged_s = float("-inf")
 
-    def trust(self, whose: str, addresses: frozenset[str]) -> None:
+    def trust(self, whose: str, addresses: frozenset[str], until_s: float) -> None:
         """Lets a PBX call without a password, in place of the addresses that it had before.
 
         Args:
             whose: the account that is registered there.
             addresses: IP addresses in figures; none, where it is registered no longer.
+            until_s: when the registration is over, on the clock of the other methods' `now_s`.
         """
-        self._trusted[whose] = addresses
+        self._trusted[whose] = addresses, until_s
 
     def may_knock(self, ip: str, now_s: float) -> bool:
         """Whether what comes from there is read at all: by itself, or since it may prove to be a user's.
@@ -93,7 +94,7 @@ class Access:
         """
         near = self._is_near(ip)
         by_password = bool(self._users) and (near or not self._both) and not self._is_silenced(ip, now_s)
-        if near or by_password or self._is_trusted(ip):
+        if near or by_password or self._is_trusted(ip, now_s):
             return True
         self._count_ignored(ip, now_s)
         return False
@@ -116,7 +117,7 @@ class Access:
         return self._digest.challenges(now_s, stale=answer is Answer.CHALLENGE_STALE)
 
     def _judge(self, request: Request, ip: str, now_s: float) -> Judgement:
-        if self._is_trusted(ip):
+        if self._is_trusted(ip, now_s):
             return Judgement(Answer.TAKE)
         near = self._is_near(ip)
         if near and not self._both:
@@ -138,8 +139,8 @@ class Access:
             case _:
                 return Judgement(Answer.IGNORE)
 
-    def _is_trusted(self, ip: str) -> bool:
-        return any(ip in addresses for addresses in self._trusted.values())
+    def _is_trusted(self, ip: str, now_s: float) -> bool:
+        return any(ip in addresses and now_s < until_s for addresses, until_s in self._trusted.values())
 
     def _is_near(self, ip: str) -> bool:
         try:

@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 from sipmessage import URI, Request, Response
@@ -33,6 +34,7 @@ from signaling.sip.invite_usage import InviteUsage
 from signaling.sip.messages import new_call_id, new_tag, raw_list, to_tag
 from signaling.sip.outgoing import ClientTransaction
 from signaling.sip.parties import number_or_uri
+from signaling.sip.registration import route_to
 from signaling.sip.session_timer import TimerTerms
 from signaling.sip.sip_leg import SipLeg
 
@@ -70,7 +72,7 @@ class OutboundCall:
     def __init__(
         self,
         endpoint: SipEndpoint,
-        linger: Callable[[Coroutine[Any, Any, None], str], None],
+        linger: Callable[[Callable[[], Coroutine[Any, Any, None]], str], None],
         target: URI,
         line: CallerLine,
         settings: SipAgentSettings,
@@ -173,7 +175,7 @@ class OutboundCall:
         dialog = Dialog.calling(transaction.request, response)
         requests = self._requests(dialog, transaction)
         await requests.acknowledge(transaction, response)
-        self._linger(self._end_forks(transaction), f"{self._call_id[:16]} forks")
+        self._linger(partial(self._end_forks, transaction), f"{self._call_id[:16]} forks")
         async with asyncio.TaskGroup() as tasks:
             usage = self._usage = InviteUsage(
                 tasks, requests, media, self._terms, response, self._rng, answered=True
@@ -234,7 +236,7 @@ class OutboundCall:
         self._cseq += 1
         invite = Request("INVITE", self._target)
         if self._line.proxy is not None:
-            invite.headers.add("Route", f"<{format_uri(self._line.proxy)};lr>")
+            invite.headers.add("Route", route_to(self._line.proxy))
         invite.headers.add("From", f"{format_address(self._who)};tag={self._tag}")
         invite.headers.add("To", format_address(self._target))
         invite.headers.add("Call-ID", self._call_id)
@@ -306,14 +308,15 @@ class OutboundCall:
         with contextlib.suppress(SipTimeout, SipTransportFailed):
             while (response := await transaction.next_response()) is not None:
                 if 200 <= response.code < 300:
-                    self._linger(self._end_fork(transaction, response), f"{self._call_id[:16]} fork")
+                    ending = partial(self._end_fork, transaction, response)
+                    self._linger(ending, f"{self._call_id[:16]} fork")
 
     async def _end_fork(self, transaction: ClientTransaction, response: Response) -> None:
         try:
             requests = self._requests(Dialog.calling(transaction.request, response), transaction)
             await requests.acknowledge(transaction, response)
             await requests.send("BYE")
-        except (BadMessage, DialogGone) as error:
+        except (BadMessage, DialogGone, SipTransportFailed) as error:
             log.info("a further fork was not ended", extra={"why": str(error)})
 
     def _requests(self, dialog: Dialog, transaction: ClientTransaction) -> DialogRequests:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -10,22 +11,29 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from sipmessage import URI, Request, Response
+from sipmessage import URI, Parameters, Request, Response
 
-from media.clock import wall_time_s
+from media.clock import loop_time_s, wall_time_s
 from signaling.sip.agent_settings import SipAccount
 from signaling.sip.digest import AuthenticationFailed, DigestClient
 from signaling.sip.endpoint import SipEndpoint
 from signaling.sip.errors import BadMessage, SipTimeout, SipTransportFailed
-from signaling.sip.fields import format_address, format_uri, parse_address, parse_uri
-from signaling.sip.hop import Hop
+from signaling.sip.fields import format_address, parse_address, parse_uri
+from signaling.sip.hop import Hop, Transport
 from signaling.sip.identity import USER_AGENT
 from signaling.sip.messages import new_call_id, new_tag, raw_list
 
 _FIRST_RETRY_S: Final = 5.0
 _LONGEST_RETRY_S: Final = 600.0
-_EARLIER_S: Final = 30.0
-"""A registration is renewed so long before it ends, or half-way, whichever is later."""
+_LONGEST_RETRY_AFTER_S: Final = 3600.0
+"""A registrar that wants to be left alone for longer is asked all the same."""
+
+_EARLIER_S: Final = 75.0
+"""A registration is renewed so long before it ends, or half-way, whichever is later: one try may time out,
+and there is time for another."""
+
+_LONGEST_S: Final = 86_400.0
+"""A registration is renewed once a day, however long it lasts."""
 
 _PING_S: Final = 25.0
 """So often a sign of life goes out in between, which keeps a NAT's hole open and a connection in use."""
@@ -71,13 +79,18 @@ class NotRegistered(Exception):
         self.retry_after_s = retry_after_s
 
 
+_FAILURES: Final = (NotRegistered, AuthenticationFailed, BadMessage, SipTimeout, SipTransportFailed)
+"""What may come of a try."""
+
+
 class Registration:
     """One account's registration. `run` it once.
 
     Args:
         endpoint: open.
         account: whose.
-        trust: told from which addresses the PBX calls: some while it is registered, none otherwise.
+        trust: told from which addresses the PBX calls, and until when by the event loop's clock: for as long
+            as it takes this side to be registered.
         rng: spreads the tries.
     """
 
@@ -85,7 +98,7 @@ class Registration:
         self,
         endpoint: SipEndpoint,
         account: SipAccount,
-        trust: Callable[[str, frozenset[str]], None],
+        trust: Callable[[str, frozenset[str], float], None],
         rng: random.Random,
     ) -> None:
         self._endpoint = endpoint
@@ -97,6 +110,8 @@ class Registration:
         self._call_id = new_call_id()
         self._cseq = rng.randint(1, 2**16)
         self._hop: Hop | None = None
+        self._until_s = float("-inf")
+        """When what the registrar granted last is over."""
         self._stopping = asyncio.Event()
         self.status = RegistrationStatus(account.uri, RegistrationState.TRYING)
 
@@ -106,9 +121,9 @@ class Registration:
             keeping = tasks.create_task(self._keep(), name=f"registration {self._account.uri}")
             await self._stopping.wait()
             keeping.cancel()
-        registered = self.status.state is RegistrationState.REGISTERED
         self._tell(RegistrationState.ENDED)
-        if registered:
+        self._trust(self._account.uri, frozenset(), self._until_s)
+        if self._until_s > loop_time_s():
             await self._leave()
 
     def stop(self) -> None:
@@ -119,14 +134,12 @@ class Registration:
         failures = 0
         while True:
             try:
-                lasts_s = await self._register(self._expires_s)
-            except (
-                NotRegistered,
-                AuthenticationFailed,
-                BadMessage,
-                SipTimeout,
-                SipTransportFailed,
-            ) as error:
+                lasts_s = min(await self._register(self._expires_s), _LONGEST_S)
+                if lasts_s < 1:
+                    raise NotRegistered("The registrar ends the registration as soon as it begins.")
+            except Exception as error:  # an account's boundary: what breaks one breaks no other, nor any call
+                if not isinstance(error, _FAILURES):
+                    log.exception("a registration failed", extra={"account": self._account.uri})
                 failures += 1
                 wait_s = retry_s(failures, self._rng)
                 if isinstance(error, NotRegistered) and error.retry_after_s is not None:
@@ -141,7 +154,10 @@ class Registration:
                 if self.status.state is not RegistrationState.REGISTERED:
                     log.info("registered", extra={"account": self._account.uri, "for_s": lasts_s})
                 failures = 0
+                self._until_s = loop_time_s() + lasts_s
                 self._tell(RegistrationState.REGISTERED, lasts_s)
+                if self._hop is not None:
+                    self._trust(self._account.uri, frozenset({self._hop.ip}), self._until_s)
                 await self._wait(max(lasts_s / 2, lasts_s - _EARLIER_S))
 
     async def _wait(self, wait_s: float) -> None:
@@ -158,21 +174,12 @@ class Registration:
         try:
             async with asyncio.timeout(_FAREWELL_S):
                 await self._register(0)
-        except (
-            NotRegistered,
-            AuthenticationFailed,
-            BadMessage,
-            SipTimeout,
-            SipTransportFailed,
-            TimeoutError,
-        ):
+        except (*_FAILURES, TimeoutError):
             log.info("the registrar did not hear of the end", extra={"account": self._account.uri})
 
     def _tell(self, state: RegistrationState, lasts_s: float | None = None, trouble: str = "") -> None:
         until_s = None if lasts_s is None else wall_time_s() + lasts_s
         self.status = RegistrationStatus(self._account.uri, state, until_s, trouble)
-        hop = self._hop if state is RegistrationState.REGISTERED else None
-        self._trust(self._account.uri, frozenset({hop.ip}) if hop else frozenset())
 
     async def _register(self, expires_s: int) -> float:
         """Registers for so long, 0 to end it. Returns how long the registration lasts.
@@ -206,7 +213,7 @@ class Registration:
         address = format_address(parse_uri(self._account.uri))
         request = Request("REGISTER", registrar)
         if proxy := proxy_of(self._account):
-            request.headers.add("Route", f"<{format_uri(proxy)};lr>")
+            request.headers.add("Route", route_to(proxy))
         request.headers.add("From", f"{address};tag={new_tag()}")
         request.headers.add("To", address)
         request.headers.add("Call-ID", self._call_id)
@@ -239,6 +246,12 @@ def proxy_of(account: SipAccount) -> URI | None:
     return parse_uri(account.outbound_proxy) if account.outbound_proxy else None
 
 
+def route_to(proxy: URI) -> str:
+    """A Route header field that leads through a proxy, which is no strict router."""
+    loose = {**dict(proxy.parameters), "lr": None}
+    return format_address(URI(proxy.scheme, proxy.host, proxy.user, None, proxy.port, Parameters(**loose)))
+
+
 def retry_s(failures: int, rng: random.Random) -> float:
     """How long to wait after so many failures in a row: 5 s to 10 min, spread as RFC 5626, 4.5, has it."""
     longest = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures - 1, 10))
@@ -246,19 +259,27 @@ def retry_s(failures: int, rng: random.Random) -> float:
 
 
 def granted_s(response: Response, contact: URI, wanted_s: int) -> float:
-    """How long a registration lasts, by the 2xx: this side's Contact's `expires`, Expires, or as asked for.
+    """How long a registration lasts, by the 2xx: this side's Contact's `expires`, Expires, the `expires` of
+    the only Contact there is (a NAT's address in place of ours), or as asked for.
 
-    Raises:
-        BadMessage: the header fields cannot be read.
+    What cannot be read is left out: it may be of others, who are registered for the same account.
     """
-    for value in raw_list(response, "Contact"):
-        address = parse_address(value)
-        theirs = (address.uri.user, address.uri.host, address.uri.port)
-        expires = address.parameters.get("expires")
-        if theirs == (contact.user, contact.host, contact.port) and expires is not None:
-            return _seconds(expires)
-    expires = response.headers.get("Expires")
-    return float(wanted_s) if expires is None else _seconds(expires)
+    granted: dict[tuple[str | None, str, int], float] = {}
+    with contextlib.suppress(BadMessage):
+        for value in raw_list(response, "Contact"):
+            with contextlib.suppress(BadMessage):
+                address = parse_address(value)
+                granted[_place(address.uri)] = _seconds(address.parameters.get("expires") or "")
+    if (ours := granted.get(_place(contact))) is not None:
+        return ours
+    with contextlib.suppress(BadMessage):
+        return _seconds(response.headers.get("Expires") or "")
+    return next(iter(granted.values())) if len(granted) == 1 else float(wanted_s)
+
+
+def _place(uri: URI) -> tuple[str | None, str, int]:
+    """What tells one Contact from another, whether or not the registrar writes the usual port."""
+    return uri.user, uri.host.lower(), uri.port or Transport.UDP.default_port
 
 
 def longer_s(refusal: Response, wanted_s: int) -> int:
@@ -268,7 +289,7 @@ def longer_s(refusal: Response, wanted_s: int) -> int:
         NotRegistered: it does not say, or no more than it was given.
     """
     smallest = _seconds(refusal.headers.get("Min-Expires", "0") or "0")
-    if smallest <= wanted_s:
+    if not wanted_s < smallest <= _LONGEST_S:
         raise NotRegistered("The registrar wants longer registrations, and does not say how long.")
     return int(smallest)
 
@@ -277,10 +298,12 @@ def retry_after_s(response: Response) -> float | None:
     """Retry-After, which may have a comment or a duration behind it (RFC 3261, 20.33)."""
     value = response.headers.get("Retry-After", "") or ""
     figures = value.partition(";")[0].partition("(")[0].strip()
-    return float(figures) if figures.isascii() and figures.isdigit() and len(figures) < 7 else None
+    if not (figures.isascii() and figures.isdigit() and len(figures) <= 10):
+        return None
+    return min(float(figures), _LONGEST_RETRY_AFTER_S)
 
 
 def _seconds(text: str) -> float:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
         raise BadMessage("An expiry is a number of seconds.")
     return float(text)

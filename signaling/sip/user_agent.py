@@ -181,9 +181,16 @@ class SipUserAgent:
 
         self._start(main(), f"SIP call {key[0][:16]}")
 
-    def _linger(self, main: Coroutine[Any, Any, None], name: str) -> None:
+    def _linger(self, main: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         """Runs what nobody waits for when the server stops."""
-        task = self._tasks.create_task(main, name=name)
+
+        async def bounded() -> None:
+            try:
+                await main()
+            except Exception:
+                log.exception("what follows a SIP call failed")
+
+        task = self._tasks.create_task(bounded(), name=name)
         self._lingering.add(task)
         task.add_done_callback(self._lingering.discard)
 

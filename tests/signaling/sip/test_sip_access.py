@@ -73,7 +73,7 @@ def test_who_is_listened_to(settings: dict[str, object], near: bool, far: bool) 
     rules = access(**settings)
     assert rules.may_knock(NEAR, 0.0) is near
     assert rules.may_knock(FAR, 0.0) is far
-    rules.trust("sip:100@pbx", frozenset({FAR}))
+    rules.trust("sip:100@pbx", frozenset({FAR}), 10.0)
     assert rules.may_knock(FAR, 0.0)
 
 
@@ -110,10 +110,11 @@ def test_memory_of_who_guesses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_pbx_may_call_while_it_is_trusted() -> None:
     rules = access()
-    rules.trust("sip:100@pbx", frozenset({FAR}))
+    rules.trust("sip:100@pbx", frozenset({FAR}), 10.0)
     assert rules.judge(request(), FAR, 0.0).answer is Answer.TAKE
     assert rules.judge(request(), NEAR, 0.0).answer is Answer.IGNORE
-    rules.trust("sip:100@pbx", frozenset())
+    assert rules.judge(request(), FAR, 10.0).answer is Answer.IGNORE, "the registration is over"
+    rules.trust("sip:100@pbx", frozenset(), 10.0)
     assert rules.judge(request(), FAR, 0.0).answer is Answer.IGNORE
 
 
