@@ -27,7 +27,6 @@ sys.path.insert(0, str(ROOT))
 from bench.calibration import Machine, calibrate  # noqa: E402
 from bench.capacity import (  # noqa: E402
     IDLE_S,
-    SETTLING_S,
     TARGET_LATENESS_P99_MS,
     ScriptedServer,
     child,
@@ -40,6 +39,8 @@ from server.event_loop import new_event_loop  # noqa: E402
 from signaling.sip_caller import SipCaller, SipCallerOptions  # noqa: E402
 
 LOADS = ("telephones speak", "the server speaks")
+SETTLING_S = 5.0
+"""The scripted voice has made all that it will say by then."""
 UTTERANCE_S = 30.0
 NOISE_RMS = 30.0
 """Of 32768: −61 dBFS."""
