@@ -1,6 +1,6 @@
 """The server with real signalling, media and voice activity, and engines that cost nothing: for `capacity`.
 
-    python bench/scripted_server.py [--asyncio] [--setting VARIABLE VALUE]
+    python bench/scripted_server.py [--asyncio] [--setting VARIABLE VALUE] [--chunk-takes S]
 
 Prints its URL as a line of JSON. Each line on its standard input is answered with what became of the outgoing
 frames since the last one, as JSON; the end of the input ends it.
@@ -117,10 +117,11 @@ class TalkativeLlm(_Free):
 
 
 class BuzzingTts(_Free):
-    """Speaks every sentence as two seconds of the same buzz."""
+    """Speaks every sentence as two seconds of the same buzz; all at once, unless it takes its time."""
 
     rate_hz: int = VOICE_RATE_HZ
     voices: tuple[Voice, ...] = (Voice("af_heart", "en-us", "Heart"),)
+    chunk_takes_s: ClassVar[float] = 0.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +130,7 @@ class BuzzingTts(_Free):
     async def speak(self, request: TtsRequest) -> AsyncGenerator[SpeechChunk, None]:
         for _ in range(CHUNKS_A_SENTENCE):
             yield SpeechChunk(self._chunk)
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.chunk_takes_s)
 
 
 class _KnownPacer(Pacer):
@@ -168,7 +169,11 @@ def main() -> int:
     parser.add_argument(
         "--setting", nargs=2, action="append", default=[], help="as an environment variable of the server"
     )
+    parser.add_argument(
+        "--chunk-takes", type=float, default=0.0, help="seconds for half a second of speech (0: all at once)"
+    )
     arguments = parser.parse_args()
+    BuzzingTts.chunk_takes_s = arguments.chunk_takes
     media.playout.Pacer = _KnownPacer  # type: ignore[attr-defined]
     loop_factory = asyncio.new_event_loop if arguments.asyncio else new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
