@@ -49,6 +49,8 @@ MOST_SILENCE_S: Final = 5.0
 MOST_BAD_MESSAGES: Final = 1000
 """Whoever sends so many in one call does nothing else."""
 LOGGED_BAD_MESSAGES: Final = 3
+MESSAGES_A_TURN: Final = 20
+"""So many are read until the loop turns to others."""
 FAREWELL_S: Final = 1.0
 
 Transfer = Callable[[str], Awaitable[None]]
@@ -228,10 +230,15 @@ class StreamLeg:
     # What comes
 
     async def _read(self, ear: PhoneEar, voice: VoiceOut, inbound: InboundStream) -> None:
-        while (message := await self._socket.receive()) is not None:
+        read = 0
+        while not self._over.is_set() and (message := await self._socket.receive()) is not None:
             event = self._understood(message)
             if event is not None:
                 self._take(event, ear, voice, inbound)
+            read += 1
+            if read % MESSAGES_A_TURN == 0:
+                # Those that have come already are there at once: others' calls do not wait for all of them.
+                await asyncio.sleep(0)
         self._end("the far side hung up")
 
     def _understood(self, message: str | bytes) -> StreamEvent | None:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from media.clock import loop_time_s
 from media.errors import ToolError
+from signaling.streams.leg import MESSAGES_A_TURN
 from tests.scripted import ScriptedEngines, ScriptedLlm, quiet, speech
 from tests.signaling.streams.stream_calls import (
     AHEAD_S,
@@ -310,6 +312,53 @@ def test_a_flood_of_nonsense_ends_the_call() -> None:
         await call.far.ended.wait()
 
     run(TWILIO, test)
+
+
+def test_others_are_not_kept_waiting_by_a_flood() -> None:
+    """Messages that have come are there at once: the loop turns to others between them."""
+
+    async def test(call: StreamCall) -> None:
+        ours: Any = call.far.line.other  # type: ignore[attr-defined]
+        leg: Any = call.exchanged.calls.get(call.call_id).leg  # type: ignore[attr-defined]
+        for _ in range(1000):
+            ours._came.put_nowait('{"event": "new"}')
+        turns = 0
+        while leg.unknown_messages < 1000:
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns >= 1000 / MESSAGES_A_TURN
+
+    run(TWILIO, test)
+
+
+def test_what_comes_after_the_end_is_not_heard() -> None:
+    async def test(call: StreamCall) -> None:
+        ours: Any = call.far.line.other  # type: ignore[attr-defined]
+        leg: Any = call.exchanged.calls.get(call.call_id).leg  # type: ignore[attr-defined]
+        ours._came.put_nowait('{"event": "stop"}')
+        for _ in range(5):
+            ours._came.put_nowait('{"event": "new"}')
+        await call.exchanged.host.until_nobody_calls()
+        assert leg.unknown_messages == 0
+
+    run(TWILIO, test)
+
+
+def test_a_far_side_that_does_not_read_is_hung_up_on() -> None:
+    engines = ScriptedEngines(llm=ScriptedLlm(replies=(" ".join([WORDS] * 3),)))
+
+    async def test(call: StreamCall) -> None:
+        record = call.exchanged.starter.records.get(call.call_id)
+        await asked(call)
+        ours: Any = call.far.line.other  # type: ignore[attr-defined]
+        stuck = asyncio.Event()
+        ours.send = lambda message: stuck.wait()
+        began_s = loop_time_s()
+        await call.exchanged.host.until_nobody_calls()
+        assert record.why == "the far side does not read"
+        assert loop_time_s() - began_s < 15
+
+    run(TWILIO, test, engines)
 
 
 def tones_hz(samples: Any, rate_hz: int) -> list[float]:
