@@ -78,7 +78,7 @@ def origin_allowed(origin: str, host: str, allowed_origins: tuple[str, ...]) -> 
 
 def is_local(request: web.Request) -> bool:
     """Whether a request comes from this machine itself. One that a proxy passed on does not."""
-    if "Forwarded" in request.headers or "X-Forwarded-For" in request.headers:
+    if was_passed_on(request):
         return False
     try:
         address = ipaddress.ip_address((request.remote or "").partition("%")[0])
@@ -86,6 +86,11 @@ def is_local(request: web.Request) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def was_passed_on(request: web.Request) -> bool:
+    """Whether a proxy says that it passed the request on: its address is the proxy's."""
+    return "Forwarded" in request.headers or "X-Forwarded-For" in request.headers
 
 
 def same_origin(origin: str, host: str) -> bool:

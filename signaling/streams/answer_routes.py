@@ -13,8 +13,9 @@ from signaling.phone.leg import Switchboard
 from signaling.request_body import read_body
 from signaling.streams.answers import CONTENT_TYPE, Dialect, busy, connected, dialled, hung_up
 from signaling.streams.awaited import AwaitedStreams, Transfers
+from signaling.streams.replays import AnsweredBefore
 from signaling.streams.settings import StreamsSettings
-from signaling.streams.signatures import is_plivos, is_telnyxs, is_twilios
+from signaling.streams.signatures import is_plivos, is_telnyxs, is_twilios, plivo_signs, telnyx_signs
 from signaling.streams.stream_routes import PLIVO_STREAM, TELNYX_STREAM, TWILIO_STREAM, refused
 from signaling.streams.twilio_messages import CALLED, CALLER, DIRECTION, INBOUND, OUTBOUND
 from signaling.streams.wire import Answered
@@ -54,6 +55,7 @@ class AnswerRoutes:
         self._switchboard = switchboard
         self._awaited = awaited
         self._transfers = transfers
+        self._answered_before = AnsweredBefore()
 
     async def twilio_voice(self, request: web.Request) -> web.Response:
         return self._answer("twilio", await self._twilios(request))
@@ -62,16 +64,16 @@ class AnswerRoutes:
         return self._go_on("twilio", await self._twilios(request))
 
     async def telnyx_voice(self, request: web.Request) -> web.Response:
-        return self._answer("telnyx", await self._telnyxs(request))
+        return self._answer("telnyx", *await self._telnyxs(request))
 
     async def telnyx_after(self, request: web.Request) -> web.Response:
-        return self._go_on("telnyx", await self._telnyxs(request))
+        return self._go_on("telnyx", (await self._telnyxs(request))[0])
 
     async def plivo_voice(self, request: web.Request) -> web.Response:
-        return self._answer("plivo", await self._plivos(request))
+        return self._answer("plivo", *await self._plivos(request))
 
     async def plivo_after(self, request: web.Request) -> web.Response:
-        return self._go_on("plivo", await self._plivos(request))
+        return self._go_on("plivo", (await self._plivos(request))[0])
 
     # Whose it is
 
@@ -84,23 +86,27 @@ class AnswerRoutes:
             raise refused("twilio", "its signature is not right")
         return dict(fields)
 
-    async def _telnyxs(self, request: web.Request) -> Form:
+    async def _telnyxs(self, request: web.Request) -> tuple[Form, bytes]:
+        """The form, and what was signed."""
         body = await read_body(request, _FORM, MAX_FORM_BYTES)
         given = request.headers.get("telnyx-signature-ed25519", "")
         timestamp = request.headers.get("telnyx-timestamp", "")
-        if not is_telnyxs(given, timestamp, body, self._settings.telnyx.public_key, wall_time_s()):
+        signs = telnyx_signs(timestamp, body)
+        if not is_telnyxs(given, timestamp, signs, self._settings.telnyx.public_key, wall_time_s()):
             raise refused("telnyx", "its signature is not right, or is not of today")
-        return dict(_fields(body))
+        return dict(_fields(body)), signs
 
-    async def _plivos(self, request: web.Request) -> Form:
+    async def _plivos(self, request: web.Request) -> tuple[Form, bytes]:
+        """Likewise."""
         auth_token = self._settings.plivo.auth_token
         assert auth_token is not None
         fields = _fields(await read_body(request, _FORM, MAX_FORM_BYTES))
         given = request.headers.get("X-Plivo-Signature-V3", "")
         nonce = request.headers.get("X-Plivo-Signature-V3-Nonce", "")
-        if not is_plivos(given, nonce, self._url(request), fields, auth_token.get_secret_value()):
+        signs = plivo_signs(nonce, self._url(request), fields)
+        if not is_plivos(given, signs, auth_token.get_secret_value()):
             raise refused("plivo", "its signature is not right")
-        return dict(fields)
+        return dict(fields), signs
 
     def _url(self, request: web.Request) -> str:
         """As the provider was told it, whatever proxies made of that."""
@@ -108,12 +114,25 @@ class AnswerRoutes:
 
     # What it is told
 
-    def _answer(self, dialect: Dialect, form: Form) -> web.Response:
+    def _answer(self, dialect: Dialect, form: Form, signed: bytes | None = None) -> web.Response:
+        """The call comes.
+
+        Args:
+            dialect: whose XML.
+            form: what was asked.
+            signed: never the same twice; None where streams prove themselves whose they are.
+        """
         answered = _answered(dialect, form)
-        try:
-            admission = self._switchboard.admit()
-        except ServerFull:
-            return _xml(busy(dialect))
+        replayed = signed is not None and self._answered_before.note(signed)
+        # A provider that got no answer asks once more: the call has its slot.
+        admission = self._awaited.admission(answered.call_ref)
+        if admission is None:
+            if replayed:
+                raise refused(dialect, "it was answered before")
+            try:
+                admission = self._switchboard.admit()
+            except ServerFull:
+                return _xml(busy(dialect))
         token = self._awaited.expect(answered, admission, signed=dialect == "twilio")
         origin = self._settings.public_origin
         assert origin is not None

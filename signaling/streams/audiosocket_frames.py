@@ -49,6 +49,7 @@ class AudioSocketWire:
     carrier = "audiosocket"
     clears = False
     most_ahead_s = 0.06
+    """What is sent cannot be taken back."""
 
     def read(self, message: str | bytes) -> StreamEvent | None:
         assert isinstance(message, bytes)

@@ -147,7 +147,8 @@ class PlivoWire:
         self._stream_id = start.stream_id
         answered = self._answered or Answered("")
         return Began(
-            start.call_id,
+            # The one by which the call's slot is kept, and it is asked for afterwards.
+            answered.call_ref or start.call_id,
             StreamFormat(encoding, rate_hz),
             answered.caller,
             answered.called,

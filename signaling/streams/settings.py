@@ -15,8 +15,6 @@ from media.section import Section
 from signaling.settings import Origin
 
 ED25519_KEY_BYTES: Final = 32
-MOST_AUDIOSOCKET_AHEAD_MS: Final = 60
-"""What is sent there cannot be taken back."""
 
 IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 

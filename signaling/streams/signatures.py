@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable
@@ -40,15 +39,13 @@ def is_twilios(given: str, url: str, fields: Fields, auth_token: str) -> bool:
     return _is_one_of(given, signed)
 
 
-def is_plivos(given: str, nonce: str, url: str, fields: Fields, auth_token: str) -> bool:
-    """Whether Plivo signed it, in the third version of its signatures.
+def plivo_signs(nonce: str, url: str, fields: Fields) -> bytes:
+    """What Plivo signs, in the third version of its signatures.
 
     Args:
-        given: `X-Plivo-Signature-V3`: one signature, or several with commas between them.
         nonce: `X-Plivo-Signature-V3-Nonce`.
         url: as Plivo was told it.
         fields: of the form that was posted.
-        auth_token: the account's.
     """
     parts = urlsplit(url)
     query = "&".join(f"{name}={value}" for name, value in sorted(parse_qsl(parts.query, True)))
@@ -58,20 +55,39 @@ def is_plivos(given: str, nonce: str, url: str, fields: Fields, auth_token: str)
         text += f"?{query}"
     if query and form:
         text += "."
-    signed = base64.b64encode(
-        hmac.digest(auth_token.encode(), f"{text}{form}.{nonce}".encode(), hashlib.sha256)
-    )
+    return f"{text}{form}.{nonce}".encode("utf-8", "surrogateescape")
+
+
+def is_plivos(given: str, signs: bytes, auth_token: str) -> bool:
+    """Whether Plivo signed it.
+
+    Args:
+        given: `X-Plivo-Signature-V3`: one signature, or several with commas between them.
+        signs: `plivo_signs` of it.
+        auth_token: the account's.
+    """
+    signed = base64.b64encode(hmac.digest(auth_token.encode(), signs, hashlib.sha256))
     matches = [_is_one_of(signature, [signed]) for signature in given.split(",")]
     return any(matches)
 
 
-def is_telnyxs(given: str, timestamp: str, body: bytes, public_key: str, now_s: float) -> bool:
+def telnyx_signs(timestamp: str, body: bytes) -> bytes:
+    """What Telnyx signs.
+
+    Args:
+        timestamp: `telnyx-timestamp`, in seconds since the epoch.
+        body: as it was posted.
+    """
+    return timestamp.encode("utf-8", "surrogateescape") + b"|" + body
+
+
+def is_telnyxs(given: str, timestamp: str, signs: bytes, public_key: str, now_s: float) -> bool:
     """Whether Telnyx signed it, and just now.
 
     Args:
         given: `telnyx-signature-ed25519`, in base64.
-        timestamp: `telnyx-timestamp`, in seconds since the epoch.
-        body: as it was posted.
+        timestamp: `telnyx-timestamp`.
+        signs: `telnyx_signs` of it.
         public_key: the account's, in base64.
         now_s: since the epoch.
     """
@@ -82,8 +98,8 @@ def is_telnyxs(given: str, timestamp: str, body: bytes, public_key: str, now_s: 
     try:
         signature = base64.b64decode(given, validate=True)
         key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key))
-        key.verify(signature, timestamp.encode() + b"|" + body)
-    except (binascii.Error, InvalidSignature):
+        key.verify(signature, signs)
+    except (ValueError, InvalidSignature):
         return False
     return True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 import logging
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from pydantic import SecretStr
 
 from media.errors import CallerError, ServerFull
 from media.opus import OpusSettings
+from signaling.guard import was_passed_on
 from signaling.phone.leg import Switchboard
 from signaling.streams.awaited import AwaitedStreams, Transfers
 from signaling.streams.chan_websocket_messages import ChanWebSocketWire
@@ -107,6 +107,9 @@ class StreamRoutes:
         settings = self._settings.chan_websocket
         if settings.networks and not is_within(request.remote, settings.networks):
             raise refused("chan_websocket", "it comes from none of streams.chan_websocket.networks")
+        if settings.password is None and was_passed_on(request):
+            # From wherever: the network is the proxy's.
+            raise refused("chan_websocket", "a proxy passed it on, and there is no password")
         if settings.password is not None and not _has_password(request, settings.password):
             raise refused("chan_websocket", "its password is not right")
         return await self._carry(request, ChanWebSocketWire(request.query))
@@ -147,6 +150,6 @@ def _has_password(request: web.Request, password: SecretStr) -> bool:
     scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
     try:
         given = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return False
     return scheme.lower() == "basic" and is_secret(given.partition(":")[2], password.get_secret_value())

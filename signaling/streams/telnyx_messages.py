@@ -161,7 +161,8 @@ class TelnyxWire:
             raise BadMessage(f"The stream's sound is none of {', '.join((*ENCODINGS, L16))}, mono.")
         answered = self._answered or Answered("")
         return Began(
-            start.call_control_id,
+            # The one by which the call's slot is kept, and it is asked for afterwards.
+            answered.call_ref or start.call_control_id,
             StreamFormat(encoding, start.media_format.sample_rate),
             start.caller or answered.caller,
             start.to or answered.called,

@@ -162,7 +162,7 @@ def test_telnyxs_transcript() -> None:
     start["start"]["media_format"] = {"encoding": "L16", "sample_rate": 16000, "channels": 1}
     (began,) = replayed(TelnyxWire("l16-big", Answered("v3", outbound=True)), start)
     assert began == Began(
-        "v2:T02",
+        "v3",
         StreamFormat("l16-big", 16_000),
         *parties,
         outbound=True,
@@ -204,7 +204,7 @@ def test_plivos_transcript() -> None:
     )
     l16 = StreamFormat("l16-little", 16_000)
     assert events == [
-        Began("6a0d", l16, "+1", "+2", asks_after=True, parameters={}),
+        Began("call", l16, "+1", "+2", asks_after=True, parameters={}),
         Heard(SOUND, chunk=1),
         Pressed("2"),
         Reached("m4"),

@@ -27,7 +27,7 @@ from signaling.streams.inbound import MOST_AHEAD_S, InboundStream
 from signaling.streams.marks import GIVEN_UP_S, Marks
 from signaling.streams.outgoing import MOST_WAITING as MOST_MESSAGES
 from signaling.streams.outgoing import Outgoing
-from signaling.streams.signatures import is_plivos, is_twilios
+from signaling.streams.signatures import is_plivos, is_twilios, plivo_signs
 from signaling.streams.wire import Answered, Encoding, Heard, StreamFormat
 from tests import virtual_time
 
@@ -326,10 +326,11 @@ def test_plivos_signatures(form: dict[str, str], path: str) -> None:
     text = construct_post_url(url, dict(form)).decode()
     signature = get_signature_v3(b"token", text, nonce.encode()).decode()
     assert validate_v3_signature("POST", url, nonce, "token", signature, dict(form))
-    assert is_plivos(signature, nonce, url, form.items(), "token")
-    assert is_plivos(f"abc,{signature}", nonce, url, form.items(), "token")
-    assert not is_plivos(signature, "other", url, form.items(), "token")
-    assert not is_plivos(signature, nonce, url, form.items(), "another")
+    signs = plivo_signs(nonce, url, form.items())
+    assert is_plivos(signature, signs, "token")
+    assert is_plivos(f"abc,{signature}", signs, "token")
+    assert not is_plivos(signature, plivo_signs("other", url, form.items()), "token")
+    assert not is_plivos(signature, signs, "another")
 
 
 def test_what_providers_are_answered_is_sound_xml() -> None:

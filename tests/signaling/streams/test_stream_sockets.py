@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -317,6 +318,8 @@ def test_plivo_and_telnyx_ask_too_and_their_streams_come_with_a_token_of_their_o
             path = url.removeprefix(ORIGIN.replace("https", "wss"))
             async with over_websocket(telnyx, served.ws(path)):
                 await telnyx.until(lambda: telnyx.sent_frames > 10)
+                # It has the slot that was kept, whatever the stream itself calls the call.
+                assert served.server.calls.active == 1
                 await telnyx.leave()
 
     run(test, streams=STREAMS)
@@ -351,6 +354,91 @@ def test_webhooks_of_strangers_are_refused() -> None:
             assert served.server.calls.active == 0
 
     run(test, streams=STREAMS)
+
+
+def test_a_webhook_answers_one_call_once() -> None:
+    """Its answer opens a stream: whoever kept one gets no other. A provider may ask again until that came."""
+
+    async def test(served: StreamServer) -> None:
+        async with aiohttp.ClientSession(served.url) as http:
+            body = b"CallUUID=1&From=%2B1&To=%2B2"
+            form = {"CallUUID": "1", "From": "+1", "To": "+2"}
+            plivo = {
+                **signed_by_plivo("/plivo/voice", form),
+                "Content-Type": "application/x-www-form-urlencoded",
+            }
+            telnyx = signed_by_telnyx(b"CallSid=2&From=%2B1&To=%2B2")
+            for side, path, sent, headers in (
+                (PlivoSide(), "/plivo/voice", body, plivo),
+                (TelnyxSide(), "/telnyx/voice", b"CallSid=2&From=%2B1&To=%2B2", telnyx),
+            ):
+                addresses = []
+                for _ in range(2):
+                    async with http.post(path, data=sent, headers=headers) as response:
+                        answer = await response.text()
+                    assert served.server.calls.active == 1, answer
+                    (address,) = re.findall(r"wss://[^/]*(/[^<\"]*)", answer)
+                    addresses.append(address)
+                assert await handshake(served, addresses[0]) == 403
+                async with over_websocket(side, served.ws(addresses[1])):
+                    await side.until(lambda side=side: side.sent_frames > 3)  # type: ignore[misc]
+                    await side.leave()
+                await served.server.calls.until_nobody_calls()
+                async with http.post(path, data=sent, headers=headers) as response:
+                    assert response.status == 403
+            assert served.server.calls.active == 0
+
+    run(test, streams=STREAMS, server={**SERVER, "max_calls": 1})
+
+
+async def answered_with(served: StreamServer, request: bytes) -> bytes:
+    """The status of a request that no client would write."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(served.url.rpartition(":")[2]))
+    writer.write(request)
+    status = (await reader.readline()).split()[1]
+    writer.close()
+    return status
+
+
+def test_what_no_provider_would_write_is_a_strangers() -> None:
+    form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n"
+    socket = (
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+
+    async def test(served: StreamServer) -> None:
+        now = str(int(wall_time_s())).encode()
+        for line, headers in (
+            (b"POST /twilio/voice", form + b"X-Twilio-Signature: \xff\xc3\xa9\r\n"),
+            (b"POST /plivo/voice", form + b"X-Plivo-Signature-V3-Nonce: \xff\r\n"),
+            (
+                b"POST /telnyx/voice",
+                form + b"telnyx-signature-ed25519: \xc3\xa9\r\ntelnyx-timestamp: " + now + b"\r\n",
+            ),
+            (b"GET /telnyx/stream", socket + b"X-Telnyx-Streaming-Auth-Token: \xff\r\n"),
+            (b"GET /plivo/stream?token=%ff%ED%A0%80", socket),
+            (b"GET /asterisk/stream", socket + b"Authorization: Basic \xc3\xa9\r\n"),
+            (b"GET /asterisk/stream", socket + b"Authorization: Basic gICA\r\n"),
+        ):
+            request = line + b" HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\na=b"
+            assert await answered_with(served, request) == b"403", line
+
+    run(test, streams=STREAMS)
+
+
+def test_a_proxys_network_is_not_asterisks() -> None:
+    """Without a password, whoever reaches a proxy on this machine would reach this address."""
+
+    async def test(served: StreamServer) -> None:
+        passed_on = {"X-Forwarded-For": "198.51.100.7"}
+        assert await handshake(served, "/asterisk/stream", **passed_on) == 403
+        side = slin16()
+        async with over_websocket(side, served.ws("/asterisk/stream")):
+            await side.until(lambda: side.sent_frames > 3)
+            await side.leave()
+
+    run(test, streams={"chan_websocket": {"networks": ["127.0.0.0/8"]}})
 
 
 def test_a_caller_who_finds_all_lines_taken_hears_that_they_are_busy() -> None:
