@@ -32,7 +32,10 @@ _SIP = re.compile(
 _USER = re.compile(r"[A-Za-z0-9_.+*-]+", re.ASCII)
 """What is left of the user part: nobody needs more, and none of it can be read in two ways."""
 _PARAMETERS: Final = frozenset({"transport=udp", "transport=tcp", "transport=tls", "user=phone", "user=ip"})
-_PATTERN = re.compile(r"\*|\+[0-9]*\*?|sips?:[A-Za-z0-9_.+*-]+@[A-Za-z0-9.*:\[\]-]+", re.ASCII)
+_PATTERN = re.compile(r"\*|\+[0-9?]*\*?|sips?:[A-Za-z0-9_.+*?-]+@[A-Za-z0-9.*?:\[\]-]+", re.ASCII)
+_PREFIX = re.compile(r"\+|00|011")
+"""By these a PBX, and the public network behind it, may know a number in a SIP address's user part."""
+_PORT = re.compile(r":[0-9]+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +96,47 @@ def _parsed(text: str) -> Destination:
 
 
 def is_allowed(wanted: Destination, allowed: Iterable[str], denied: Iterable[str] = ()) -> bool:
-    """Whether one of the patterns allows it, and none forbids it."""
-    return _is_among(wanted, allowed) and not _is_among(wanted, denied)
+    """Whether one of the patterns allows it, and none forbids it, however else it could be written.
+
+    Somebody's PBX may lead to the whole world: a pattern allows no number within a SIP address (`+49…@pbx`,
+    `0049…@pbx`) unless it begins as a number does. One that forbids a number does so within any address.
+    """
+    may = any(_allows(pattern, wanted.name) for pattern in allowed)
+    return may and not any(
+        _matches(pattern.lower(), name) for pattern in denied for name in _readings(wanted.name)
+    )
 
 
-def _is_among(wanted: Destination, patterns: Iterable[str]) -> bool:
-    return any(_matches(wanted.name, pattern) for pattern in patterns)
+def _allows(pattern: str, name: str) -> bool:
+    number = _PREFIX.match(_user_of(name))
+    wild = pattern != "*" and not _user_of(pattern).startswith(number[0] if number else "")
+    return _matches(pattern, name) and not wild
 
 
-def _matches(name: str, pattern: str) -> bool:
-    """`*` alone is everything; elsewhere it stands for any characters but `@`."""
+def _matches(pattern: str, name: str) -> bool:
+    """`*` alone is everything; elsewhere it stands for any characters but `@`, and `?` for one."""
     if pattern == "*":
         return True
-    return re.fullmatch("[^@]*".join(map(re.escape, pattern.split("*"))), name) is not None
+    written = re.escape(pattern).replace(r"\*", "[^@]*").replace(r"\?", "[^@]")
+    return re.fullmatch(written, name) is not None
+
+
+def _user_of(name: str) -> str:
+    """Of a SIP address or its pattern; empty for a number."""
+    return name.partition(":")[2].partition("@")[0] if "@" in name else ""
+
+
+def _readings(name: str) -> set[str]:
+    """All that who is called by this may be called by: with `sips`, at another port, as a number."""
+    if "@" not in name:
+        return {name}
+    user, _, place = name.partition(":")[2].lower().partition("@")
+    places = {place, _PORT.sub("", place)}
+    readings = {f"{scheme}:{user}@{one}" for scheme in ("sip", "sips") for one in places}
+    figures = user.translate(_SEPARATORS)
+    if (prefix := _PREFIX.match(figures)) is not None:
+        readings.add(f"+{figures[prefix.end() :]}")
+    return readings
 
 
 def _number(text: str) -> str:
@@ -117,7 +148,7 @@ def _number(text: str) -> str:
 
 def _pattern(text: str) -> str:
     if not _PATTERN.fullmatch(text):
-        raise ValueError('a pattern is written as "+4930*", "sip:*@pbx.example.org", or "*" for everybody')
+        raise ValueError('a pattern is written as "+4930*", "sip:2??@pbx.example.org", or "*" for everybody')
     scheme, at, place = text.partition("@")
     return scheme + at + place.lower()
 

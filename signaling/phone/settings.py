@@ -40,7 +40,7 @@ class TelephoneSettings(Section):
         digits: keys that are pressed.
         tools: what the LLM may do on the telephone, where the call's carrier can.
         transfer_targets: to whom it may hand callers on.
-        allowed_destinations: whom this server may call when it is asked to; `*` stands for any characters.
+        allowed_destinations: whom this server may call when it is asked to: see `destinations.is_allowed`.
         denied_destinations: whom of these it may not.
         allowed_callers: as whom it may call, besides as configured.
         max_outbound_calls: calls at once that this server has placed.
