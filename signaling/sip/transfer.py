@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from sipmessage import Request
+from sipmessage import URI, Parameters, Request
 
 from media.errors import ToolError
 from signaling.sip.bodies import outcome_of
 from signaling.sip.dialog_requests import DialogGone, DialogRequests
 from signaling.sip.errors import BadMessage
-from signaling.sip.fields import split_parameters
+from signaling.sip.fields import format_uri, parse_address, split_parameters
 
 _OUTCOME_LIMIT_S: Final = 40.0
 """A far side that has said nothing of the transfer's outcome by then never will."""
@@ -21,7 +21,7 @@ class Transfer:
     """One transfer. `run` it once.
 
     Args:
-        target: a URI: whom the far side is to call.
+        target: whom the far side is to call: a URI, or a number.
     """
 
     def __init__(self, target: str) -> None:
@@ -36,7 +36,7 @@ class Transfer:
         """
 
         def fill(request: Request) -> None:
-            request.headers.set("Refer-To", f"<{self._target}>")
+            request.headers.set("Refer-To", f"<{_referred(self._target, request)}>")
             request.headers.set("Referred-By", f"<{_address(request.headers['From'])}>")
 
         try:
@@ -78,6 +78,20 @@ class Transfer:
     def _settle(self, code: int | None) -> None:
         if not self._outcome.done():
             self._outcome.set_result(code)
+
+
+def _referred(target: str, request: Request) -> str:
+    """The URI of whom to call. A number is one at the far side's: few take `tel:`, and none a number alone.
+
+    Raises:
+        BadMessage: the far side's own address cannot be read.
+    """
+    if not target.startswith("+"):
+        return target
+    home = parse_address(request.headers["To"]).uri
+    if home.scheme == "tel" or home.host.endswith(".invalid"):
+        home = request.uri
+    return format_uri(URI(home.scheme, home.host, target, None, home.port, Parameters(user="phone")))
 
 
 def _address(header: str) -> str:

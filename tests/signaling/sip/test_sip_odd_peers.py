@@ -503,6 +503,25 @@ def test_a_transfer_and_its_outcome(said: list[str], sentence: str | None) -> No
     virtual_time.run(main())
 
 
+def test_a_number_is_handed_on_to_as_one_of_the_far_side() -> None:
+    async def main() -> None:
+        async with voice_and_raw() as (voice, raw):
+            taken, _ = await called(voice, raw)
+
+            async def far_side() -> None:
+                refer = await raw.request("REFER")
+                assert refer.headers["Refer-To"] == f"<sip:+4930123@127.0.0.1:{raw.port};user=phone>"
+                raw.send(response_to(refer, 603), voice.port)
+
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(far_side())
+                with pytest.raises(ToolError, match="refuses"):
+                    await taken.leg.transfer("+4930123")
+            taken.leg.hang_up()
+
+    virtual_time.run(main())
+
+
 # Calls that are placed
 
 
