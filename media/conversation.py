@@ -18,7 +18,7 @@ from media.apology import Apology
 from media.audio import Audio
 from media.clock import loop_time_s, wall_time_s
 from media.conversation_settings import ConversationSettings
-from media.digits import Digits
+from media.digits import Digits, KeyedIn
 from media.draft import Draft
 from media.echo_guard import EchoGuard
 from media.effective_session import effective_session
@@ -82,7 +82,7 @@ class Conversation:
         self._told = notify
         self._interrupt_after_s = settings.interruption.after_s
         self._history = History()
-        self._due: dict[str, Turn | None] = {}
+        self._due: dict[str, Turn | KeyedIn] = {}
         """Turns with words, and keys, that no prompt has held yet, or whose reply was stopped unheard; by
         item."""
         self._vad, self._turn_taking = settings.vad, settings.turn_taking
@@ -213,6 +213,7 @@ class Conversation:
         if self._digits_interrupt and self._interruptible:
             self._give_way()
         self._digits.press(digit)
+        self._silence.look()
 
     async def until_quiet(self, for_s: float) -> None:
         """Returns when for so long nobody has spoken, and nothing was to be heard; tools may be at work."""
@@ -447,7 +448,7 @@ class Conversation:
         """What was keyed in, complete, becomes an item, and is due an answer as a turn is."""
         said = Message(new_id("item"), "user", (Part("input_text", f"I pressed {digits} on the keypad."),))
         self.add_item(said)
-        self._due[said.id] = None
+        self._due[said.id] = KeyedIn(said.id)
         if self._answers_by_itself and self._interruptible:
             self._tools.stop()
         self._answer_what_is_due()
@@ -519,10 +520,10 @@ class Conversation:
 
     @property
     def _is_taken(self) -> bool:
-        """Whether the floor is the caller's: they speak, or what they said is still transcribed. Where the
-        client ends turns, nobody knows when they speak."""
+        """Whether the floor is the caller's: they speak, are pressing keys, or what they said is still
+        transcribed. Where the client ends turns, nobody knows when they speak."""
         speaking = self._session.turn_detection is not None and self._listening.speaking
-        return speaking or self._history.transcribing
+        return speaking or self._digits.pending or self._history.transcribing
 
     def _is_audibly_quiet(self) -> bool:
         return self._session.modality == "audio" and self._is_silent()
@@ -553,7 +554,7 @@ class Conversation:
         if draft is not None:
             draft.drop()
 
-    def _respond(self, options: ResponseOptions, turn: Turn | None, rounds: int = 0) -> None:
+    def _respond(self, options: ResponseOptions, turn: Turn | KeyedIn | None, rounds: int = 0) -> None:
         if self._tasks is None or self._closed.is_set():
             raise CallerError("the call is not running", code="call_not_running")
         if not self._session.responds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
@@ -24,6 +25,17 @@ class DigitSettings(Section):
     """A key that is pressed while the assistant speaks interrupts it."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeyedIn:
+    """What a caller keyed in, complete. It is due an answer, as a turn is.
+
+    Attributes:
+        item_id: the user item that it became.
+    """
+
+    item_id: str
+
+
 class Digits:
     """Gathers the keys of one caller.
 
@@ -37,6 +49,11 @@ class Digits:
         self._entered = entered
         self._pressed = ""
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether keys were pressed that are not complete yet."""
+        return bool(self._pressed)
 
     def press(self, digit: str) -> None:
         """One more key."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from media.clauses import StreamingSettings
 from media.clock import loop_time_s
+from media.digits import KeyedIn
 from media.draft import Draft
 from media.engines.protocols import ChatMessage, Engines, LlmDelta, LlmRequest, TtsEngine, TtsRequest
 from media.errors import EngineError, VoxtralKokoroError
@@ -90,7 +91,7 @@ class Reply:
         self,
         options: ResponseOptions,
         session: SessionConfig,
-        turn: Turn | None,
+        turn: Turn | KeyedIn | None,
         offer: ToolOffer,
         rounds: int = 0,
     ) -> None:
@@ -158,7 +159,7 @@ class Reply:
         return tuple(items[item_id] for item_id in self._told)
 
     @property
-    def turn(self) -> Turn | None:
+    def turn(self) -> Turn | KeyedIn | None:
         """The caller's turn that it answers, if it answers one."""
         return self._turn
 

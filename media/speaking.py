@@ -28,6 +28,7 @@ from media.agent_floor import (
 from media.asides import Asides
 from media.clauses import StreamingSettings
 from media.clock import loop_time_s
+from media.digits import KeyedIn
 from media.draft import Draft
 from media.engines.protocols import Engines
 from media.errors import CallerError, VoxtralKokoroError, first_error
@@ -151,7 +152,7 @@ class Speaking:
         tasks: asyncio.TaskGroup,
         session: SessionConfig,
         options: ResponseOptions,
-        turn: Turn | None,
+        turn: Turn | KeyedIn | None,
         draft: Draft | None = None,
         heard: Callable[[], Awaitable[None]] | None = None,
         rounds: int = 0,
@@ -165,7 +166,7 @@ class Speaking:
             tasks: own its task.
             session: how it is spoken and limited.
             options: how it differs from that.
-            turn: the caller's, if it answers one.
+            turn: the caller's, or what they keyed in, if it answers one.
             draft: what was made of it already.
             heard: to be awaited before what is to be answered is known; None where it is.
             rounds: how many responses called tools before this one since something was asked.
@@ -196,7 +197,7 @@ class Speaking:
                 case _:
                     assert_never(command)
 
-    def stop(self, reason: StatusReason, told: tuple[str, float] | None = None) -> tuple[Turn, ...]:
+    def stop(self, reason: StatusReason, told: tuple[str, float] | None = None) -> tuple[Turn | KeyedIn, ...]:
         """Falls silent and makes no more.
 
         Args:
@@ -447,7 +448,7 @@ class Speaking:
         if not reply.verbatim:
             # What comes after tools is measured for itself: they take their own time.
             turn = None if reply.rounds else reply.turn
-            turn_times, item_id = (turn.times, turn.item_id) if turn else (None, None)
+            turn_times, item_id = (turn.times, turn.item_id) if isinstance(turn, Turn) else (None, None)
             self._notify(TurnMeasured(measure(reply.id, item_id, turn_times, reply.times, now_s)))
 
     def _sound_ended(self, response_id: str) -> None:

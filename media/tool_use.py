@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from media.digits import KeyedIn
 from media.events import CallEvent, ItemAdded, ItemDone
 from media.filler import Filler
 from media.history import History
@@ -22,12 +23,12 @@ class FollowUp:
 
     Attributes:
         options: as of the one that called them; it may call more, but not without end.
-        turn: the caller's that both answer, if any.
+        turn: the caller's, or what they keyed in, that both answer, if any.
         rounds: how many responses called tools before it.
     """
 
     options: ResponseOptions
-    turn: Turn | None
+    turn: Turn | KeyedIn | None
     rounds: int
 
 

@@ -153,6 +153,34 @@ def test_a_key_stops_a_tool_at_work() -> None:
     virtual_time.run(main())
 
 
+def test_keys_are_answered_though_a_cough_came_in_the_way_of_it() -> None:
+    async def main() -> None:
+        engines = scripted("Thank you for the number.", "You are welcome.", says=("",))
+        async with virtual_call(engines) as call:
+            press(call, "1#")
+            await call.say(speech(0.8), quiet(4))
+            assert len(call.of(ResponseCreated)) == 2
+            assert call.said()[-1] == ("assistant", "You are welcome.")
+
+    virtual_time.run(main())
+
+
+def test_who_is_still_pressing_keys_is_let_finish() -> None:
+    async def main() -> None:
+        engines = scripted("Thanks.", says=("my number is",))
+        async with virtual_call(engines) as call:
+            await call.say(speech(0.5), quiet(0.2))
+            press(call, "1")
+            await call.say(quiet(2))
+            assert not call.of(ResponseCreated)
+            press(call, "2#")
+            await call.say(quiet(2))
+            assert len(call.of(ResponseCreated)) == 1
+            assert call.said()[-1] == ("assistant", "Thanks.")
+
+    virtual_time.run(main())
+
+
 def test_what_was_keyed_in_is_forgotten_with_the_rest() -> None:
     async def main() -> None:
         async with virtual_call(scripted("Thanks.")) as call:

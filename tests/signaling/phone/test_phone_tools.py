@@ -82,6 +82,30 @@ def test_who_speaks_into_the_goodbye_goes_on_talking() -> None:
     )
 
 
+def test_who_presses_keys_into_the_goodbye_goes_on() -> None:
+    async def main(exchange: Exchange) -> None:
+        leg = ScriptedLeg()
+        record, over = await asked(exchange, leg)
+        for digit in "12":
+            await leg.say(quiet(1.2))
+            leg.press(digit)
+        leg.press("#")
+        await leg.say(quiet(3.0))
+        assert not over.is_set()
+        assert outputs(exchange, record.call_id) == [
+            "Error: this was stopped before it brought a result, since the caller went on speaking."
+        ]
+        leg.hang_up()
+        await over.wait()
+
+    run(
+        main,
+        scripted(
+            calls("hang_up", says="Thank you for calling us. Have a nice day and goodbye."), "Of course."
+        ),
+    )
+
+
 def test_a_caller_is_handed_on() -> None:
     async def main(exchange: Exchange) -> None:
         leg = ScriptedLeg()
