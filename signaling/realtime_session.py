@@ -93,6 +93,7 @@ class RealtimeSession:
         self._speaks = speaks
         self._wire = WireState(new_id("sess"), new_id("conv"), model)
         self._translator = Translator(as_data=as_data, overheard=overheard)
+        self._overheard = overheard
         self.conversation = converse(session, self.notify)
         if update is not None:
             self._wire = replace(self._wire, model=update.model or model)
@@ -117,6 +118,9 @@ class RealtimeSession:
             and (event.item_id, event.audio_end_ms) != self._truncating
         ):
             # A client that plays the voice itself knows better what was heard, and says it.
+            return
+        if isinstance(event, call.OutputAudioDelta) and self._overheard and not self._joined:
+            # To make events of sound is work, and there is nobody who hears it here.
             return
         if isinstance(event, call.ItemAdded | call.ItemDone) and not self.conversation.session.transcribe:
             event = replace(event, item=_without_transcript(event.item))
