@@ -36,7 +36,7 @@ class Answer(Enum):
 
     TAKE = "it may come in"
     CHALLENGE = "it is to prove whose it is"
-    CHALLENGE_STALE = "likewise; its password was right, but its nonce too old"
+    CHALLENGE_STALE = "likewise; its nonce is too old, or another server's"
     IGNORE = "it is not answered"
 
 
@@ -133,6 +133,8 @@ class Access:
                 return Judgement(Answer.CHALLENGE_STALE)
             case Verdict.NONE if self._names_a_user(request):
                 return Judgement(Answer.CHALLENGE)
+            case Verdict.FOREIGN if self._names_a_user(request):
+                return Judgement(Answer.CHALLENGE_STALE)
             case Verdict.WRONG:
                 self._failed(ip, now_s)
                 return Judgement(Answer.CHALLENGE if self._names_a_user(request) else Answer.IGNORE)

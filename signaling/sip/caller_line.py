@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sipmessage import URI, Parameters
 
@@ -30,6 +30,12 @@ class CallerLine:
     def next_hop(self, target: URI) -> URI:
         """Where the INVITE goes first."""
         return self.proxy or target
+
+    def sent_elsewhere(self, before: URI, after: URI) -> CallerLine:
+        """The line of a call that the far side redirected: the password is shown at the same host only, and
+        to the account's own proxy."""
+        at_home = self.proxy is not None or before.host.lower() == after.host.lower()
+        return self if at_home else replace(self, digest=None)
 
 
 def target_of(to: str, accounts: Sequence[SipAccount], caller: str | None) -> URI:
@@ -70,13 +76,13 @@ def line_for(target: URI, caller: str | None, accounts: Sequence[SipAccount]) ->
     """
     account = (
         _named(caller, accounts)
-        or next((one for one in accounts if target.host in _hosts(one)), None)
+        or next((one for one in accounts if target.host.lower() in _hosts(one)), None)
         or next((one for one in accounts if one.outbound_proxy), None)
     )
     if account is None:
         return CallerLine(_caller(caller, target.host), None, None)
     proxy = proxy_of(account)
-    at_home = proxy is not None or target.host in _hosts(account)
+    at_home = proxy is not None or target.host.lower() in _hosts(account)
     home = parse_uri(account.uri)
     seen = None if _named(caller, accounts) is account else _caller(caller, home.host)
     return CallerLine(seen or home, proxy, digest_of(account) if at_home else None)
@@ -89,7 +95,7 @@ def _named(caller: str | None, accounts: Sequence[SipAccount]) -> SipAccount | N
 
 
 def _hosts(account: SipAccount) -> set[str]:
-    return {parse_uri(account.uri).host, registrar_of(account).host}
+    return {parse_uri(account.uri).host.lower(), registrar_of(account).host.lower()}
 
 
 def _caller(caller: str | None, host: str) -> URI | None:

@@ -13,7 +13,7 @@ class SipCounts:
         understood: messages.
         refused: datagrams and connections of strangers, and connections beyond the limit.
         malformed: messages that were not understood.
-        stray: responses and ACKs of no transaction, as late ones are.
+        stray: responses and ACKs of no transaction, as late ones are, and those to challenges.
         overloaded: requests that got 503, as too many were under way.
     """
 

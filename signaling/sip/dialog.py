@@ -14,7 +14,7 @@ from typing import Final
 from sipmessage import URI, Address, Request, Response
 
 from signaling.sip.errors import BadMessage
-from signaling.sip.fields import parse_address, parse_uri
+from signaling.sip.fields import format_uri, parse_address
 from signaling.sip.messages import call_id, contact, cseq, from_tag, raw_list, to_tag
 
 _HIGHEST_FIRST_CSEQ: Final = 2**16
@@ -194,8 +194,8 @@ class Dialog:
             first = parse_address(routes[0]).uri
             if "lr" not in first.parameters:
                 # A strict router wants to be the Request-URI, and finds the true one at the routes' end.
-                routes = [*routes[1:], f"<{target}>"]
-                target = parse_uri(str(first))
+                routes = [*routes[1:], f"<{format_uri(target)}>"]
+                target = first
         request = Request(method, target, body)
         for route in routes:
             request.headers.add("Route", route)

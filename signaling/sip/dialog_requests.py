@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Callable
 from typing import Final
@@ -11,7 +12,7 @@ from sipmessage import URI, Request, Response
 from signaling.sip.dialog import Dialog
 from signaling.sip.digest import AuthenticationFailed, DigestClient
 from signaling.sip.endpoint import SipEndpoint
-from signaling.sip.errors import SipTimeout, SipTransportFailed
+from signaling.sip.errors import BadMessage, SipTimeout, SipTransportFailed
 from signaling.sip.hop import Hop, literal_ip
 from signaling.sip.identity import describe
 from signaling.sip.outgoing import ClientTransaction
@@ -41,7 +42,7 @@ def flow_to(contact: URI, seen: Hop, *, connected: bool) -> Hop | None:
     named = literal_ip(contact.host)
     if named is None or named == seen.ip:
         return None
-    hidden = ipaddress.ip_address(named).is_private and not ipaddress.ip_address(seen.ip).is_private
+    hidden = not ipaddress.ip_address(named).is_global and ipaddress.ip_address(seen.ip).is_global
     return seen if hidden else None
 
 
@@ -53,8 +54,9 @@ class DialogRequests:
         dialog: whose.
         contact: this side's, as it is written in headers.
         digest: answers challenges; None: they are refusals.
-        flow: where the far side was seen, if that is not where it says that it is (`flow_to`); None: requests
-            go where the dialog says.
+        seen: where the far side's INVITE came from, or where ours went. Requests go there where the far side
+            is hidden (`flow_to`), or names a host that there is not.
+        connected: whether it has come to us.
     """
 
     def __init__(
@@ -63,14 +65,20 @@ class DialogRequests:
         dialog: Dialog,
         contact: str,
         digest: DigestClient | None,
-        flow: Hop | None,
+        seen: Hop,
+        *,
+        connected: bool,
     ) -> None:
         self.dialog = dialog
         self.contact = contact
         self._endpoint = endpoint
         self._digest = digest
-        self._flow = flow
+        self._seen = seen
+        self._flow = flow_to(dialog.target, seen, connected=connected)
         self._hops: set[str] = set()
+        if dialog.route_set:
+            with contextlib.suppress(BadMessage):
+                self._hops |= {ip for ip in [literal_ip(dialog.next_hop.host)] if ip}
 
     @property
     def addresses(self) -> set[str]:
@@ -86,7 +94,12 @@ class DialogRequests:
         """
         if self._flow is not None and not self.dialog.route_set:
             return self._flow
-        hop = await self._endpoint.resolve(self.dialog.next_hop)
+        try:
+            hop = await self._endpoint.resolve(self.dialog.next_hop)
+        except SipTransportFailed:
+            if self.dialog.route_set:
+                raise
+            return self._seen
         self._hops.add(hop.ip)
         return hop
 

@@ -37,6 +37,7 @@ class Verdict(Enum):
     NONE = "there are none for this realm"
     GOOD = "they are right"
     STALE = "they are right, but for their nonce: it is old, or was used already"
+    FOREIGN = "they are for a nonce that is none of this server's, perhaps since it was started anew"
     WRONG = "they are not right"
 
 
@@ -99,7 +100,11 @@ class DigestServer:
         qop = given.get("qop", "").lower()
         algorithm = given.get("algorithm", "MD5").upper()
         made_s = self._made_s(nonce)
-        if made_s is None or algorithm not in self._algorithms or qop not in ("", "auth"):
+        if made_s is None:
+            # Not looked at, so that nobody can guess at leisure; and nobody's failure: whoever sends under
+            # another's address has seen no nonce.
+            return Verdict.FOREIGN, None
+        if algorithm not in self._algorithms or qop not in ("", "auth"):
             return Verdict.WRONG, None
         try:
             count = int(given.get("nc", "1"), 16) if qop else 1

@@ -30,6 +30,9 @@ MAX_UDP_REQUEST_BYTES = 1300
 """RFC 3261, section 18.1.1: what is longer goes over TCP. The Via that is still to come is reckoned in."""
 _VIA_BYTES = 120
 _TELL_AGAIN_S = 60.0
+_UDP_ONLY_S = 600.0
+"""Whoever takes no TCP is not asked again for so long: a silent firewall costs seconds each time."""
+_MAX_UDP_ONLY = 256
 
 
 class SipEndpoint:
@@ -58,6 +61,8 @@ class SipEndpoint:
         self.counts = SipCounts()
         self._settings = settings
         self._told_s = float("-inf")
+        self._udp_only: dict[Hop, float] = {}
+        """Who takes no TCP, and until when that is believed."""
         self._transports = Transports(settings, admits, self._receive, self._lost, self.counts)
         self._layer = TransactionLayer(
             self._transports, on_request, timers or Timers(), settings.max_transactions, self.counts
@@ -111,11 +116,15 @@ class SipEndpoint:
 
     async def _over_tcp(self, hop: Hop) -> Hop:
         """The hop over TCP if it takes that, as RFC 3261, section 18.1.1, has it."""
-        if self._transports.port(Transport.TCP) is None:
+        tcp = Hop(Transport.TCP, hop.ip, hop.port)
+        if self._transports.port(Transport.TCP) is None or self._udp_only.get(tcp, 0.0) > loop_time_s():
             return hop
         try:
-            return await self._transports.open(Hop(Transport.TCP, hop.ip, hop.port))
+            return await self._transports.open(tcp)
         except SipTransportFailed:
+            if len(self._udp_only) >= _MAX_UDP_ONLY:
+                self._udp_only.clear()
+            self._udp_only[tcp] = loop_time_s() + _UDP_ONLY_S
             return hop
 
     async def resolve(self, uri: URI) -> Hop:

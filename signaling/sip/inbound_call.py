@@ -18,7 +18,7 @@ from signaling.sip.agent_settings import SipAgentSettings
 from signaling.sip.bodies import UnsupportedBody, put_sdp, sdp_of
 from signaling.sip.call_media import OpenMedia, media_addresses
 from signaling.sip.dialog import Dialog, DialogId
-from signaling.sip.dialog_requests import DialogRequests, flow_to
+from signaling.sip.dialog_requests import DialogRequests
 from signaling.sip.endpoint import SipEndpoint
 from signaling.sip.errors import BadMessage
 from signaling.sip.fields import format_address
@@ -64,6 +64,9 @@ class InboundCall:
         self._terms = terms
         self._rng = rng
         self._usage: InviteUsage | None = None
+        self._ending = ""
+        """Why this side ends the call."""
+        self._accepted = False
         request = transaction.request
         self.id = DialogId(call_id(request), transaction.tag, from_tag(request) or "")
 
@@ -90,8 +93,9 @@ class InboundCall:
 
     def end(self, why: str) -> None:
         """Ends the call soon, answered or not."""
+        self._ending = self._ending or why
         if self._usage is not None:
-            self._usage.end(why)
+            self._usage.end(why, bye=self._accepted)
 
     async def run(self) -> None:
         """The whole call. Whatever it held is free when it returns."""
@@ -142,10 +146,13 @@ class InboundCall:
                 tasks, self._requests(dialog), media, self._terms, request, self._rng, answered=False
             )
             held.callback(usage.close)
+            if self._ending:
+                usage.end(self._ending, bye=False)
             refusal = await self._ring(usage)
             if refusal is None:
                 response = self._response(200, ("Contact", self._contact))
                 put_sdp(response, sdp)
+                self._accepted = True
                 usage.accept(self._transaction, response, agreement, answers=theirs is None)
                 await usage.acknowledged()
                 if not usage.over:
@@ -163,10 +170,11 @@ class InboundCall:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.answer_after_s):
                 await usage.ended()
-        if self._transaction.cancelled.is_set() or usage.over:
+        if self._transaction.cancelled.is_set():
             usage.end("the caller gave up", bye=False)
-            return self._response(487)
-        return None
+        if not usage.over:
+            return None
+        return self._response(503 if self._ending else 487)
 
     async def _converse(self, admission: Admission, leg: SipLeg, usage: InviteUsage) -> None:
         try:
@@ -177,8 +185,8 @@ class InboundCall:
         await leg.carried()
 
     def _requests(self, dialog: Dialog) -> DialogRequests:
-        flow = flow_to(dialog.target, self._transaction.source, connected=True)
-        return DialogRequests(self._endpoint, dialog, self._contact, None, flow)
+        source = self._transaction.source
+        return DialogRequests(self._endpoint, dialog, self._contact, None, source, connected=True)
 
     @property
     def _contact(self) -> str:

@@ -131,6 +131,19 @@ class ServerTransaction:
         """
         self._feed(Ignored())
 
+    def challenge(self, response: Response) -> None:
+        """Sends a final response once, and forgets the request: who asks again is answered anew.
+
+        RFC 3261, section 26.3.2.4: what is not proven to be anybody's must neither have this side repeat
+        itself, at an address that may be made up, nor take the place of others' requests.
+
+        Raises:
+            IllegalEvent: something was answered.
+            BadMessage: the response cannot be written.
+        """
+        self._wire.send(serialise(response), self._reply_to, self._otherwise)
+        self.ignore()
+
     @property
     def settled(self) -> bool:
         """Whether `acknowledged` would return at once."""

@@ -33,6 +33,9 @@ from signaling.sip.transfer import Transfer
 _TRIES: Final = 5
 """Of one offer, where the far side has one under way itself (491)."""
 
+_NO_UPDATE: Final = (405, 501)
+"""Whoever answers an UPDATE so takes none, whatever was in Allow."""
+
 _KEYS_KEPT: Final = 32
 """That were pressed before the conversation began."""
 
@@ -246,12 +249,14 @@ class InviteUsage:
                         request, interval_s, self._terms.smallest_s, self._timer.refresher_in_ours
                     ),
                 )
-                if not 200 <= response.code < 300:
+                if 200 <= response.code < 300:
+                    self.dialog.answered(transaction.request, response)
+                    self.agreed(session_timer.confirmed(response, interval_s), "uac")
+                    return
+                if response.code not in _NO_UPDATE:
                     raise OfferRefused(f"The far side answers {response.code}.")
-                self.dialog.answered(transaction.request, response)
-                self.agreed(session_timer.confirmed(response, interval_s), "uac")
-            else:
-                await self._offer()
+                self._updates = False
+            await self._offer()
         except (OfferRefused, BadMessage) as error:
             log.info("the call was not refreshed", extra={"why": str(error)})
             self._timer.refresh_failed()

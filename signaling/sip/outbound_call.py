@@ -22,7 +22,7 @@ from signaling.sip.bodies import UnsupportedBody, put_sdp, sdp_of
 from signaling.sip.call_media import CallMedia, OpenMedia, media_addresses
 from signaling.sip.caller_line import CallerLine
 from signaling.sip.dialog import Dialog, DialogId
-from signaling.sip.dialog_requests import DialogGone, DialogRequests, flow_to
+from signaling.sip.dialog_requests import DialogGone, DialogRequests
 from signaling.sip.digest import AuthenticationFailed
 from signaling.sip.endpoint import SipEndpoint
 from signaling.sip.errors import BadMessage, SipTimeout, SipTransportFailed
@@ -277,7 +277,9 @@ class OutboundCall:
             self._interval_s = self._smallest_s = session_timer.wanted_interval(response, self._interval_s)
         elif 300 <= code < 400 and self._redirects_left:
             self._redirects_left -= 1
-            self._target = self._redirected(response)
+            target = self._redirected(response)
+            self._line = self._line.sent_elsewhere(self._target, target)
+            self._target = target
         else:
             raise NotAnswered(
                 f"The call was not answered ({code} {response.phrase[:80]}).", outcome_of(code), code
@@ -321,8 +323,8 @@ class OutboundCall:
 
     def _requests(self, dialog: Dialog, transaction: ClientTransaction) -> DialogRequests:
         contact = self._contact(transaction.hop)
-        flow = flow_to(dialog.target, transaction.hop, connected=False)
-        return DialogRequests(self._endpoint, dialog, contact, self._line.digest, flow)
+        digest, hop = self._line.digest, transaction.hop
+        return DialogRequests(self._endpoint, dialog, contact, digest, hop, connected=False)
 
     def _contact(self, hop: Hop) -> str:
         return format_address(self._endpoint.contact(hop, self._who.user))

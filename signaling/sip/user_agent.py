@@ -255,7 +255,7 @@ class SipUserAgent:
                 response = transaction.response(401)
                 response.headers.setlist("WWW-Authenticate", self._access.challenges(judgement.answer, now_s))
                 describe(response)
-                transaction.respond(response)
+                transaction.challenge(response)
         return False
 
     def _judge(self, transaction: ServerTransaction) -> None:

@@ -100,6 +100,18 @@ def test_who_guesses_is_heard_no_more_for_a_while() -> None:
     assert with_password(rules, "wonderland", now_s=400.0) is Answer.TAKE
 
 
+def test_nobody_is_silenced_by_who_saw_no_challenge() -> None:
+    """Anybody can send under another's address; only who gets its mail has a nonce."""
+    rules = access(users=USERS)
+    asked = request()
+    asked.headers.set(
+        "Authorization", 'Digest realm="voxtral-kokoro", username="alice", nonce="bm9uY2U=", response="0"'
+    )
+    for _ in range(10):
+        assert rules.judge(asked, FAR, 0.0).answer is Answer.CHALLENGE_STALE
+    assert with_password(rules, "wonderland") is Answer.TAKE
+
+
 def test_memory_of_who_guesses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("signaling.sip.access._ADDRESSES_KEPT", 3)
     rules = access(users=USERS)

@@ -306,6 +306,27 @@ def test_long_requests_go_over_tcp_where_that_is_taken(run: Any) -> None:
     run(main())
 
 
+def test_whoever_takes_no_tcp_is_not_asked_each_time(run: Any) -> None:
+    async def main() -> None:
+        async with stations(None, SipSettings(udp_port=0)) as (caller, callee):
+            port = callee.endpoint.port(Transport.UDP)
+
+            async def send() -> None:
+                request = new_request("MESSAGE", f"sip:bob@127.0.0.1:{port}")
+                request.body = b"x" * 1200
+                client = await caller.endpoint.request(request)
+                assert client.hop.transport is Transport.UDP
+                server = await callee.came.get()
+                server.respond(server.response(200))
+                await client.final_response()
+
+            await send()
+            with socket.create_server(("127.0.0.1", port or 0)):  # now it would be taken
+                await send()
+
+    run(main())
+
+
 def test_an_address_that_names_its_transport_is_taken_at_its_word(run: Any) -> None:
     async def main() -> None:
         port = free_tcp_port()

@@ -19,6 +19,7 @@ PUBLIC, PRIVATE = "8.8.8.8", "192.168.1.20"
         ("sip:a@192.168.1.5", PRIVATE, Transport.UDP, True, False),
         ("sip:a@9.9.9.9", PUBLIC, Transport.UDP, True, False),
         (f"sip:a@{PUBLIC}", PUBLIC, Transport.UDP, True, False),
+        ("sip:a@100.64.3.4", PUBLIC, Transport.UDP, True, True),
         ("sip:a@phone.example.org", PUBLIC, Transport.UDP, True, False),
         ("sip:a@9.9.9.9;transport=tcp", PUBLIC, Transport.TCP, True, True),
         ("sip:a@9.9.9.9;transport=tcp", PUBLIC, Transport.TCP, False, False),

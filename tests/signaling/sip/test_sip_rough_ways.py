@@ -1,0 +1,103 @@
+"""Calls whose far side, or whose way there, is not what it says; and what this side must not tell anybody."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sipmessage import Response
+
+from signaling.phone.leg import NotAnswered
+from signaling.sip.messages import response_to
+from signaling.sip.session_timer import TimerTerms
+from tests import virtual_time
+from tests.signaling.sip.agents import agent, raw_peer, with_sdp
+from tests.signaling.sip.test_sip_odd_peers import answer_to, called, voice_and_raw
+
+
+def test_the_server_stops_while_it_rings() -> None:
+    async def main() -> None:
+        async with raw_peer() as raw:
+            async with agent(answer_after_s=20.0) as voice:
+                raw.send(with_sdp(raw.invite(voice.port)), voice.port)
+                await raw.response(180)
+            refusal = await raw.response()
+            assert refusal.code == 503
+            while not raw.silent:
+                assert isinstance(await raw.message(), Response), (
+                    "there is no dialog yet that a BYE could end"
+                )
+
+    virtual_time.run(main())
+
+
+def test_a_contact_that_there_is_not() -> None:
+    """Phones behind a NAT, and those in browsers, are where their INVITE came from."""
+
+    async def main() -> None:
+        async with voice_and_raw() as (voice, raw):
+            taken, _ = await called(voice, raw, Contact="<sip:raw@a..b>")
+            taken.leg.hang_up()
+            bye = await raw.request("BYE")
+            assert bye.uri.host == "a..b"
+            raw.send(response_to(bye, 200), voice.port)
+            await taken.over.wait()
+
+    asyncio.run(main())  # names are looked up in a thread
+
+
+def test_a_challenge_is_not_repeated() -> None:
+    """Whoever asks under another's address would have this side send ten times as much there."""
+
+    async def main() -> None:
+        users = [{"name": "raw", "password": "secret"}]
+        async with voice_and_raw(access={"users": users}) as (voice, raw):
+            raw.send(with_sdp(raw.invite(voice.port)), voice.port)
+            await raw.response(401)
+            assert voice.sip.endpoint.transactions == 0
+            await asyncio.sleep(40)
+            assert raw.silent
+
+    virtual_time.run(main())
+
+
+def test_a_far_side_that_says_it_takes_updates_and_does_not() -> None:
+    async def main() -> None:
+        async with voice_and_raw(terms=TimerTerms(interval_s=90)) as (voice, raw):
+            taken, _ = await called(voice, raw, Allow="INVITE, UPDATE")
+            update = await raw.request("UPDATE")
+            raw.send(response_to(update, 405), voice.port)
+            invite = await raw.request("INVITE")
+            raw.send(answer_to(invite, 200, raw, "raw"), voice.port)
+            await raw.request("ACK")
+            taken.leg.hang_up()
+            raw.send(response_to(await raw.request("BYE"), 200), voice.port)
+            await taken.over.wait()
+
+    virtual_time.run(main())
+
+
+def test_a_password_is_not_shown_where_a_call_is_redirected_to() -> None:
+    async def main() -> None:
+        async with raw_peer() as other, raw_peer() as raw:
+            account = {"uri": f"sip:me@localhost:{raw.port}", "password": "secret", "registers": False}
+            async with agent(max_redirects=1, may_call=lambda target: True, accounts=[account]) as voice:
+
+                async def far_sides() -> None:
+                    invite = await raw.request("INVITE")
+                    moved = response_to(invite, 302, "Moved", to_tag="a")
+                    moved.headers.set("Contact", f"<sip:other@127.0.0.1:{other.port}>")
+                    raw.send(moved, voice.port)
+                    asking = response_to(await other.request("INVITE"), 401, to_tag="b")
+                    asking.headers.set("WWW-Authenticate", 'Digest realm="pbx", nonce="n", qop="auth"')
+                    other.send(asking, voice.port)
+                    await other.request("ACK")
+
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(far_sides())
+                    with pytest.raises(NotAnswered) as refused:
+                        await voice.sip.dial("+4930123456", None, lambda: None)
+                assert refused.value.sip_status == 401
+                assert other.silent
+
+    asyncio.run(main())  # names are looked up in a thread
