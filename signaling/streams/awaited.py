@@ -6,6 +6,7 @@ For the stream of a call that was answered, and for the question what to do when
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ STREAM_WITHIN_S: Final = 20.0
 ASKS_WITHIN_S: Final = 10.0
 """After a stream has ended, the provider asks within so long what is next."""
 MOST_ANSWERED: Final = 1000
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class AwaitedStreams:
             self._drop(next(iter(self._by_ref)))
         token = secrets.token_urlsafe(24)
         key = None if signed else digest(token)
-        timer = asyncio.get_running_loop().call_later(STREAM_WITHIN_S, self._drop, answered.call_ref)
+        timer = asyncio.get_running_loop().call_later(STREAM_WITHIN_S, self._is_overdue, answered.call_ref)
         self._by_ref[answered.call_ref] = _Awaited(answered, admission, timer, key)
         if key is not None:
             self._ref_of_token[key] = answered.call_ref
@@ -71,6 +74,11 @@ class AwaitedStreams:
             return None
         self._forget(awaited)
         return awaited.admission
+
+    def _is_overdue(self, call_ref: str) -> None:
+        # Where that is so with all calls, WebSockets may not find their way here.
+        log.warning("the stream of a call that was answered did not come")
+        self._drop(call_ref)
 
     def _drop(self, call_ref: str) -> None:
         awaited = self._by_ref.pop(call_ref, None)

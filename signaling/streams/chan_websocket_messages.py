@@ -21,6 +21,7 @@ from signaling.streams.wire import (
     Full,
     Heard,
     Name,
+    Objected,
     Parameters,
     Pressed,
     Reached,
@@ -94,6 +95,7 @@ class Error(Told):
     """A command of ours was not understood, or cannot be."""
 
     event: Literal["ERROR"]
+    error_text: Name = ""
 
 
 AsteriskMessage: TypeAlias = (
@@ -169,8 +171,8 @@ class ChanWebSocketWire:
         match told:
             case None | QueueDrained() | MediaBufferingCompleted() | Status():
                 return None
-            case Error():
-                raise BadMessage("Asterisk told of an error.")
+            case Error(error_text=text):
+                return Objected(text)
             case MediaStart():
                 self._json = is_json(message)
                 return self._began(told)

@@ -34,6 +34,7 @@ from signaling.streams.wire import (
     Ended,
     Full,
     Heard,
+    Objected,
     Pressed,
     Reached,
     StreamEvent,
@@ -130,6 +131,8 @@ class StreamLeg:
         """Malformed ones that came."""
         self.unknown_messages = 0
         """Those that mean nothing here."""
+        self.objections = 0
+        """Those by which the far side told of an error."""
 
     @property
     def party(self) -> Party:
@@ -275,6 +278,10 @@ class StreamLeg:
                 self._room.clear()
             case Drained():
                 self._room.set()
+            case Objected(why=why):
+                self.objections += 1
+                if self.objections <= LOGGED_BAD_MESSAGES:
+                    log.warning("the far side cannot do what it was told", extra={"error": why})
             case Ended(why=why):
                 self._end(why)
             case _:

@@ -19,6 +19,7 @@ from signaling.streams.wire import (
     Ended,
     Heard,
     Name,
+    Objected,
     Parameters,
     Pressed,
     Reached,
@@ -94,10 +95,15 @@ class Mark(Told):
     mark: MarkDetails
 
 
+class ErrorDetails(Told):
+    title: Name = ""
+
+
 class Error(Told):
     """Something that we sent is not as it must be, or went wrong over there."""
 
     event: Literal["error"]
+    payload: ErrorDetails = ErrorDetails()
 
 
 class Stop(Told):
@@ -139,8 +145,8 @@ class TelnyxWire:
         match told:
             case None | Connected():
                 return None
-            case Error():
-                raise BadMessage("Telnyx told of an error.")
+            case Error(payload=payload):
+                return Objected(payload.title)
             case Start(start=start):
                 return self._began(start)
             case Media(media=media):

@@ -110,6 +110,13 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class Objected:
+    """It cannot do something that it was told. `why`: for the log."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The far side is done. `why`: for the log."""
 
@@ -133,7 +140,7 @@ class Answered:
     outbound: bool = False
 
 
-StreamEvent: TypeAlias = Began | Heard | Pressed | Reached | Full | Drained | Ended
+StreamEvent: TypeAlias = Began | Heard | Pressed | Reached | Full | Drained | Objected | Ended
 
 
 class Wire(Protocol):

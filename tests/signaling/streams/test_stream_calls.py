@@ -10,7 +10,7 @@ import pytest
 
 from media.clock import loop_time_s
 from media.errors import ToolError
-from signaling.streams.leg import MESSAGES_A_TURN
+from signaling.streams.leg import MESSAGES_A_TURN, MOST_BAD_MESSAGES
 from tests.scripted import ScriptedEngines, ScriptedLlm, quiet, speech
 from tests.signaling.streams.stream_calls import (
     AHEAD_S,
@@ -312,6 +312,19 @@ def test_a_flood_of_nonsense_ends_the_call() -> None:
         await call.far.ended.wait()
 
     run(TWILIO, test)
+
+
+def test_a_far_side_that_cannot_do_what_it_is_told_keeps_its_call() -> None:
+    """An Asterisk that knows no marks, say, objects to each: ten times a second while the voice is heard."""
+
+    async def test(call: StreamCall) -> None:
+        for _ in range(MOST_BAD_MESSAGES + 100):
+            await call.far.line.send('{"event": "ERROR", "error_text": "no such command"}')
+        await asked(call)
+        leg: Any = call.exchanged.calls.get(call.call_id).leg  # type: ignore[attr-defined]
+        assert leg.objections > MOST_BAD_MESSAGES
+
+    run(PROVIDERS[6], test)
 
 
 def test_others_are_not_kept_waiting_by_a_flood() -> None:

@@ -24,6 +24,7 @@ from signaling.streams.wire import (
     Ended,
     Full,
     Heard,
+    Objected,
     Pressed,
     Reached,
     StreamEvent,
@@ -159,6 +160,8 @@ def test_telnyxs_transcript() -> None:
         Reached("m3"),
         Ended("the stream was stopped"),
     ]
+    error = {"event": "error", "payload": {"code": 100002, "title": "unknown_error", "detail": "?"}}
+    assert replayed(TelnyxWire(), error, {"event": "error"}) == [Objected("unknown_error"), Objected("")]
     start["start"]["media_format"] = {"encoding": "L16", "sample_rate": 16000, "channels": 1}
     (began,) = replayed(TelnyxWire("l16-big", Answered("v3", outbound=True)), start)
     assert began == Began(
@@ -274,8 +277,9 @@ def test_asterisks_transcript_in_both_modes() -> None:
     assert json.loads(in_json.mark("m1")) == {"command": "MARK_MEDIA", "correlation_id": "m1"}
     assert json.loads(in_json.clear()) == {"command": "FLUSH_MEDIA"}
     assert json.loads(in_json.hang_up()) == {"command": "HANGUP"}
-    with pytest.raises(BadMessage):
-        in_json.read('{"event": "ERROR", "error_text": "?"}')
+    assert in_json.read('{"event": "ERROR", "error_text": "?"}') == Objected("?")
+    assert plain.read("ERROR error_text:'It is so'") == Objected("'It")
+    assert plain.read("ERROR") == Objected("")
 
 
 def test_asterisk_passes_opus_through_and_then_takes_nothing_back() -> None:
