@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from media.engines.wire import CameBack, EngineEvent, FellBack, RemoteRole, Unusable
+from media.engines.wire import CameBack, EngineEvent, FallbackLoad, FellBack, LoadState, RemoteRole, Unusable
 from server.faults import Circumstances, FaultLedger, Recovery, classified
 
 PROCESS = "process"
@@ -44,12 +44,21 @@ class EngineFailures:
         self.told: Callable[[RemoteRole, str], None] = lambda _role, _code: None
         self.noticed: Callable[[Unusable], None] = lambda _unusable: None
         """Called for each engine that becomes unusable."""
+        self.needed: Callable[[FallbackLoad], None] = lambda _load: None
+        """Called for each fallback that is to be loaded, since it is needed."""
         self.unusable: dict[RemoteRole, Unusable] = {}
         """By role, the last engine that waits to be started again."""
         self._failing: dict[RemoteRole, dict[str, _Failing]] = {}
+        self._loads: dict[tuple[RemoteRole, str], FallbackLoad] = {}
+        """Of the fallbacks that are loaded when they are needed."""
 
     def take(self, event: EngineEvent) -> None:
         """Something happened."""
+        if isinstance(event, FallbackLoad):
+            self._loads[event.role, event.engine] = event
+            if event.state is LoadState.NEEDED:
+                self.needed(event)
+            return
         if isinstance(event, Unusable):
             recovery = Recovery.RESTART_PROCESS if event.needs_process else Recovery.RESTART_ENGINE
             self.faults.escalated(event.role, event.engine, recovery)
@@ -82,6 +91,7 @@ class EngineFailures:
             reason: a sentence.
         """
         self.unusable.clear()
+        self._loads.clear()
         for of_role in self._failing.values():
             for engine in of_role.values():
                 engine.works = True
@@ -98,3 +108,12 @@ class EngineFailures:
         return {
             role: [asdict(engine) for engine in engines.values()] for role, engines in self._failing.items()
         }
+
+    @property
+    def loads(self) -> dict[str, list[dict[str, Any]]]:
+        """For `/status`: by role, the fallbacks that are loaded when they are needed, and how far each is."""
+        loads: dict[str, list[dict[str, Any]]] = {}
+        for (role, engine), load in self._loads.items():
+            described = {"engine": engine, "state": load.state.value, "loaded_after_s": load.took_s}
+            loads.setdefault(role, []).append(described)
+        return loads

@@ -29,6 +29,7 @@ from media.engines.wire import (
     CameBack,
     Done,
     Failed,
+    FallbackLoad,
     FellBack,
     FromEngines,
     GiveBack,
@@ -334,7 +335,7 @@ class _Incarnation:
                 self.connection.received(message)
             case Hello() | Refused():
                 self._said.put_nowait(message)
-            case FellBack() | CameBack() | Unusable():
+            case FellBack() | CameBack() | Unusable() | FallbackLoad():
                 self._tell(message)
             case Logged(record=attributes):
                 record = logging.makeLogRecord(attributes)

@@ -1,4 +1,5 @@
-"""Engines that became unusable are started again, later and later, while calls go on."""
+"""Engines that became unusable are started again, later and later, while calls go on; fallbacks are loaded
+when they are needed."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from media.clock import loop_time_s
-from media.engines.wire import RemoteRole, Unusable
+from media.engines.wire import FallbackLoad, RemoteRole, Unusable
 from media.errors import VoxtralKokoroError
 from server.backoff import SHORT_LIFE_S, delay_s
 from server.engine_failures import EngineFailures
@@ -24,6 +25,9 @@ class EngineRecovery:
     has lost its device, is mended by another engine process alone: at once where nobody stands in for it,
     or nobody does any more, else when nobody is served. In the server's own process nothing mends it but the
     server's restart: then the server is not ready any more.
+
+    A fallback that is loaded when it is needed is loaded here, for all who wait for it: nobody who hangs up
+    ends that.
 
     Args:
         engine_set: the engines.
@@ -50,18 +54,41 @@ class EngineRecovery:
         self._restored_s: dict[RemoteRole, float] = {}
         self._nobody_stands_in: dict[RemoteRole, asyncio.Event] = {}
         """Of those whose process is to be replaced when nobody is served."""
+        self._needed: asyncio.Queue[FallbackLoad] = asyncio.Queue()
+        """Each of them once at a time."""
         failures.noticed = self._notice
+        failures.needed = self._needed.put_nowait
 
     async def run(self) -> None:
-        """Mends what breaks, until cancelled: also, at first, what did not start beside others."""
-        await self._engine_set.until_ready()
+        """Loads what is needed and mends what breaks, until cancelled: also what did not start beside others.
+
+        The former at once, since the warm-up may need it; the latter from when all are ready for the first
+        time.
+        """
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._load_what_is_needed(), name="load fallbacks")
+            await self._engine_set.until_ready()
             while True:
                 for role in self._failures.unusable.keys() - self._at_work:
                     self._at_work.add(role)
                     tasks.create_task(self._mend(role), name=f"mend {role}")
                 await self._changed.wait()
                 self._changed.clear()
+
+    async def _load_what_is_needed(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                load = await self._needed.get()
+                tasks.create_task(self._load(load), name=f"load {load.engine}")
+
+    async def _load(self, load: FallbackLoad) -> None:
+        """What does not load is noticed as `Unusable`, like any other."""
+        about = {"engine": load.role, "model": load.engine}
+        _log.info("a fallback is needed, and loaded", extra=about)
+        try:
+            await self._engine_set.load(load.role)
+        except VoxtralKokoroError as error:
+            _log.warning("a fallback does not help yet", extra={**about, "reason": str(error)})
 
     def _notice(self, unusable: Unusable) -> None:
         if not unusable.stood_in_for:

@@ -92,6 +92,22 @@ class EngineSet:
         if not self._down:
             self._all_ready.set()
 
+    async def load(self, role: EngineRole) -> None:
+        """Loads what is needed of a role at last; where nobody could be served by it, that is over then.
+
+        Raises:
+            EngineError: it does not work.
+            VoiceUnavailable: the configured voice cannot be spoken.
+        """
+        began_s = thread_time_s()
+        engine = dict(_by_role(self.engines))[role]
+        await engine.start()
+        if role in self._down:
+            await self._warm_up.of(role)
+            self._works(role, engine, began_s)
+            if not self._down:
+                self._all_ready.set()
+
     def lost(self, roles: Collection[EngineRole], reason: str) -> None:
         """These are gone, perhaps with their process; nobody is ready until they have been started again."""
         self._all_ready.clear()
@@ -119,6 +135,9 @@ class EngineSet:
         except (EngineError, VoiceUnavailable) as error:
             self._reports[role] = EngineReport(role, engine.name, EngineState.FAILED, str(error))
             raise
+        self._works(role, engine, began_s)
+
+    def _works(self, role: EngineRole, engine: Engine, began_s: float) -> None:
         self._down.discard(role)
         took_s = round(thread_time_s() - began_s, 2)
         self._reports[role] = EngineReport(role, engine.name, EngineState.READY, started_after_s=took_s)

@@ -139,6 +139,29 @@ class EndpointSettings(Section):
             raise ValueError(f"engine {engine} needs base_url, for example http://127.0.0.1:8080/v1")
 
 
+class StandInSettings(Section):
+    """What each fallback says besides what an engine does.
+
+    Attributes:
+        load: when its model is loaded: at the `start`, or when it is `needed`, since those before it failed
+            somebody. Until then it takes no memory.
+    """
+
+    load: Literal["start", "needed"] = "start"
+
+    @model_validator(mode="after")
+    def _has_something_to_load(self) -> Self:
+        engine = getattr(self, "engine", None)
+        if self.load == "needed" and engine in AT_AN_ADDRESS:
+            raise ValueError(f"engine {engine} is at an address: load is for engines in this server")
+        return self
+
+
+def is_on_need(settings: Section) -> bool:
+    """Whether an engine is loaded when it is needed: a fallback may be."""
+    return isinstance(settings, StandInSettings) and settings.load == "needed"
+
+
 class SttBackend(EndpointSettings):
     """What transcribes.
 
@@ -194,6 +217,10 @@ class SttBackend(EndpointSettings):
         return self.languages or languages
 
 
+class SttFallback(StandInSettings, SttBackend):
+    """What transcribes where others fail."""
+
+
 class SttSettings(SttBackend):
     """Section `model`: speech to text.
 
@@ -203,7 +230,7 @@ class SttSettings(SttBackend):
     """
 
     language: str = Field(default="en", pattern="^([a-z]{2,3}|auto)$")
-    fallbacks: tuple[SttBackend, ...] = ()
+    fallbacks: tuple[SttFallback, ...] = ()
 
     @model_validator(mode="after")
     def _speaks_its_language(self) -> Self:
@@ -258,6 +285,10 @@ class LlmBackend(EndpointSettings):
         return self
 
 
+class LlmFallback(StandInSettings, LlmBackend):
+    """What thinks of the reply where others fail."""
+
+
 class LlmSettings(WritingSettings, LlmBackend):
     """Section `llm`: what thinks of the reply. How each reply is asked for: `WritingSettings`.
 
@@ -265,7 +296,7 @@ class LlmSettings(WritingSettings, LlmBackend):
         fallbacks: what thinks of it where that fails, one after the other.
     """
 
-    fallbacks: tuple[LlmBackend, ...] = ()
+    fallbacks: tuple[LlmFallback, ...] = ()
 
 
 class TtsBackend(EndpointSettings):
@@ -318,6 +349,10 @@ class TtsBackend(EndpointSettings):
         return self
 
 
+class TtsFallback(StandInSettings, TtsBackend):
+    """What speaks where others fail."""
+
+
 class TtsSettings(TtsBackend):
     """Section `tts`: the voice.
 
@@ -327,7 +362,7 @@ class TtsSettings(TtsBackend):
     """
 
     speed: float = Field(default=1.0, ge=0.5, le=2)
-    fallbacks: tuple[TtsBackend, ...] = ()
+    fallbacks: tuple[TtsFallback, ...] = ()
 
 
 class TurnEndSettings(TurnTakingSettings):

@@ -27,7 +27,7 @@ from media.engines.protocols import (
     VadEngine,
 )
 from media.engines.wire import EngineEvent
-from media.errors import EngineError
+from media.errors import EngineError, VoiceUnavailable
 from server.config import Config
 from server.engine_settings import (
     AT_AN_ADDRESS,
@@ -37,11 +37,14 @@ from server.engine_settings import (
     LlmBackend,
     SttBackend,
     TtsBackend,
+    is_on_need,
 )
 from server.model_store import ModelStore, default_root
+from server.warm_up import reply_once, speak_once, transcribe_once
 
 if TYPE_CHECKING:
     from media.engines.fallback_order import Beside
+    from media.engines.on_need import OnNeed
     from media.engines.openai_endpoint import EndpointOptions, Patience
 
 E = TypeVar("E", bound=Engine)
@@ -171,25 +174,46 @@ def _turn_end(config: Config, store: ModelStore) -> TurnEndEngine:
 
 def _watched(config: Config, store: ModelStore, tell: Tell) -> tuple[SttEngine, LlmEngine, TtsEngine]:
     """The three that calls wait for, with what stands in for them. What becomes of them is told."""
-    stt = [_placed(partial(_stt, config, store), *wanted) for wanted in _in_order(config.model)]
-    llm = [_placed(partial(_llm, config, store), *wanted) for wanted in _in_order(config.llm)]
-    tts = [_placed(partial(_tts, config, store), *wanted) for wanted in _in_order(config.tts)]
+    stt = [_placed(config, partial(_stt, config, store), *wanted) for wanted in _in_order(config.model)]
+    llm = [_placed(config, partial(_llm, config, store), *wanted) for wanted in _in_order(config.llm)]
+    tts = [_placed(config, partial(_tts, config, store), *wanted) for wanted in _in_order(config.tts)]
     from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
 
     voices = [settings.voice for settings, _ in _in_order(config.tts)]
     silence_limit_s = config.performance.engine_silence_s
+
+    async def transcribe(engine: SttEngine, _rank: int) -> None:
+        await transcribe_once(engine, config.model.language_hint)
+
+    async def reply(engine: LlmEngine, _rank: int) -> None:
+        await reply_once(engine, config.speech_to_speech.instructions)
+
+    async def speak(engine: TtsEngine, rank: int) -> None:
+        try:
+            await speak_once(engine, voices[rank])
+        except VoiceUnavailable as error:
+            raise EngineError(str(error), code=error.code) from error
+
     return (
-        FallbackStt(stt, tell, silence_limit_s),
-        FallbackLlm(llm, tell, silence_limit_s),
-        FallbackTts(tts, voices, tell, silence_limit_s),
+        FallbackStt(stt, tell, silence_limit_s, transcribe),
+        FallbackLlm(llm, tell, silence_limit_s, reply),
+        FallbackTts(tts, voices, tell, silence_limit_s, speak),
     )
 
 
-def _placed(build: Callable[[Any, bool, str], E], settings: Any, has_next: bool) -> E | Beside[E]:
-    """An engine; or, of an endpoint with several addresses, one at each of them, beside each other."""
+def _placed(
+    config: Config, build: Callable[[Any, bool, str], E], settings: Any, has_next: bool
+) -> E | Beside[E] | OnNeed[E]:
+    """An engine, or one that is loaded when it is needed; or, of an endpoint with several addresses, one at
+    each of them, beside each other."""
     urls = settings.base_urls if settings.engine in AT_AN_ADDRESS else ()
     if len(urls) < 2:
-        return build(settings, has_next, "")
+        engine = build(settings, has_next, "")
+        if not is_on_need(settings):
+            return engine
+        from media.engines.on_need import OnNeed
+
+        return OnNeed(engine, config.performance.engine_wait_s)
     from media.engines.fallback_order import Beside
 
     at_each = ((settings.model_copy(update={"base_url": url}), URL(url).authority) for url in urls)

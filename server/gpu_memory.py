@@ -80,6 +80,7 @@ class ModelNeed:
         size_bytes: weights, and what they work on.
         device: `auto`, `cuda` or `cuda:1`.
         smaller: what makes it smaller, `set model.load_in_4bit to true`; empty where nothing does.
+        on_need: it is loaded when it is needed. Its place is kept: what failed before it may still be there.
     """
 
     section: str
@@ -87,6 +88,7 @@ class ModelNeed:
     size_bytes: int
     device: str = "auto"
     smaller: str = ""
+    on_need: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 from media.errors import ConfigError
 from media.section import Section
 from server.config import Config
+from server.engine_settings import is_on_need
 from server.gpu_devices import gpus_here
 from server.gpu_memory import (
     Gpu,
@@ -22,9 +24,14 @@ from server.gpu_memory import (
 
 
 def needs_of(config: Config) -> tuple[ModelNeed, ...]:
-    """What the configured engines want of GPUs, their fallbacks too: all of them are loaded."""
-    needs = (_need_of(section, settings, config) for section, settings in _backends(config))
-    return tuple(need for need in needs if need is not None and need.device != "cpu")
+    """What the configured engines want of GPUs, their fallbacks too: also those that are loaded when they are
+    needed, since what has failed then may still be there."""
+    needs = []
+    for section, settings in _backends(config):
+        need = _need_of(section, settings, config)
+        if need is not None and need.device != "cpu":
+            needs.append(replace(need, on_need=is_on_need(settings)))
+    return tuple(needs)
 
 
 def settled(config: Config, environment: Mapping[str, str]) -> Config:

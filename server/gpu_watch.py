@@ -105,6 +105,7 @@ class GpuWatch:
                     "what": need.what,
                     "device": need.device,
                     "needs_mb": round(need.size_bytes / MB),
+                    "on_need": need.on_need,
                 }
                 for need in self._needs
             ],

@@ -104,6 +104,7 @@ class Health:
                 "calls": {"active": self._calls.active, "limit": self._calls.config.server.max_calls},
                 "profile": self._calls.config.profile,
                 "engines": {report.role: asdict(report) for report in self._engine_set.reports},
+                "fallbacks_on_need": self._failures.loads,
                 "engine_failures": self._failures.report,
                 "faults": self._failures.faults.report,
                 "engine_process": None if self._process is None else asdict(self._process.report),

@@ -120,6 +120,7 @@ class EngineRoutes:
                 },
                 "profile": self._config.profile,
                 "engines": {report.role: asdict(report) for report in self._engine_set.reports},
+                "fallbacks_on_need": self._failures.loads,
                 "engine_failures": self._failures.report,
                 "faults": self._failures.faults.report,
                 "gpu_memory": None if self._gpus is None else self._gpus.report,

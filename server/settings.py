@@ -95,8 +95,8 @@ class PerformanceSettings(Section):
             delay the callers' audio; false puts them into the server's.
         engine_niceness: by how much that process gives way to others: 0 (not at all) to 19.
         engine_wait_s: how long a caller is left in silence at most while engines whose process died are
-            started again. If they will not be back by then, as their last load has it, the caller hears the
-            apology at once.
+            started again, or a fallback is loaded since it is needed. If they will not be back by then, as
+            their last load has it, the caller hears the apology at once.
         engine_silence_s: an engine in this server that was waited for so long, in all, and has brought
             nothing to anybody is stuck. (The turn-end engine: after 10 s, if that is less.)
         threads: of each engine whose own section does not say; 0 for as many as there are cores, up to 4.

@@ -10,8 +10,11 @@ from media.engines.protocols import (
     VAD_WINDOW_SAMPLES,
     ChatMessage,
     Engines,
+    LlmEngine,
     LlmRequest,
+    SttEngine,
     SttOptions,
+    TtsEngine,
     TtsRequest,
 )
 
@@ -51,30 +54,53 @@ class WarmUp:
             case "turn_end":
                 await self._engines.turn_end.judge(silence(1.0, SPEECH_RATE_HZ))
             case "stt":
-                await self._transcribe()
+                await transcribe_once(self._engines.stt, self._language)
             case "llm":
-                await self._reply()
+                await reply_once(self._engines.llm, self._instructions)
             case "tts":
-                await self._speak()
+                await speak_once(self._engines.tts, self._voice)
             case _:
                 assert_never(role)
 
-    async def _transcribe(self) -> None:
-        session = self._engines.stt.open(SttOptions(self._language, partials=False))
-        try:
-            await session.push(silence(1.0, SPEECH_RATE_HZ))
-            await session.flush()
-        finally:
-            await session.abort()
 
-    async def _reply(self) -> None:
-        messages = (ChatMessage("system", self._instructions), ChatMessage("user", "Hello."))
-        request = LlmRequest(messages, max_tokens=1, temperature=0.0)
-        async with aclosing(self._engines.llm.reply(request)) as deltas:
-            async for _ in deltas:
-                pass
+async def transcribe_once(stt: SttEngine, language: str | None) -> None:
+    """A second of silence.
 
-    async def _speak(self) -> None:
-        async with aclosing(self._engines.tts.speak(TtsRequest("Hello.", self._voice))) as chunks:
-            async for _ in chunks:
-                pass
+    Args:
+        stt: started.
+        language: None, or one that it cannot be told, where it is detected.
+
+    Raises:
+        EngineError: it does not work.
+    """
+    known = language if language in stt.languages else None
+    session = stt.open(SttOptions(known, partials=False))
+    try:
+        await session.push(silence(1.0, SPEECH_RATE_HZ))
+        await session.flush()
+    finally:
+        await session.abort()
+
+
+async def reply_once(llm: LlmEngine, instructions: str) -> None:
+    """A word.
+
+    Raises:
+        EngineError: it does not work.
+    """
+    messages = (ChatMessage("system", instructions), ChatMessage("user", "Hello."))
+    async with aclosing(llm.reply(LlmRequest(messages, max_tokens=1, temperature=0.0))) as deltas:
+        async for _ in deltas:
+            pass
+
+
+async def speak_once(tts: TtsEngine, voice: str) -> None:
+    """A greeting.
+
+    Raises:
+        EngineError: it does not work.
+        VoiceUnavailable: it cannot speak in this voice.
+    """
+    async with aclosing(tts.speak(TtsRequest("Hello.", voice))) as chunks:
+        async for _ in chunks:
+            pass

@@ -13,9 +13,10 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 
 from media.audio import Audio
-from media.engines.fallback_order import Beside, FallbackEvent, FallbackOrder, falls_back
+from media.engines.fallback_order import Beside, FallbackEvent, FallbackOrder, Warm, falls_back
 from media.engines.fallback_tries import WAITS_FOR_ROOM_S, Tries
 from media.engines.garbage import require_delta, require_sound, require_words
+from media.engines.on_need import OnNeed
 from media.engines.protocols import (
     CANNOT_CONTINUE,
     LlmDelta,
@@ -42,11 +43,12 @@ class FallbackLlm:
 
     def __init__(
         self,
-        engines: Sequence[LlmEngine | Beside[LlmEngine]],
+        engines: Sequence[LlmEngine | Beside[LlmEngine] | OnNeed[LlmEngine]],
         tell: Tell,
         silence_limit_s: float | None = None,
+        warm: Warm[LlmEngine] | None = None,
     ) -> None:
-        self._order: FallbackOrder[LlmEngine] = FallbackOrder("llm", engines, tell, silence_limit_s)
+        self._order: FallbackOrder[LlmEngine] = FallbackOrder("llm", engines, tell, silence_limit_s, warm)
 
     @property
     def name(self) -> str:
@@ -171,17 +173,18 @@ class FallbackTts:
         voices: of each engine, or those beside each other, in their order: the voice that speaks where it has
             not the one that is wanted.
         tell: given what happens.
-        silence_limit_s: as `FallbackOrder` has it.
+        silence_limit_s, warm: as `FallbackOrder` has them.
     """
 
     def __init__(
         self,
-        engines: Sequence[TtsEngine | Beside[TtsEngine]],
+        engines: Sequence[TtsEngine | Beside[TtsEngine] | OnNeed[TtsEngine]],
         voices: Sequence[str],
         tell: Tell,
         silence_limit_s: float | None = None,
+        warm: Warm[TtsEngine] | None = None,
     ) -> None:
-        self._order: FallbackOrder[TtsEngine] = FallbackOrder("tts", engines, tell, silence_limit_s)
+        self._order: FallbackOrder[TtsEngine] = FallbackOrder("tts", engines, tell, silence_limit_s, warm)
         if len({engine.rate_hz for engine in self._order.engines}) != 1:
             raise ValueError("voices that stand in for each other speak at one rate")
         self._stand_ins: Mapping[int, str] = dict(enumerate(voices))
@@ -253,11 +256,12 @@ class FallbackStt:
 
     def __init__(
         self,
-        engines: Sequence[SttEngine | Beside[SttEngine]],
+        engines: Sequence[SttEngine | Beside[SttEngine] | OnNeed[SttEngine]],
         tell: Tell,
         silence_limit_s: float | None = None,
+        warm: Warm[SttEngine] | None = None,
     ) -> None:
-        self._order: FallbackOrder[SttEngine] = FallbackOrder("stt", engines, tell, silence_limit_s)
+        self._order: FallbackOrder[SttEngine] = FallbackOrder("stt", engines, tell, silence_limit_s, warm)
 
     @property
     def name(self) -> str:

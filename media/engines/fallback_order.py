@@ -3,7 +3,8 @@
 Several in different places may have the same rank (`Beside`): they share the work.
 
 It is also where an engine's failure is taken note of, however many there are: one that ran out of memory,
-fails again and again, or is stuck, is asked no more until it has been started again. That is done elsewhere.
+fails again and again, or is stuck, is asked no more until it has been started again. One may be loaded only
+when it is needed (`OnNeed`). Both are told of here, and done elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -20,15 +21,27 @@ from media.clock import loop_time_s
 from media.engines.backend_failures import DEVICE_LOST
 from media.engines.failed_step import failed_step_of
 from media.engines.memory import free_caches
+from media.engines.on_need import LOADING, Loading, OnNeed
 from media.engines.protocols import Engine
 from media.engines.silence import EngineSilence
-from media.engines.wire import CameBack, EngineEvent, FellBack, RemoteRole, Unusable
+from media.engines.standing import Standing
+from media.engines.wire import (
+    CameBack,
+    EngineEvent,
+    FallbackLoad,
+    FellBack,
+    LoadState,
+    RemoteRole,
+    Unusable,
+)
 from media.errors import EngineError, EngineOutOfMemory, VoxtralKokoroError
 
 E = TypeVar("E", bound=Engine)
 T = TypeVar("T")
 
 FallbackEvent: TypeAlias = EngineEvent
+
+Warm: TypeAlias = Callable[[E, int], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
@@ -79,34 +92,6 @@ class Beside(Generic[E]):
     engines: tuple[E, ...]
 
 
-@dataclass(slots=True)
-class _Standing:
-    """How an engine has done.
-
-    Attributes:
-        rank: 0 is wanted first. Those beside each other have the same.
-        silence: None where it is waited for without end.
-        under_way: requests.
-        asked: when it was asked last, as one more than whoever was asked before.
-    """
-
-    rank: int
-    silence: EngineSilence | None
-    under_way: int = 0
-    asked: int = 0
-    started: bool = False
-    left_over: bool = False
-    """It was started once, and is to be closed before it is started again."""
-    stuck: bool = False
-    """Only another process mends it: here its closing would wait for its step, which may never end."""
-    starts: int = 0
-    failures: int = 0
-    """In a row."""
-    rests_until_s: float = 0.0
-    failed_step: object | None = None
-    """The last one that failed of those that compute several requests."""
-
-
 def falls_back(error: EngineError) -> bool:
     """Whether another engine may do better."""
     return error.code not in _OF_THE_REQUEST
@@ -121,28 +106,35 @@ class FallbackOrder(Generic[E]):
         tell: given what happens.
         silence_limit_s: an engine in this process that was waited for so long, in all, and has brought
             nothing at all to anybody is stuck. None waits for ever. (Endpoints have their own patience.)
+        warm: has an engine that stands in, in this process, do a small piece of its work, as a part of its
+            start; given its rank.
     """
 
     def __init__(
         self,
         role: RemoteRole,
-        engines: Sequence[E | Beside[E]],
+        engines: Sequence[E | Beside[E] | OnNeed[E]],
         tell: Callable[[FallbackEvent], None],
         silence_limit_s: float | None = None,
+        warm: Warm[E] | None = None,
     ) -> None:
-        ranks = [entry.engines if isinstance(entry, Beside) else (entry,) for entry in engines]
+        ranks = [_places(entry) for entry in engines]
         self.engines = tuple(engine for beside in ranks for engine in beside)
         self._ranks = ranks
         self._role: RemoteRole = role
         self._tell = tell
+        self._warm = warm
         self._standings = [
-            _Standing(rank, None if silence_limit_s is None else EngineSilence(silence_limit_s))
-            for rank, beside in enumerate(ranks)
-            for _ in beside
+            Standing(
+                rank,
+                None if silence_limit_s is None else EngineSilence(silence_limit_s),
+                Loading(entry.wait_s) if isinstance(entry, OnNeed) else None,
+            )
+            for rank, entry in enumerate(engines)
+            for _ in ranks[rank]
         ]
         self._asked = 0
         self._homes: OrderedDict[str, int] = OrderedDict()
-        self._starting = asyncio.Lock()
 
     @property
     def first(self) -> E:
@@ -160,30 +152,37 @@ class FallbackOrder(Generic[E]):
         return self._standings[at].rank
 
     async def start(self) -> None:
-        """Starts those that are not, side by side: all of them at first, later what has become `Unusable`.
+        """Starts those that are not, side by side.
+
+        At first all but those that are loaded when they are needed, unless none of the others starts; later
+        what is needed at last, else what has become `Unusable`. What another call of this starts already is
+        waited for only where there is nothing else to start.
 
         Raises:
             EngineError: none of them works: the first one's.
         """
-        async with self._starting:
-            async with asyncio.TaskGroup() as starting:
-                tries = {
-                    at: starting.create_task(self._try_to_start(at), name=f"start {engine.name}")
-                    for at, engine in enumerate(self.engines)
-                    if not (self._standings[at].started or self._standings[at].stuck)
-                }
-            errors = {at: error for at, attempt in tries.items() if (error := attempt.result()) is not None}
-            if len(errors) == len(self.engines):
-                await self.close()
-                raise errors[0]
-            for at, error in errors.items():
-                self._note(at, error, starting=True)
-                if not self.is_elsewhere(at):
-                    self._tell_unusable(at, error)
+        errors = await self._try_each(self._to_start())
+        for at, standing in enumerate(self._standings):
+            if any(other.started or other.starting.locked() for other in self._standings):
+                break
+            if standing.loading is not None and standing.loading.state is LoadState.WAITS:
+                errors |= await self._try_each((at,))
+        for at, standing in enumerate(self._standings):
+            if standing.loading is not None and standing.loading.state is LoadState.WAITS:
+                self._tell_load(at, standing.loading)
+        if len(errors) == len(self.engines):
+            await self.close()
+            raise errors[0]
+        for at, error in errors.items():
+            self._note(at, error, starting=True)
+            if not self.is_elsewhere(at):
+                self._tell_unusable(at, error)
 
     async def close(self) -> None:
         for standing in self._standings:
             standing.started = standing.left_over = False
+            if standing.loading is not None:
+                standing.loading.forget()
         for engine in self.engines:
             await engine.close()
 
@@ -228,13 +227,16 @@ class FallbackOrder(Generic[E]):
             self.end(at)
 
     async def ready(self, at: int) -> None:
-        """Returns when an engine can be asked. An endpoint that failed last time is probed first.
+        """Returns when an engine can be asked. An endpoint that failed last time is probed first; one that is
+        loaded when it is needed is waited for, for a while.
 
         Raises:
             EngineError: it does not work, or says nothing.
         """
         engine, standing = self.engines[at], self._standings[at]
         if not isinstance(engine, Probed):
+            if standing.loading is not None and not standing.started:
+                await self._until_loaded(at, standing.loading)
             if not standing.started:
                 raise EngineError(f"{engine.name} is being started again.", code=RESTARTING, retryable=True)
             return
@@ -399,7 +401,40 @@ class FallbackOrder(Generic[E]):
         """Whether it is in another process, or on another machine."""
         return isinstance(self.engines[at], Probed)
 
+    def _to_start(self) -> Collection[int]:
+        loads = [(at, one, one.loading and one.loading.state) for at, one in enumerate(self._standings)]
+        if needed := [at for at, _, load in loads if load is LoadState.NEEDED]:
+            return needed
+        missing = [at for at, one, load in loads if not (one.started or one.stuck or load is LoadState.WAITS)]
+        return [at for at in missing if not self._standings[at].starting.locked()] or missing
+
+    async def _try_each(self, wanted: Collection[int]) -> dict[int, EngineError]:
+        """Starts these, side by side. Gives what those that did not start failed of."""
+        async with asyncio.TaskGroup() as starting:
+            tries = {
+                at: starting.create_task(self._try_to_start(at), name=f"start {self.engines[at].name}")
+                for at in wanted
+            }
+        return {at: error for at, attempt in tries.items() if (error := attempt.result()) is not None}
+
     async def _try_to_start(self, at: int) -> EngineError | None:
+        standing = self._standings[at]
+        async with standing.starting:
+            if standing.started:
+                return None
+            if standing.loading is None:
+                return await self._start_one(at)
+            standing.loading.begin()
+            self._tell_load(at, standing.loading)
+            error: EngineError | None = None
+            try:
+                error = await self._start_one(at)
+            finally:
+                standing.loading.end(loaded=standing.started)
+            self._tell_load(at, standing.loading)
+            return error
+
+    async def _start_one(self, at: int) -> EngineError | None:
         engine, standing = self.engines[at], self._standings[at]
         try:
             if standing.left_over:
@@ -407,7 +442,13 @@ class FallbackOrder(Generic[E]):
                 free_caches()
                 standing.left_over = False
             await engine.start()
+            if self._warm is not None and standing.rank > 0 and not self.is_elsewhere(at):
+                standing.left_over = True
+                async with self.awaited(at):
+                    await self._warm(engine, standing.rank)
+                standing.left_over = False
         except EngineError as error:
+            standing.stuck = standing.left_over and error.code in _NEEDS_PROCESS
             return error
         except VoxtralKokoroError:
             raise
@@ -421,9 +462,37 @@ class FallbackOrder(Generic[E]):
             standing.silence.forget()
         return None
 
+    async def _until_loaded(self, at: int, loading: Loading) -> None:
+        """Returns when its first load is over: at once, where that was before.
+
+        Raises:
+            EngineError: it takes longer than is waited.
+        """
+        if loading.state is LoadState.WAITS:
+            loading.need()
+            self._tell_load(at, loading)
+        try:
+            await loading.wait()
+        except TimeoutError:
+            name = self.engines[at].name
+            raise EngineError(f"{name} is being loaded.", code=LOADING, retryable=True) from None
+
+    def _tell_load(self, at: int, loading: Loading) -> None:
+        self._tell(FallbackLoad(self._role, self.engines[at].name, loading.state, loading.took_s))
+
     def _broken(self, at: int, error: Exception) -> EngineError:
         """The error of an engine that raised what is none of ours."""
         log.error(
             "an engine broke", extra={"engine": self._role, "model": self.engines[at].name}, exc_info=error
         )
         return EngineError(f"{type(error).__name__}: {error}", code="engine_fault")
+
+
+def _places(entry: E | Beside[E] | OnNeed[E]) -> tuple[E, ...]:
+    match entry:
+        case Beside(engines=engines):
+            return engines
+        case OnNeed(engine=engine):
+            return (engine,)
+        case _:
+            return (entry,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 from media.audio import Audio
@@ -277,8 +278,37 @@ class Unusable:
     needs_process: bool = False
 
 
-EngineEvent: TypeAlias = FellBack | CameBack | Unusable
-"""What becomes of engines that fail."""
+class LoadState(StrEnum):
+    """How far a fallback is that is loaded when it is needed."""
+
+    WAITS = "waits"
+    """It takes no memory."""
+    NEEDED = "needed"
+    """Its role is to be started, for its sake."""
+    LOADING = "loading"
+    LOADED = "loaded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackLoad:
+    """A fallback that is loaded when it is needed has got so far.
+
+    Attributes:
+        role: its role.
+        engine: its name.
+        state: how far it is.
+        took_s: of one that is loaded: so long, its first piece of work included.
+    """
+
+    role: RemoteRole
+    engine: str
+    state: LoadState
+    took_s: float | None = None
+
+
+EngineEvent: TypeAlias = FellBack | CameBack | Unusable | FallbackLoad
+"""What becomes of engines that fail, and of those that stand in."""
 
 FromEngines: TypeAlias = Hello | Refused | Item | Done | Failed | Logged | EngineEvent
 

@@ -243,6 +243,19 @@ def test_which_file_is_read(tmp_path: Path) -> None:
             "config.yaml, line 1: llm.device cannot be 'gpu': ",
         ),
         (
+            "llm: {fallbacks: [{engine: openai, base_url: 'http://a/v1', load: needed}]}\n",
+            "config.yaml, line 1: llm.fallbacks.0: engine openai is at an address: load is for engines in "
+            "this server.",
+        ),
+        (
+            "llm: {fallbacks: [{load: later}]}\n",
+            "config.yaml, line 1: llm.fallbacks.0.load cannot be 'later': ",
+        ),
+        (
+            "llm: {load: needed}\n",
+            "config.yaml, line 1: There is no setting llm.load.",
+        ),
+        (
             "llm: {api_key: [sk-123]}\n",
             "config.yaml, line 1: llm.api_key cannot be what is given: it should be a valid string.",
         ),

@@ -55,6 +55,14 @@ def test_fallbacks_are_loaded_too() -> None:
     assert [need.section for need in needs] == ["llm", "llm.fallbacks.0"]
     there = with_places(wanted, needs, gpus(12, 12)).llm
     assert (there.device, there.fallbacks[0].device) == ("cuda:0", "cuda:1")
+
+
+def test_one_that_is_loaded_when_it_is_needed_has_its_place_kept() -> None:
+    """What failed may still be there when it is needed."""
+    wanted = config(llm=THINKS | {"device": "cuda:0", "fallbacks": [THINKS | {"load": "needed"}]})
+    needs = needs_of(wanted)
+    assert [need.on_need for need in needs] == [False, True]
+    assert needs[1].size_bytes == needs[0].size_bytes
     with pytest.raises(ConfigError, match="beside The language model Qwen3-4B"):
         with_places(wanted, needs, gpus(12))
 

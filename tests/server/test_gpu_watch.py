@@ -85,6 +85,7 @@ def test_what_is_told_of_it() -> None:
         "what": "Kokoro",
         "device": "cuda:1",
         "needs_mb": 900,
+        "on_need": False,
     }
     first, second = report["recommendations"]
     assert first.endswith("set model.load_in_4bit to true.")
