@@ -86,6 +86,7 @@ class InviteUsage:
             self._refresh_soon, lambda: self.end("the far side does not answer any more")
         )
         self._transfer: Transfer | None = None
+        self._transferring = False
         self._offering = asyncio.Lock()
         self._our_offer = False
         self._their_invite = asyncio.Event()  # none of theirs is open
@@ -184,13 +185,16 @@ class InviteUsage:
         """
         if self.over:
             raise ToolError("The call is over.")
-        if self._transfer is not None:
+        if self._transferring:
             raise ToolError("A transfer is under way already.")
-        self._transfer = Transfer(target)
+        transfer = self._transfer = Transfer(target)
+        self._transferring = True
         try:
-            await self._transfer.run(self._requests)
+            await transfer.run(self._requests)
         finally:
-            self._transfer = None
+            self._transferring = False
+            if not transfer.accepted:
+                self._transfer = None
 
     async def _offer(self) -> None:
         """Sends a re-INVITE with a fresh offer until it is taken or refused."""
@@ -319,6 +323,9 @@ class InviteUsage:
             case "NOTIFY":
                 ours = self._transfer is not None and self._transfer.notified(request)
                 self._respond(transaction, 200 if ours else 481)
+                if ours and not self._transferring and self._transfer is not None and self._transfer.reached:
+                    # Nobody waits for it any more, but they are there: some wait for this side to hang up.
+                    self.end("transferred")
             case "REFER":
                 self._respond(transaction, 603)
             case "OPTIONS":

@@ -20,11 +20,17 @@ _OUTCOME_LIMIT_S: Final = 40.0
 class Transfer:
     """One transfer. `run` it once.
 
+    Attributes:
+        accepted: the far side set about it. Nothing stops it then, whether or not somebody waits.
+        reached: the target was.
+
     Args:
         target: whom the far side is to call: a URI, or a number.
     """
 
     def __init__(self, target: str) -> None:
+        self.accepted = False
+        self.reached = False
         self._target = target
         self._outcome: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
 
@@ -45,6 +51,7 @@ class Transfer:
             raise ToolError("The call is over.") from error
         if not 200 <= response.code < 300:
             raise ToolError(f"The far side refuses to transfer the call ({response.code} {response.phrase}).")
+        self.accepted = True
         try:
             async with asyncio.timeout(_OUTCOME_LIMIT_S):
                 code = await self._outcome
@@ -66,6 +73,7 @@ class Transfer:
         code = outcome_of(notify)
         state = split_parameters(notify.headers.get("Subscription-State", "") or "")[0].lower()
         if code is not None and code >= 200:
+            self.reached = code < 300
             self._settle(code)
         elif state == "terminated":
             self._settle(None)

@@ -522,6 +522,26 @@ def test_a_number_is_handed_on_to_as_one_of_the_far_side() -> None:
     virtual_time.run(main())
 
 
+def test_a_transfer_that_nobody_waits_for_any_more_ends_the_call_all_the_same() -> None:
+    async def main() -> None:
+        async with voice_and_raw() as (voice, raw):
+            taken, tag = await called(voice, raw)
+            async with asyncio.TaskGroup() as tasks:
+                waiting = tasks.create_task(taken.leg.transfer("sip:carol@192.0.2.9"))
+                raw.send(response_to(await raw.request("REFER"), 202), voice.port)
+                await asyncio.sleep(1)
+                waiting.cancel()
+            notify = raw.make("NOTIFY", voice.port, cseq=2, to_tag=tag, Event="refer")
+            notify.headers.set("Subscription-State", "terminated")
+            notify.headers.set("Content-Type", "message/sipfrag;version=2.0")
+            notify.body = b"SIP/2.0 200 OK\r\n"
+            assert (await asked(voice, raw, notify)).code == 200
+            await raw.request("BYE")
+            assert taken.why == "transferred"
+
+    virtual_time.run(main())
+
+
 # Calls that are placed
 
 
