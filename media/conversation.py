@@ -215,6 +215,11 @@ class Conversation:
         self._digits.press(digit)
         self._silence.look()
 
+    async def until_said(self) -> None:
+        """Returns when all that the assistant says was said; whether or not the caller speaks."""
+        while self._speaking.state is not AgentState.IDLE:
+            await self._next_news()
+
     async def until_quiet(self, for_s: float) -> None:
         """Returns when for so long nobody has spoken, and nothing was to be heard; tools may be at work."""
         while True:

@@ -142,6 +142,9 @@ class PhoneCall:
     def say(self, sentence: str) -> None:
         self._conversation.create_response(ResponseOptions(spoken_text=sentence))
 
+    async def until_said(self) -> None:
+        await self._conversation.until_said()
+
     async def until_heard(self) -> None:
         await self._conversation.until_quiet(QUIET_S + self._conversation.playout.heard_lag_s)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -13,6 +15,8 @@ from signaling.phone.leg import DIGITS, PhoneLeg
 from signaling.phone.settings import TelephoneSettings
 
 MAX_DIGITS: Final = 64
+LONGEST_WAIT_S: Final = 15.0
+"""A far side that is never quiet (music, a tone, a television) is hung up on, or handed on, after so long."""
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,9 @@ class PhoneLine(Protocol):
         Raises:
             CallerError: something is being said already, or nothing can be.
         """
+
+    async def until_said(self) -> None:
+        """Returns when all that was said has left, whatever the far side says."""
 
     async def until_heard(self) -> None:
         """Returns when all that was said has been heard, and the far side says nothing."""
@@ -88,12 +95,12 @@ class PhoneTools:
     async def _hang_up(self, _leg: PhoneLeg, given: dict[str, Any]) -> str:
         goodbye = given.get("goodbye")
         if isinstance(goodbye, str) and goodbye.strip():
-            await self._line.until_heard()
+            await self._until_quiet()
             try:
                 self._line.say(goodbye.strip())
             except CallerError as error:
                 raise ToolError(f"The goodbye could not be said: {error}") from error
-        await self._line.until_heard()
+        await self._until_quiet()
         log.info("the assistant hangs up")
         self._line.end("the assistant hung up")
         return "The call is over."
@@ -102,7 +109,7 @@ class PhoneTools:
         target = self._targets.get(str(given.get("target")))
         if target is None:
             raise ToolError(f"target is one of {', '.join(self._targets)}.")
-        await self._line.until_heard()
+        await self._until_quiet()
         await leg.transfer(target.to)
         log.info("the assistant transferred the caller", extra={"target": target.name})
         self._line.end("transferred")
@@ -112,9 +119,17 @@ class PhoneTools:
         digits = str(given.get("digits", "")).upper().replace(" ", "")
         if not digits or len(digits) > MAX_DIGITS or not DIGITS.issuperset(digits):
             raise ToolError(f"digits are 1 to {MAX_DIGITS} of 0-9, * and #.")
-        await self._line.until_heard()
+        # A menu goes on speaking until a key is pressed.
+        await self._line.until_said()
         await leg.send_digits(digits)
         return f"The keys {digits} were pressed."
+
+    async def _until_quiet(self) -> None:
+        """Until what was said has been heard, and the far side is quiet, or does not mean to be."""
+        await self._line.until_said()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_WAIT_S):
+                await self._line.until_heard()
 
     def _transfer_tool(self) -> Tool:
         told = [

@@ -156,6 +156,30 @@ def test_keys_are_pressed_in_a_call_that_was_placed() -> None:
     run(main, scripted(calls("send_digits", '{"digits": "1 2 #"}'), "Done."))
 
 
+def test_keys_are_pressed_while_a_menu_speaks() -> None:
+    async def main(exchange: Exchange) -> None:
+        leg = ScriptedLeg(party=OUTBOUND)
+        _, over = await asked(exchange, leg)
+        await leg.say(quiet(0.3), speech(3.0))
+        assert leg.digits == ["1"]
+        leg.hang_up()
+        await over.wait()
+
+    run(main, scripted(calls("send_digits", '{"digits": "1"}'), "Done.", says=("press one", "or two")))
+
+
+@pytest.mark.parametrize("goodbye", ["", '{"goodbye": "Goodbye."}'])
+def test_a_far_side_that_is_never_quiet_is_hung_up_on(goodbye: str) -> None:
+    async def main(exchange: Exchange) -> None:
+        leg = ScriptedLeg()
+        record, over = await asked(exchange, leg)
+        await leg.say(quiet(0.2), speech(36.0))
+        assert over.is_set()
+        assert record.why == "the assistant hung up"
+
+    run(main, scripted(calls("hang_up", goodbye), says=("that was all", "")))
+
+
 @pytest.mark.parametrize("digits", ["", "12x", "1" * 65, "１"])
 def test_what_no_telephone_has_a_key_for_is_not_pressed(digits: str) -> None:
     async def main(exchange: Exchange) -> None:
