@@ -166,6 +166,9 @@ class ScriptedConversation:
     def press(self, digit: str) -> None:
         self._act("press", digit)
 
+    async def until_said(self) -> None:
+        """All is said at once."""
+
     async def until_quiet(self, for_s: float) -> None:
         await asyncio.sleep(for_s)
 
