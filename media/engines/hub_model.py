@@ -80,6 +80,28 @@ def load_from_hub(model: str, setting: str, load: Callable[[str], T]) -> T:
         raise EngineError(f"The model {where} ({setting}) cannot be loaded. {_reason(error)}") from None
 
 
+def whole(kind: Any, where: str, setting: str, **options: Any) -> Any:
+    """A model of a class of transformers', which would fill what a checkpoint lacks with random weights, and
+    go on with a warning.
+
+    Args:
+        kind: the class.
+        where: as `load_from_hub` gives it.
+        setting: as of `load_from_hub`.
+        options: of `from_pretrained`.
+
+    Raises:
+        ModelMissing: the checkpoint lacks weights. (Those tied to others, and what is computed, are none.)
+    """
+    model, found = kind.from_pretrained(where, output_loading_info=True, **options)
+    if lacking := sorted(found["missing_keys"]):
+        raise ModelMissing(
+            f"The model {where} lacks {len(lacking)} of its weights, {lacking[0]} among them: fetch it anew, "
+            f"or set {setting} to another."
+        )
+    return model.eval()
+
+
 def config_of(model: str, setting: str, kind: str) -> dict[str, Any]:
     """What a model's `config.json` says, before anything large is fetched or built.
 

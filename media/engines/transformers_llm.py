@@ -22,7 +22,7 @@ from media.engines.batcher import BatchCounts, Batcher
 from media.engines.chat_prompt import ChatPrompt, ChatPrompts
 from media.engines.conversation_slots import Slots
 from media.engines.gpu_pool import gave_back, took
-from media.engines.hub_model import load_from_hub
+from media.engines.hub_model import load_from_hub, whole
 from media.engines.inference import InferenceThreads, Urgency
 from media.engines.model_files import require_files
 from media.engines.protocols import ChatMessage, LlmDelta, LlmRequest
@@ -33,6 +33,8 @@ from media.engines.tool_call_text import ToolCallText
 from media.engines.torch_device import TorchPlace, give_back_gpu_memory, place_of
 from media.engines.torch_recording import CudaGraphs
 from media.errors import EngineError, ModelMissing
+
+_SETTING = "llm.name"
 
 _CHUNK_TOKENS = {True: 256, False: 32}
 """Prompts are read in steps of so many tokens, on a GPU or not; between them other conversations get their
@@ -262,10 +264,10 @@ class TransformersLlm:
 
         def load(where: str) -> tuple[Any, Any]:
             tokenizer = transformers.AutoTokenizer.from_pretrained(where, **more)
-            model = transformers.AutoModelForCausalLM.from_pretrained(where, **place.loading, **more)
-            return tokenizer, model.eval()
+            kind = transformers.AutoModelForCausalLM
+            return tokenizer, whole(kind, where, _SETTING, **place.loading, **more)
 
-        return load_from_hub(source, "llm.name", load)
+        return load_from_hub(source, _SETTING, load)
 
 
 def _deltas(piece: str, calls: ToolCallText | None, *, is_last: bool) -> Iterator[LlmDelta]:

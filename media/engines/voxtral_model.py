@@ -27,7 +27,7 @@ from transformers.tokenization_mistral_common import MistralCommonBackend
 from media.clock import thread_time_s
 from media.engines.backend_failures import is_out_of_memory
 from media.engines.batcher import aged
-from media.engines.hub_model import config_of, load_from_hub
+from media.engines.hub_model import config_of, load_from_hub, whole
 from media.engines.inference import Urgency
 from media.engines.repetition import cut_repetition, runs_in_circles
 from media.engines.torch_device import TorchPlace, give_back_gpu_memory
@@ -280,4 +280,4 @@ def _load(where: str, place: TorchPlace, load_in_4bit: bool) -> Any:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=place.dtype,
         )
-    return VoxtralForConditionalGeneration.from_pretrained(where, **options).eval()
+    return whole(VoxtralForConditionalGeneration, where, SETTING, **options)

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from media.audio import SPEECH_RATE_HZ
-from media.engines.hub_model import config_of, load_from_hub
+from media.engines.hub_model import config_of, load_from_hub, whole
 from media.engines.stream_memory import JoinedLookbacks, JoinedPaddings, Lookback
 from media.engines.torch_device import TorchPlace, give_back_gpu_memory
 from media.errors import EngineError
@@ -280,4 +280,4 @@ class VoxtralStream:
 
 
 def _load(where: str, place: TorchPlace) -> Any:
-    return VoxtralRealtimeForConditionalGeneration.from_pretrained(where, **place.loading).eval()
+    return whole(VoxtralRealtimeForConditionalGeneration, where, SETTING, **place.loading)
