@@ -204,7 +204,8 @@ class Registration:
                 expires_s = self._expires_s = longer_s(response, expires_s)
             else:
                 raise NotRegistered(
-                    f"The registrar answers {response.code} {response.phrase}.", retry_after_s(response)
+                    f"The registrar answers {response.code} {response.phrase[:80]}.",
+                    retry_after_s(response),
                 )
         raise NotRegistered("The registrar asks again and again for other credentials.")
 

@@ -12,6 +12,7 @@ from signaling.sip.hop import Hop
 
 _MAX_UNSENT_BYTES = 1_000_000
 """What may wait for a far side that does not read; then the connection is cut."""
+_CHALLENGE = b"SIP/2.0 401 "
 FIRST_MESSAGE_S = 32.0
 """Whoever connects has so long to say something: 64*T1."""
 
@@ -37,7 +38,8 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         hop: the far side.
-        known: this side connected, or something was sent over it: to whoever connected, an answer.
+        known: this side connected, or something was sent over it: to whoever connected, an answer that was
+            more than a challenge.
     """
 
     def __init__(self, holder: ConnectionHolder, hop: Hop, idle_timeout_s: float, *, incoming: bool) -> None:
@@ -55,7 +57,7 @@ class Connection(asyncio.Protocol):
     def send(self, data: bytes) -> None:
         if self._transport is None:
             return
-        self.known = True
+        self.known = self.known or not data.startswith(_CHALLENGE)
         if self._transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
             self._transport.abort()
         else:

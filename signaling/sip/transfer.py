@@ -50,7 +50,7 @@ class Transfer:
         except (DialogGone, BadMessage) as error:
             raise ToolError("The call is over.") from error
         if not 200 <= response.code < 300:
-            raise ToolError(f"The far side refuses to transfer the call ({response.code} {response.phrase}).")
+            raise ToolError(f"The far side refuses to transfer the call ({response.code}).")
         self.accepted = True
         try:
             async with asyncio.timeout(_OUTCOME_LIMIT_S):

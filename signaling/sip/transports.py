@@ -247,7 +247,7 @@ class Transports:
 
     def _has_room(self) -> bool:
         """Whether one more connection may be. Where there are enough, a stranger's gives way: the first of
-        those over which nothing was ever answered, or else the first that still shakes hands."""
+        those over which nothing was ever answered (`known`), or else the first that still shakes hands."""
         so_far = len(self._connections) + len(self._taking_in) + self._opening
         if so_far < self._settings.max_connections:
             return True

@@ -32,6 +32,9 @@ from signaling.sip.transactions import Timers
 _GRACE_S: Final = 2.5
 """When the server stops, far sides have so long to take note."""
 
+_FAR_SIDES_AGAIN_S: Final = 0.1
+"""Within a call, far sides may come to be at other addresses. What is not heard until then is sent again."""
+
 _WITHIN_CALLS: Final = frozenset({"BYE", "INFO", "PRACK", "REFER", "UPDATE"})
 _EVENTS: Final = frozenset({"NOTIFY", "SUBSCRIBE"})
 
@@ -80,6 +83,9 @@ class SipUserAgent:
             if account.registers
         )
         self._calls: dict[tuple[str, str], InboundCall | OutboundCall] = {}
+        self._far_sides: frozenset[str] = frozenset()
+        """Addresses of those who take part in calls, as of `_far_sides_s`."""
+        self._far_sides_s = float("-inf")
         self._running: set[asyncio.Task[None]] = set()
         self._lingering: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -170,6 +176,7 @@ class SipUserAgent:
     def _carry(self, call: InboundCall | OutboundCall) -> None:
         key = (call.id.call_id, call.id.local_tag)
         self._calls[key] = call
+        self._far_sides_s = float("-inf")
 
         async def main() -> None:
             try:
@@ -178,6 +185,7 @@ class SipUserAgent:
                 log.exception("SIP call failed")
             finally:
                 del self._calls[key]
+                self._far_sides_s = float("-inf")
 
         self._start(main(), f"SIP call {key[0][:16]}")
 
@@ -203,10 +211,13 @@ class SipUserAgent:
 
     def _admits(self, ip: str) -> bool:
         """Whether an address is listened to: it may call, or takes part in a call."""
+        now_s = loop_time_s()
+        if ip not in self._far_sides and now_s - self._far_sides_s >= _FAR_SIDES_AGAIN_S:
+            # Not for each datagram: a flood of strangers' must not take the calls' time.
+            everybody = (call.addresses for call in self._calls.values())
+            self._far_sides, self._far_sides_s = frozenset().union(*everybody), now_s
         # Not the other way round: whoever takes part in a call is no stranger to be counted.
-        return any(ip in call.addresses for call in self._calls.values()) or self._access.may_knock(
-            ip, loop_time_s()
-        )
+        return ip in self._far_sides or self._access.may_knock(ip, now_s)
 
     def _receive(self, transaction: ServerTransaction) -> None:
         """Any request that comes, but ACK and the CANCEL of an INVITE that there is. Never raises."""

@@ -8,6 +8,7 @@ import pytest
 from sipmessage import Response
 
 from signaling.phone.leg import NotAnswered
+from signaling.sip.inbound_call import InboundCall
 from signaling.sip.messages import response_to
 from signaling.sip.session_timer import TimerTerms
 from tests import virtual_time
@@ -44,6 +45,31 @@ def test_a_contact_that_there_is_not() -> None:
             await taken.over.wait()
 
     asyncio.run(main())  # names are looked up in a thread
+
+
+def test_a_flood_of_strangers_does_not_take_the_calls_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with voice_and_raw() as (voice, raw):
+            taken, _ = await called(voice, raw)
+            asked: list[InboundCall] = []
+
+            def addresses(call: InboundCall) -> set[str]:
+                asked.append(call)
+                return {"203.0.113.1"}
+
+            monkeypatch.setattr(InboundCall, "addresses", property(addresses))
+            await asyncio.sleep(1)
+            assert not any(voice.sip._admits("203.0.113.9") for _ in range(100))
+            assert all(voice.sip._admits("203.0.113.1") for _ in range(100))
+            assert len(asked) == 1
+            await asyncio.sleep(1)
+            voice.sip._admits("203.0.113.9")
+            assert len(asked) == 2
+            taken.leg.hang_up()
+            raw.send(response_to(await raw.request("BYE"), 200), voice.port)
+            await taken.over.wait()
+
+    virtual_time.run(main())
 
 
 def test_a_challenge_is_not_repeated() -> None:

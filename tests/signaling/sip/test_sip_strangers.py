@@ -119,6 +119,36 @@ def test_strangers_do_not_keep_this_side_from_calling() -> None:
     run(main())
 
 
+def test_whoever_was_only_challenged_gives_way_to_others() -> None:
+    async def main() -> None:
+        async with stations(SipSettings(tcp_port=0, max_connections=2)) as (station,):
+            port = station.endpoint.port(Transport.TCP)
+            challenged = [await _is_challenged(station, port, at) for at in range(4)]
+            for reader, writer in challenged[:2]:
+                assert await reader.read() == b""
+                writer.close()
+            reader, writer = challenged[2]
+            writer.write(request_text(branch="z9hG4bK9", transport="TCP"))
+            server = await station.came.get()
+            server.respond(server.response(200))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"SIP/2.0 200")
+            for _, writer in challenged[2:]:
+                writer.close()
+
+    run(main())
+
+
+async def _is_challenged(
+    station: Station, port: int | None, at: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request_text(branch=f"z9hG4bK{at}", transport="TCP"))
+    server = await station.came.get()
+    server.challenge(server.response(401))
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"SIP/2.0 401")
+    return reader, writer
+
+
 def test_a_connection_that_is_gone_before_it_is_taken_in(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with stations(SipSettings(tcp_port=0)) as (station,):
