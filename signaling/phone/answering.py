@@ -104,6 +104,9 @@ class Answering:
 
     def _with_person(self) -> None:
         self._let_go()
+        if self._has_spoken:
+            # A client that joined has seen to it.
+            return
         if self._wanted.greeting:
             # The greeting is the answer to their "Hello?".
             self._conversation.forgo()
@@ -149,6 +152,13 @@ class Answering:
     def _answers_by_itself(self) -> bool:
         detection = self._conversation.session.turn_detection
         return detection is not None and detection.create_response
+
+    @property
+    def _has_spoken(self) -> bool:
+        """Whether the assistant has said something, or is about to."""
+        return any(
+            isinstance(item, Message) and item.role == "assistant" for item in self._conversation.items
+        )
 
     @property
     def _has_words(self) -> bool:

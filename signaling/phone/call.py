@@ -27,6 +27,7 @@ from signaling.realtime_session_objects import SessionUpdate
 QUIET_S: Final = 0.5
 """After a goodbye, for its last word to be heard, and for the far side to say something yet."""
 MAX_EARLY_DIGITS: Final = 64
+TOO_LONG: Final = "no call may be longer"
 HANG_UP_S: Final = 5.0
 """A leg that was asked to end has this long; then it is cancelled."""
 
@@ -208,6 +209,8 @@ class PhoneCall:
             "telephone call answered", extra={"carrier": leg.party.carrier, "direction": leg.party.direction}
         )
         carrying = tasks.create_task(self._carry(leg), name=f"{self._call_id} leg")
+        watch = asyncio.get_running_loop().call_later(self._settings.max_call_s, self.end, TOO_LONG)
+        carrying.add_done_callback(lambda _: watch.cancel())
         # Who waits to hear who answers misses nothing: then there is nothing to be said yet.
         answering = self._answering if self._answering and self._answering.hold_back() else None
         if answering is not None or await self._can_be_heard():

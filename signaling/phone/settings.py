@@ -45,6 +45,7 @@ class TelephoneSettings(Section):
         allowed_callers: as whom it may call, besides as configured.
         max_outbound_calls: calls at once that this server has placed.
         max_outbound_per_minute: calls that it places in any minute.
+        max_call_s: what goes on for longer is ended.
         ring_timeout_s: who has not answered by then is not called any longer.
         answering_machines: that answer calls which this server placed.
     """
@@ -62,6 +63,7 @@ class TelephoneSettings(Section):
     allowed_callers: tuple[DestinationText, ...] = ()
     max_outbound_calls: int = Field(default=2, ge=0, le=1000)
     max_outbound_per_minute: int = Field(default=10, ge=0, le=10_000)
+    max_call_s: float = Field(default=14_400.0, ge=1)
     ring_timeout_s: float = Field(default=45.0, ge=1, le=300)
     answering_machines: AnsweringSettings = AnsweringSettings()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,20 @@ def test_who_says_nothing_is_spoken_to(greeting: str) -> None:
         assert call.told() == ["uncertain"]
         assert 4.0 <= call.leg.first_sound_s() - call.leg.answered_s < 5.0
         assert call.said()[-1] == ("assistant", greeting or "Well, it is me.")
+        call.leg.hang_up()
+
+    run(main, engines("hello"), **TELEPHONE)
+
+
+def test_who_was_answered_for_a_client_that_joined_is_not_greeted_besides() -> None:
+    async def main(exchange: Exchange) -> None:
+        call = await answered(exchange, greeting=GREETING)
+        session = {"audio": {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 300}}}}
+        update = json.dumps({"type": "session.update", "session": session})
+        exchange.calls.session(call.record.call_id).receive(update)
+        await call.leg.say(quiet(0.5), speech(0.6), quiet(4.0))
+        assert call.told() == ["human"]
+        assert call.said() == [("user", "hello"), ("assistant", "Well, it is me.")]
         call.leg.hang_up()
 
     run(main, engines("hello"), **TELEPHONE)

@@ -162,6 +162,18 @@ def test_a_leg_that_does_not_end_is_cancelled() -> None:
     run(main)
 
 
+def test_no_call_goes_on_for_ever() -> None:
+    async def main(exchange: Exchange) -> None:
+        leg = ScriptedLeg()
+        record, over = exchange.take(leg)
+        await over.wait()
+        assert leg.ended_s is not None
+        assert leg.ended_s - leg.answered_s == pytest.approx(20, abs=0.1)
+        assert record.why == "no call may be longer"
+
+    run(main, telephone={"max_call_s": 20})
+
+
 def test_a_slot_is_taken_before_the_call_is_answered() -> None:
     async def main(exchange: Exchange) -> None:
         admissions = [exchange.starter.admit() for _ in range(2)]
