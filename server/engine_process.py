@@ -304,6 +304,8 @@ class _Incarnation:
                 return
             except EngineProcessDied:
                 return
+            except EngineError:  # it lives, and has logged what it cannot tell
+                self.gpu_pools = ()
 
     async def end(self) -> int:
         """Lets it go, kills it if it does not, and gives its exit status as `subprocess` does."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from yarl import URL
 
 from media.clock import thread_time_s
+from media.engines.memory import free_caches
 from media.engines.protocols import Engines
 from media.errors import VoxtralKokoroError
 from server.config import Config
@@ -171,7 +172,7 @@ def gpu_watch(config: Config, faults: FaultLedger, process: EngineProcess | None
         process: the engines'; None where they are in this one.
     """
     if process is None:
-        return GpuWatch(needs_of(config), faults)
+        return GpuWatch(needs_of(config), faults, give_back=free_caches)
     return GpuWatch(
         needs_of(config),
         faults,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from typing import Any
 
+from media.engines import host
 from media.engines.host import HostedEngines
 from media.engines.wire import CameBack, FellBack
 from media.errors import EngineError, ModelMissing
@@ -30,12 +32,18 @@ class _ChattyLlm(ScriptedLlm):
             logging.getLogger("media.engines.chatty").exception("slow")
 
 
+def _no_pools() -> Any:
+    raise RuntimeError("CUDA error: unspecified launch failure")
+
+
 def build(_config: Config, tell: Tell) -> HostedEngines:
     behaviour = os.environ.get("SCRIPTED_ENGINES")
     if behaviour == "missing":
         raise ModelMissing("Fetch the model.")
     if behaviour == "crash":
         os.abort()
+    if behaviour == "lost its device":
+        host.pools = _no_pools
     if behaviour == "failing":
         tell(FellBack("stt", "far away", "stt_timeout", "It says nothing."))
         tell(CameBack("stt", "far away"))

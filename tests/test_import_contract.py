@@ -20,6 +20,7 @@ PORTS = {
     "media.engines.inference",
     "media.engines.model_files",
     "media.engines.gpu_pool",
+    "media.engines.memory",
     "media.engines.wire",
     "media.engines.channel",
     "media.engines.link",

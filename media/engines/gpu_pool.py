@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,13 +100,20 @@ def gave_back(engine: str) -> None:
 
 
 def pools() -> tuple[GpuPool, ...]:
-    """Of the GPUs that this process's engines use. Takes microseconds; none where torch uses none."""
+    """Of the GPUs that this process's engines use. Takes microseconds; none where torch uses none, or CUDA
+    says nothing any more since a device is lost."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return ()
+    try:
+        return tuple(_pools(torch))
+    except RuntimeError:
+        return ()
+
+
+def _pools(torch: Any) -> Iterator[GpuPool]:
     with _ledger.lock:
         models, share = dict(_ledger.models), _ledger.share
-    found = []
     for index in range(torch.cuda.device_count()):
         device = f"cuda:{index}"
         kept = int(torch.cuda.memory_reserved(index))
@@ -114,5 +121,4 @@ def pools() -> tuple[GpuPool, ...]:
             total = int(torch.cuda.get_device_properties(index).total_memory)
             its = tuple((engine, size) for (engine, where), size in models.items() if where == device)
             used = int(torch.cuda.memory_allocated(index))
-            found.append(GpuPool(device, used, kept, round(share * total), its))
-    return tuple(found)
+            yield GpuPool(device, used, kept, round(share * total), its)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,11 @@ def share_threads(threads: int) -> None:
 
 
 def give_back_gpu_memory() -> None:
-    """Returns what torch keeps of models that were dropped: other processes and models can have it then."""
+    """Returns what torch keeps of models that were dropped: other processes and models can have it then.
+
+    Where the device is lost, CUDA refuses that, too: its memory is gone with it.
+    """
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):
+            torch.cuda.empty_cache()

@@ -134,6 +134,21 @@ def test_it_gives_memory_back_and_goes_on() -> None:
     run(test)
 
 
+def test_one_that_cannot_tell_of_its_memory_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CUDA raises from whatever is asked of it once a device is lost does not end the server."""
+    monkeypatch.setenv("SCRIPTED_ENGINES", "lost its device")
+    monkeypatch.setattr(engine_process, "_PING_INTERVAL_S", 0.02)
+
+    async def test(server: Server, process: EngineProcess, engines: Engines) -> None:
+        await asyncio.sleep(0.3)
+        assert process.gpu_pools == ()
+        assert await reply(engines)
+        os.kill(pid_of(process), signal.SIGKILL)
+        await until(lambda: process.report.restarts == 1 and server.engine_set.ready)
+
+    run(test)
+
+
 def test_one_that_is_stuck_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_process, "_PING_INTERVAL_S", 0.1)
     monkeypatch.setattr(engine_process, "_SILENCE_LIMIT_S", 1.0)

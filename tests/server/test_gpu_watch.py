@@ -9,10 +9,13 @@ from dataclasses import replace
 import pytest
 
 from media.engines.gpu_pool import GpuPool
+from media.engines.memory import free_caches
+from server.config import Config
 from server.faults import FaultLedger
 from server.gpu_memory import GB, MB, ModelNeed, kokoro_need
 from server.gpu_watch import GpuWatch
 from server.resources import GpuSample, ResourceSample
+from server.serving_process import gpu_watch
 
 VOXTRAL = ModelNeed("model", "Voxtral in bf16", 10 * GB, "cuda:0", "set model.load_in_4bit to true")
 EMPTY = ResourceSample(0, 0, 1, 1, None, 0, 2, 1, 1, ())
@@ -146,3 +149,8 @@ def test_engines_that_have_nearly_all_that_they_may_take() -> None:
     pools[0] = pool(9_300, 9_400)  # all of it: then how full it is says enough
     watch.look(used(0.7))
     assert watch.report["recommendations"] == []
+
+
+def test_engines_in_the_servers_own_process_give_back_too() -> None:
+    watch = gpu_watch(Config(), FaultLedger(), None)
+    assert watch._give_back is free_caches

@@ -12,7 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from media.engines import torch_device
-from media.engines.torch_device import TorchPlace, place_of
+from media.engines.gpu_pool import pools
+from media.engines.torch_device import TorchPlace, give_back_gpu_memory, place_of
 from media.errors import EngineError
 
 
@@ -55,3 +56,18 @@ def test_how_a_gpu_computes_is_said_and_not_left_to_torch() -> None:
     torch_device._set_numerics()  # torch's defaults, at present: nothing is to be put back
     assert torch.backends.cudnn.conv.fp32_precision == "tf32"
     assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+
+
+def test_a_lost_device_keeps_nothing_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA fails then, whatever is asked of it: engines are closed all the same, and the server goes on."""
+
+    def fails(*_: object) -> int:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    for name in ("is_available", "is_initialized"):
+        monkeypatch.setattr(torch.cuda, name, lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name in ("empty_cache", "memory_reserved", "memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, fails)
+    give_back_gpu_memory()
+    assert pools() == ()
