@@ -22,6 +22,9 @@ CLOSE_TIMEOUT_S: Final = 2.0
 KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
 """Seconds, seconds, times: by then it is noticed that the other machine has gone. It may well be silent: a
 caller on hold is."""
+SEND_BYTES: Final = 16 * 1024
+"""Of sound that the system keeps while the other machine does not read: none of it can be taken back. Else it
+would keep minutes."""
 _READ_BYTES: Final = 128 * 1024
 
 log = logging.getLogger(__name__)
@@ -90,7 +93,7 @@ async def audiosocket_listening(
             log.warning("there are as many connections as there may be", extra={"carrier": "audiosocket"})
             writer.transport.abort()
             return
-        _prepare(writer.get_extra_info("socket"))
+        prepare(writer)
         call = _carry(AudioSocketConnection(reader, writer), switchboard, settings.ahead_ms / 1000)
         task = tasks.create_task(call, name=f"audiosocket {next(names)}")
         connections.add(task)
@@ -114,8 +117,11 @@ async def audiosocket_listening(
                 task.cancel()
 
 
-def _prepare(connection: sockets.socket) -> None:
-    """Each frame leaves at once, and an end that is not said is noticed."""
+def prepare(writer: asyncio.StreamWriter) -> None:
+    """Each frame leaves at once, few wait, and an end that is not said is noticed."""
+    writer.transport.set_write_buffer_limits(high=0)
+    connection: sockets.socket = writer.get_extra_info("socket")
+    connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, SEND_BYTES)
     connection.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
     connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
     for name, value in KEEP_ALIVE.items():

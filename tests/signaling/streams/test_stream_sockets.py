@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import re
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +22,8 @@ from twilio.request_validator import RequestValidator
 
 from media.clock import wall_time_s
 from media.errors import ConfigError
-from signaling.streams.audiosocket import audiosocket_listening
+from signaling.streams.audiosocket import AudioSocketConnection, audiosocket_listening, prepare
+from signaling.streams.audiosocket_frames import frame
 from signaling.streams.settings import StreamsSettings
 from tests.scripted import ScriptedEngines, ScriptedLlm, calls, quiet, speech
 from tests.signaling.streams.far_sides import (
@@ -225,6 +228,35 @@ def test_audiosocket_hangs_up_where_all_lines_are_busy() -> None:
     run(test, streams={"audiosocket": {"port": 0}}, server=server)
 
 
+def test_little_is_kept_for_an_asterisk_that_does_not_read() -> None:
+    """What is sent cannot be taken back: it is not to be minutes."""
+
+    async def main() -> int:
+        taken: asyncio.Future[AudioSocketConnection] = asyncio.get_running_loop().create_future()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            prepare(writer)
+            taken.set_result(AudioSocketConnection(reader, writer))
+
+        far = socket.socket()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        with far:
+            far.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(far, server.sockets[0].getsockname())
+            connection, frames = await taken, 0
+            with contextlib.suppress(TimeoutError):
+                while frames < 5000:
+                    async with asyncio.timeout(0.2):
+                        await connection.send(frame(0x10, bytes(320)))
+                    frames += 1
+        await connection.close()
+        server.close()
+        return frames
+
+    assert asyncio.run(main()) < 50 * 5
+
+
 async def posted(
     http: aiohttp.ClientSession, path: str, form: dict[str, str], headers: dict[str, str]
 ) -> ElementTree.Element:
@@ -403,7 +435,7 @@ async def answered_with(served: StreamServer, request: bytes) -> bytes:
 
 def test_what_no_provider_would_write_is_a_strangers() -> None:
     form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n"
-    socket = (
+    upgrade = (
         b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     )
@@ -417,10 +449,10 @@ def test_what_no_provider_would_write_is_a_strangers() -> None:
                 b"POST /telnyx/voice",
                 form + b"telnyx-signature-ed25519: \xc3\xa9\r\ntelnyx-timestamp: " + now + b"\r\n",
             ),
-            (b"GET /telnyx/stream", socket + b"X-Telnyx-Streaming-Auth-Token: \xff\r\n"),
-            (b"GET /plivo/stream?token=%ff%ED%A0%80", socket),
-            (b"GET /asterisk/stream", socket + b"Authorization: Basic \xc3\xa9\r\n"),
-            (b"GET /asterisk/stream", socket + b"Authorization: Basic gICA\r\n"),
+            (b"GET /telnyx/stream", upgrade + b"X-Telnyx-Streaming-Auth-Token: \xff\r\n"),
+            (b"GET /plivo/stream?token=%ff%ED%A0%80", upgrade),
+            (b"GET /asterisk/stream", upgrade + b"Authorization: Basic \xc3\xa9\r\n"),
+            (b"GET /asterisk/stream", upgrade + b"Authorization: Basic gICA\r\n"),
         ):
             request = line + b" HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\na=b"
             assert await answered_with(served, request) == b"403", line
