@@ -165,10 +165,10 @@ class FallbackOrder(Generic[E]):
         for at, standing in enumerate(self._standings):
             if any(other.started or other.starting.locked() for other in self._standings):
                 break
-            if standing.loading is not None and standing.loading.state is LoadState.WAITS:
+            if standing.waits:
                 errors |= await self._try_each((at,))
         for at, standing in enumerate(self._standings):
-            if standing.loading is not None and standing.loading.state is LoadState.WAITS:
+            if standing.loading is not None and standing.waits:
                 self._tell_load(at, standing.loading)
         if len(errors) == len(self.engines):
             await self.close()
@@ -187,7 +187,8 @@ class FallbackOrder(Generic[E]):
             await engine.close()
 
     def tries(self, conversation: str = "") -> Iterator[int]:
-        """Whom to ask, one after the other: those that rest come last.
+        """Whom to ask, one after the other: those that rest come last, and after them those that would first
+        have to be loaded.
 
         Of those beside each other the one that has read the conversation, then the one with the least under
         way, then the one that was not asked for longest.
@@ -195,10 +196,10 @@ class FallbackOrder(Generic[E]):
         now_s = loop_time_s()
         home = self._homes.get(conversation)
 
-        def place(at: int) -> tuple[bool, int, bool, int, int]:
+        def place(at: int) -> tuple[bool, bool, int, bool, int, int]:
             standing = self._standings[at]
             rests, is_away = standing.rests_until_s > now_s, home is not None and at != home
-            return rests, standing.rank, is_away, standing.under_way, standing.asked
+            return standing.waits, rests, standing.rank, is_away, standing.under_way, standing.asked
 
         return iter(sorted(range(len(self.engines)), key=place))
 
@@ -402,10 +403,10 @@ class FallbackOrder(Generic[E]):
         return isinstance(self.engines[at], Probed)
 
     def _to_start(self) -> Collection[int]:
-        loads = [(at, one, one.loading and one.loading.state) for at, one in enumerate(self._standings)]
-        if needed := [at for at, _, load in loads if load is LoadState.NEEDED]:
+        all_of_them = list(enumerate(self._standings))
+        if needed := [at for at, one in all_of_them if one.loading and one.loading.state is LoadState.NEEDED]:
             return needed
-        missing = [at for at, one, load in loads if not (one.started or one.stuck or load is LoadState.WAITS)]
+        missing = [at for at, one in all_of_them if not (one.started or one.stuck or one.waits)]
         return [at for at in missing if not self._standings[at].starting.locked()] or missing
 
     async def _try_each(self, wanted: Collection[int]) -> dict[int, EngineError]:
@@ -468,7 +469,7 @@ class FallbackOrder(Generic[E]):
         Raises:
             EngineError: it takes longer than is waited.
         """
-        if loading.state is LoadState.WAITS:
+        if self._standings[at].waits:
             loading.need()
             self._tell_load(at, loading)
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from media.engines.on_need import Loading
 from media.engines.silence import EngineSilence
+from media.engines.wire import LoadState
 
 
 @dataclass(slots=True)
@@ -39,3 +40,8 @@ class Standing:
     rests_until_s: float = 0.0
     failed_step: object | None = None
     """The last one that failed of those that compute several requests."""
+
+    @property
+    def waits(self) -> bool:
+        """It is loaded when it is needed, and was not yet."""
+        return self.loading is not None and self.loading.state is LoadState.WAITS

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,15 @@ import pytest
 
 from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
 from media.engines.on_need import OnNeed
-from media.engines.protocols import ChatMessage, Engines, LlmRequest, SttOptions, TtsRequest
+from media.engines.protocols import (
+    ChatMessage,
+    Engines,
+    LlmDelta,
+    LlmRequest,
+    SpeechChunk,
+    SttOptions,
+    TtsRequest,
+)
 from media.errors import EngineError, EngineOutOfMemory, ModelMissing
 from server.config import Config
 from server.engine_failures import EngineFailures
@@ -106,6 +114,28 @@ def test_one_that_is_not_needed_is_never_loaded() -> None:
             assert now.loads() == [("waits", None)]
             await asyncio.sleep(60)
             assert (second.loads, second.started) == (0, False)
+
+    virtual_time.run(main())
+
+
+def test_one_whose_failure_nobody_heard_of_is_asked_first() -> None:
+    """It would rest, and a caller would wait for what is not needed."""
+
+    class ReadsBadly(ScriptedLlm):
+        async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmDelta, None]:
+            if request.max_tokens == 0:
+                raise BROKEN
+            async for delta in super().reply(request):
+                yield delta
+
+    async def main() -> None:
+        second = Slow("second")
+        async with scene(ReadsBadly("first"), second) as now:
+            with pytest.raises(EngineError):
+                async with aclosing(now.llm.reply(replace(REQUEST, max_tokens=0))) as deltas:
+                    assert [delta async for delta in deltas]
+            assert await now.asked() == "Hello there. How are you?"
+            assert second.loads == 0
 
     virtual_time.run(main())
 
@@ -240,7 +270,7 @@ def test_a_turn_and_a_clause_wait_for_theirs() -> None:
         stt = FallbackStt((ScriptedStt(says=(BROKEN,)), OnNeed(hears, WAIT_S)), failures.take)
 
         class Mute(ScriptedTts):
-            async def speak(self, request: TtsRequest):  # type: ignore[no-untyped-def]
+            async def speak(self, request: TtsRequest) -> AsyncGenerator[SpeechChunk, None]:
                 raise BROKEN
                 yield
 
