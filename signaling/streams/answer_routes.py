@@ -30,6 +30,8 @@ _STREAMS: Final = {"twilio": TWILIO_STREAM, "telnyx": TELNYX_STREAM, "plivo": PL
 _AFTER: Final = {"twilio": TWILIO_AFTER, "telnyx": TELNYX_AFTER, "plivo": PLIVO_AFTER}
 _CALL: Final = {"twilio": "CallSid", "telnyx": "CallSid", "plivo": "CallUUID"}
 """How a call's name is called."""
+_OVER: Final = frozenset({"completed", "busy", "failed", "timeout", "no-answer", "canceled"})
+"""Of a call's states: nothing can be done with it any more."""
 
 Form = dict[str, str]
 
@@ -123,6 +125,10 @@ class AnswerRoutes:
             signed: never the same twice; None where streams prove themselves whose they are.
         """
         answered = _answered(dialect, form)
+        if form.get("CallStatus", "").lower() in _OVER:
+            # Where nobody told it another address for that, Plivo says here, too, that a call has ended.
+            self._let_go(answered.call_ref)
+            return _xml(hung_up())
         replayed = signed is not None and self._answered_before.note(signed)
         # A provider that got no answer asks once more: the call has its slot.
         admission = self._awaited.admission(answered.call_ref)
@@ -149,11 +155,15 @@ class AnswerRoutes:
     def _go_on(self, dialect: Dialect, form: Form) -> web.Response:
         """The call's stream has ended, or could not be opened."""
         call_ref = _answered(dialect, form).call_ref
+        self._let_go(call_ref)
+        target = self._transfers.target(call_ref)
+        return _xml(hung_up() if target is None else dialled(dialect, target))
+
+    def _let_go(self, call_ref: str) -> None:
+        """No stream comes any more: the slot that is kept for one, if there is one, is free."""
         unused = self._awaited.admission(call_ref)
         if unused is not None:
             unused.release()
-        target = self._transfers.target(call_ref)
-        return _xml(hung_up() if target is None else dialled(dialect, target))
 
 
 def _answered(dialect: Dialect, form: Form) -> Answered:

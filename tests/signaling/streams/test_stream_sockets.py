@@ -424,6 +424,24 @@ def test_a_webhook_answers_one_call_once() -> None:
     run(test, streams=STREAMS, server={**SERVER, "max_calls": 1})
 
 
+def test_a_call_that_is_over_takes_no_line() -> None:
+    """Plivo says that a call has ended where it was answered, if it was told no other address for that."""
+
+    async def test(served: StreamServer) -> None:
+        async with aiohttp.ClientSession(served.url) as http:
+            form = {"CallUUID": "1", "From": "+1", "To": "+2", "CallStatus": "ringing"}
+            answer = await posted(http, "/plivo/voice", form, signed_by_plivo("/plivo/voice", form))
+            assert answer[0].tag == "Stream"
+            assert served.server.calls.active == 1
+            for _ in range(2):
+                form = {**form, "CallStatus": "completed", "Event": "Hangup"}
+                answer = await posted(http, "/plivo/voice", form, signed_by_plivo("/plivo/voice", form))
+                assert [verb.tag for verb in answer] == ["Hangup"]
+                assert served.server.calls.active == 0
+
+    run(test, streams=STREAMS)
+
+
 async def answered_with(served: StreamServer, request: bytes) -> bytes:
     """The status of a request that no client would write."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(served.url.rpartition(":")[2]))
