@@ -11,7 +11,8 @@ class SipCounts:
 
     Attributes:
         understood: messages.
-        refused: datagrams and connections of strangers, and connections beyond the limit.
+        refused: datagrams and connections of strangers, connections beyond the limit, and those that came to
+            nothing over TLS.
         malformed: messages that were not understood.
         stray: responses and ACKs of no transaction, as late ones are, and those to challenges.
         overloaded: requests that got 503, as too many were under way.

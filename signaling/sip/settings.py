@@ -33,7 +33,8 @@ class SipTransportSettings(Section):
         tls_ca: PEM certificates of those whom this side trusts; None takes the system's.
         tls_verify: whom this side connects to must have a certificate for its name.
         tls_client_certificates: whoever connects to this side must have a certificate.
-        max_connections: over TCP and TLS together; further ones are closed at once.
+        max_connections: over TCP and TLS together; beyond, strangers' are closed, and further ones at once
+            where there are none.
         connect_timeout_s: for a connection to a far side, TLS included.
         idle_timeout_s: a connection over which nothing comes for so long is closed.
         max_transactions: requests of far sides under way at once; further ones get 503.
@@ -74,3 +75,9 @@ class SipSettings(SipTransportSettings, SipAgentSettings):
     """Section `sip`, whole."""
 
     rtp: RtpSettings = RtpSettings()
+
+    @model_validator(mode="after")
+    def _accounts_need_a_port(self) -> Self:
+        if self.accounts and not self.enabled:
+            raise ValueError("sip.accounts need a port for SIP: udp_port: 5060, say")
+        return self

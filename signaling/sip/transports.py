@@ -288,7 +288,9 @@ class Transports:
                 ssl_handshake_timeout=_HANDSHAKE_S if context else None,
             )
         except OSError as error:
-            log.info("SIP connection not established", extra={"reason": str(error)})
+            # Counted, not told at length: what scans the net for TLS comes by the thousand.
+            self._counts.refused += 1
+            log.debug("SIP connection not established", extra={"reason": str(error)})
 
     # Connections that go out
 

@@ -10,6 +10,7 @@ from signaling.sip.access import Access, Answer
 from signaling.sip.agent_settings import SipAccessSettings, SipAccount, SipAgentSettings
 from signaling.sip.digest import DigestClient
 from signaling.sip.fields import parse_uri
+from signaling.sip.settings import SipSettings
 
 USERS = [{"name": "alice", "password": "wonderland"}]
 NEAR, FAR = "192.0.2.7", "203.0.113.9"
@@ -149,6 +150,11 @@ def test_settings_that_cannot_be(settings: dict[str, object]) -> None:
 def test_accounts_that_cannot_be(uri: str) -> None:
     with pytest.raises(ValidationError):
         SipAccount.model_validate({"uri": uri})
+
+
+def test_accounts_without_a_port() -> None:
+    with pytest.raises(ValidationError, match="udp_port"):
+        SipSettings.model_validate({"accounts": [{"uri": "sip:100@pbx"}]})
 
 
 def test_a_session_interval_below_the_smallest() -> None:
