@@ -17,7 +17,7 @@ from signaling.call_host import CallHost, CallSlot
 from signaling.phone.call import Connect, PhoneCall
 from signaling.phone.destinations import Destination, destination, is_allowed
 from signaling.phone.leg import Dialler, PhoneLeg
-from signaling.phone.record import CallRecord, CallRecords
+from signaling.phone.record import MAX_NAME_CHARS, CallRecord, CallRecords
 from signaling.phone.settings import TelephoneSettings
 from signaling.realtime_session_objects import SessionUpdate
 from signaling.running_calls import RunningCalls
@@ -42,7 +42,8 @@ class PhoneAdmission:
     def start(self, leg: PhoneLeg, update: SessionUpdate | None = None) -> asyncio.Event:
         """Raises: CallerError: the session cannot be. The slot is free again."""
         party = leg.party
-        record = CallRecord(self.call_id, party.direction, party.carrier, party.caller, party.called)
+        caller, called = party.caller[:MAX_NAME_CHARS], party.called[:MAX_NAME_CHARS]
+        record = CallRecord(self.call_id, party.direction, party.carrier, caller, called)
 
         async def connect(_ringing: Callable[[], None]) -> PhoneLeg:
             return leg
@@ -111,7 +112,7 @@ class PhoneCallStarter:
         answering = settings.answering_machines.model_copy(update=dict(machines))
         settings = settings.model_copy(update={"answering_machines": answering})
         self.begin(slot, record, connect, update, settings)
-        self.records.placed()
+        self.records.placed(record)
         return record
 
     def begin(

@@ -13,6 +13,8 @@ from signaling.phone.leg import Direction, LegFigures, Party, Unanswered
 
 KEPT: Final = 1000
 """Calls that are over, of which the last so many are remembered."""
+MAX_NAME_CHARS: Final = 512
+"""Of who calls and who is called: a far side may write as much as it likes."""
 
 CallState = Literal["calling", "ringing", "answered", "ended"]
 Outcome = Literal["completed", "cancelled", "error"] | Unanswered
@@ -63,7 +65,7 @@ class CallRecord:
         """It is answered; who is on the line is known better now."""
         self.state = "answered"
         self.carrier = party.carrier
-        self.caller = party.caller or self.caller
+        self.caller = party.caller[:MAX_NAME_CHARS] or self.caller
         self.answered_s = wall_time_s()
 
     def ended(self, outcome: Outcome) -> None:
@@ -92,6 +94,8 @@ class CallRecords:
     def __init__(self, watcher: CallWatcher | None = None) -> None:
         self._watcher = watcher
         self._records: OrderedDict[str, CallRecord] = OrderedDict()
+        self._placed: set[str] = set()
+        """The calls that this server placed and that are not over, by their ids."""
         self._placed_s: list[float] = []
         """When calls were placed in the last minute."""
 
@@ -114,11 +118,13 @@ class CallRecords:
             record: ended.
             figures: of its leg.
         """
+        self._placed.discard(record.call_id)
         if self._watcher is not None:
             self._watcher.call_ended(record, figures)
 
-    def placed(self) -> None:
-        """A call was placed just now."""
+    def placed(self, record: CallRecord) -> None:
+        """This server placed the call just now."""
+        self._placed.add(record.call_id)
         self._placed_s.append(loop_time_s())
 
     @property
@@ -130,10 +136,8 @@ class CallRecords:
 
     @property
     def outbound(self) -> int:
-        """How many calls that were placed are not over."""
-        return sum(
-            record.direction == "outbound" and record.state != "ended" for record in self._records.values()
-        )
+        """How many calls that this server placed, and no provider, are not over."""
+        return len(self._placed)
 
     def get(self, call_id: str) -> CallRecord:
         """The call.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -158,6 +159,25 @@ def test_no_more_at_once_than_may_be() -> None:
         await asyncio.sleep(6)
         for dials in (*placed, third):
             dials.leg.hang_up()
+
+    run(main, **ALLOWED, **SIX)
+
+
+def test_calls_that_a_provider_placed_take_nobody_s_place() -> None:
+    async def main(exchange: Exchange) -> None:
+        legs = [ScriptedLeg(party=replace(OUTBOUND, caller="x" * 10_000)) for _ in range(2)]
+        records = [exchange.take(leg)[0] for leg in legs]
+        assert [len(record.caller) for record in records] == [512, 512]
+        await asyncio.sleep(2)
+        assert exchange.starter.records.outbound == 0
+        dials = dialler()
+        place(exchange, dials)
+        assert exchange.starter.records.outbound == 1
+        await asyncio.sleep(6)
+        for leg in (*legs, dials.leg):
+            leg.hang_up()
+        await exchange.host.until_nobody_calls()
+        assert exchange.starter.records.outbound == 0
 
     run(main, **ALLOWED, **SIX)
 
