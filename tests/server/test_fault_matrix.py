@@ -22,6 +22,7 @@ from media.clauses import StreamingSettings
 from media.clock import loop_time_s
 from media.conversation_settings import ConversationSettings
 from media.engines.fallback import FallbackLlm, FallbackStt, FallbackTts
+from media.engines.on_need import OnNeed
 from media.engines.openai_chat import OpenAiChat
 from media.engines.openai_endpoint import Patience
 from media.engines.openai_speech import OpenAiSpeech
@@ -47,6 +48,7 @@ from tests.virtual_call import VirtualCall, virtual_call
 SORRY = "Sorry."
 SETTINGS = ConversationSettings(apology=SORRY)
 LIMIT_S = 60.0
+WAIT_S = 20.0
 TRANSCRIPT = "response.output_audio_transcript.done"
 CONFIG = Config.model_validate(
     {"server": {"port": 0, "health_port": 0}, "speech_to_speech": {"apology": SORRY, "greeting": ""}}
@@ -62,6 +64,8 @@ class FaultyEngines(ScriptedEngines):
 
     told: Told = field(default_factory=Told)
     stands_in: bool = False
+    loads_s: float | None = None
+    """Those that stand in are loaded when they are needed, and take so long for that; the first ten times."""
     failures: EngineFailures = field(default_factory=EngineFailures)
 
     def __post_init__(self) -> None:
@@ -69,15 +73,15 @@ class FaultyEngines(ScriptedEngines):
         self.stt, self.tts = FaultyStt(take=take), FaultyTts(take=take)
         self.llm = FaultyLlm(replies=("There.",), take=take)
         tts = FallbackTts(
-            (self.tts, *self._others(ScriptedTts())), ("af_heart", "bf_emma"), self.failures.take, 10.0
+            self._with_others(self.tts, ScriptedTts()), ("af_heart", "bf_emma"), self.failures.take, 10.0
         )
         self.kept = KeptSpeech(tts, SORRY, StreamingSettings())
         self._built = Engines(
             self.vad,
             WatchedTurnEnd(FaultyTurnEnd(take=take), self.failures.take),
-            FallbackStt((self.stt, *self._others(ScriptedStt())), self.failures.take, 10.0),
+            FallbackStt(self._with_others(self.stt, ScriptedStt()), self.failures.take, 10.0),
             FallbackLlm(
-                (self.llm, *self._others(ScriptedLlm(replies=("There.",)))), self.failures.take, 10.0
+                self._with_others(self.llm, ScriptedLlm(replies=("There.",))), self.failures.take, 10.0
             ),
             self.kept,
         )
@@ -85,17 +89,38 @@ class FaultyEngines(ScriptedEngines):
     def engines(self) -> Engines:
         return self._built
 
-    def _others(self, other: Any) -> tuple[Any, ...]:
-        return (other,) if self.stands_in else ()
+    def _with_others(self, first: Any, other: Any) -> tuple[Any, ...]:
+        if self.loads_s is not None:
+            return _Slowly(first, 10 * self.loads_s), OnNeed(_Slowly(other, self.loads_s), WAIT_S)
+        return (first, other) if self.stands_in else (first,)
+
+
+class _Slowly:
+    """An engine that takes its time to be loaded; else it is as it is."""
+
+    def __init__(self, engine: Any, loads_s: float) -> None:
+        self._engine = engine
+        self._loads_s = loads_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    async def start(self) -> None:
+        await asyncio.sleep(self._loads_s)
+        await self._engine.start()
 
 
 @asynccontextmanager
 async def faulty_call(
-    *, stands_in: bool, replace_process: Callable[[str], None] | None = None
+    *,
+    stands_in: bool,
+    replace_process: Callable[[str], None] | None = None,
+    loads_s: float | None = None,
 ) -> AsyncIterator[tuple[VirtualCall, FaultyEngines]]:
     """A call whose engines are looked after."""
     loop = asyncio.get_running_loop()
-    engines = FaultyEngines(stands_in=stands_in, failures=EngineFailures(FaultLedger(loop.time)))
+    failures = EngineFailures(FaultLedger(loop.time))
+    engines = FaultyEngines(stands_in=stands_in, loads_s=loads_s, failures=failures)
     built = engines.engines()
     engine_set = EngineSet(built, WarmUp(built, voice="af_heart", instructions="", language="en"))
     recovery = EngineRecovery(engine_set, engines.failures, replace_process, asyncio.Event().wait)
@@ -106,6 +131,25 @@ async def faulty_call(
         async with virtual_call(engines, SETTINGS) as call:
             yield call, engines
         looking_after.cancel()
+
+
+@pytest.mark.parametrize("role", ["stt", "llm", "tts"])
+@pytest.mark.parametrize("loads_s", [3.0, 60.0])
+def test_one_that_is_loaded_when_it_is_needed_is_waited_for_or_apologised_for(
+    role: str, loads_s: float
+) -> None:
+    async def main() -> None:
+        async with faulty_call(stands_in=True, loads_s=loads_s) as (call, engines):
+            engines.told.faults[role] = "out of memory"
+            await call.say(speech(0.8), quiet(loads_s / 2))
+            assert (SORRY in answers(call)) == (loads_s > WAIT_S)
+            assert engines.failures.loads[role][0]["state"] == "loading"
+            await call.say(quiet(loads_s / 2 + 4))
+            assert engines.failures.loads[role][0]["state"] == "loaded"
+            await call.say(speech(0.8), quiet(4.0))
+            assert answers(call) == (["There."] if loads_s < WAIT_S else [SORRY]) + ["There."]
+
+    virtual_time.run(main())
 
 
 def answers(call: VirtualCall) -> list[str]:
