@@ -65,6 +65,14 @@ class ToolRuns:
         """Whether any tool is at work."""
         return bool(self._running)
 
+    @property
+    def silent(self) -> bool:
+        """Whether one is at work during which nothing is said."""
+        if self._toolbox is None or not self._running:
+            return False
+        silent = {tool.name for tool in self._toolbox.tools if tool.silent}
+        return any(call.name in silent for call in self._running)
+
     def begin(self, tasks: asyncio.TaskGroup, calls: Iterable[FunctionCall]) -> None:
         """Runs the calls of a response, all at once."""
         for call in calls:

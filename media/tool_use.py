@@ -65,7 +65,7 @@ class ToolUse:
             settings.fillers,
             settings.filler_after_s,
             settings.filler_again_s,
-            waiting=lambda: self.running,
+            waiting=lambda: self.running and not self._runs.silent,
             quiet=quiet,
             say=say,
         )

@@ -21,11 +21,13 @@ class Tool:
         name: letters, digits, `_` and `-`.
         description: when to call it, and what it gives.
         parameters: a JSON Schema of its arguments, an object, as JSON text.
+        silent: nothing is said meanwhile to pass the time.
     """
 
     name: str
     description: str
     parameters: str
+    silent: bool = False
 
 
 class Toolbox(Protocol):

@@ -154,11 +154,13 @@ _HANG_UP: Final = Tool(
     _schema(
         goodbye={"type": "string", "description": "What to say before; leave it out if it has been said."}
     ),
+    silent=True,
 )
 _SEND_DIGITS: Final = Tool(
     "send_digits",
     "Presses keys of the telephone, as a menu of the other side asks for.",
     _schema(required=("digits",), digits={"type": "string", "description": "The keys, one after the other."}),
+    silent=True,
 )
 
 

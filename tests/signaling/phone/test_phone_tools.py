@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from media.items import FunctionCallOutput
+from media.items import FunctionCallOutput, Message
 from tests.scripted import Calls, ScriptedEngines, ScriptedLlm, ScriptedStt, calls, quiet, speech
 from tests.signaling.phone.phone_calls import OUTBOUND, Exchange, ScriptedLeg, run
 
@@ -57,6 +57,33 @@ def test_the_goodbye_may_be_left_to_the_tool() -> None:
         assert 0.4 < leg.ended_s - leg.last_sound_s() < 1.0
 
     run(main, scripted(calls("hang_up", '{"goodbye": "Goodbye, and thank you for calling."}')))
+
+
+@pytest.mark.parametrize(
+    "called",
+    [
+        calls("hang_up", says="Goodbye."),
+        calls("hang_up", '{"goodbye": "Goodbye."}'),
+        calls("send_digits", '{"digits": "0123456789"}', says="Goodbye."),
+    ],
+)
+def test_nothing_is_said_between_the_goodbye_and_the_end(called: Calls) -> None:
+    async def main(exchange: Exchange) -> None:
+        leg = ScriptedLeg(party=OUTBOUND)
+        record, over = await asked(exchange, leg)
+        conversation = exchange.calls.session(record.call_id).conversation
+        await leg.say(quiet(4.0))
+        said = [item.text for item in conversation.items if isinstance(item, Message) and item.text]
+        assert said == ["that was all", "Goodbye."]
+        leg.hang_up()
+        await over.wait()
+
+    run(
+        main,
+        scripted(called, ""),
+        tools={"filler_after_s": 0.2},
+        telephone={"answering_machines": {"detect": False}},
+    )
 
 
 def test_who_speaks_into_the_goodbye_goes_on_talking() -> None:
