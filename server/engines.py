@@ -221,10 +221,11 @@ def _placed(
 
 
 def _in_order(section: Any) -> Iterator[tuple[Any, bool]]:
-    """A section's own engine and its fallbacks, each with whether another one comes after it."""
+    """A section's own engine and its fallbacks, each with whether another one is ready after it. One that is
+    loaded when it is needed is not: it is worth another try or two before that."""
     wanted = (section, *section.fallbacks)
     for at, settings in enumerate(wanted, 1):
-        yield settings, at < len(wanted)
+        yield settings, at < len(wanted) and not is_on_need(wanted[at])
 
 
 def _patience(settings: EndpointSettings, first_s: float, has_next: bool) -> Patience:

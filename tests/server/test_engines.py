@@ -7,17 +7,20 @@ import os
 import pickle
 import subprocess
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from media.engines.protocols import ChatMessage, LlmRequest
 from media.errors import EngineError, ModelMissing, VoiceUnavailable
 from server.config import Config
 from server.engine_set import EngineSet, EngineState
 from server.engines import build_engines, threads_of, torch_threads_of
 from server.warm_up import WarmUp
 from tests import virtual_time
+from tests.openai_endpoint import Endpoint, refuses
 from tests.scripted import LevelVad, ScriptedEngines
 
 ENDPOINT = {"engine": "openai", "base_url": "http://127.0.0.1:1/v1"}
@@ -143,6 +146,27 @@ def test_torch_has_one_number_of_threads(
 ) -> None:
     config = Config.model_validate({"performance": performance})
     assert torch_threads_of(config, environment) == threads
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(("load", "tries"), [("start", 2), ("needed", 3)])
+def test_an_endpoint_is_asked_again_rather_than_that_another_engine_is_loaded(
+    models_dir: Path, load: str, tries: int
+) -> None:
+    async def main() -> None:
+        async with Endpoint((refuses(503, {"error": {"message": "Busy."}}),)).running() as endpoint:
+            llm = {"engine": "openai", "base_url": endpoint.base_url, "name": "a-model"}
+            llm |= {"fallbacks": [{"engine": "llama.cpp", "load": load}]}
+            sections = {"models": {"directory": models_dir}, "performance": {"engine_wait_s": 0}}
+            engine = build_engines(Config.model_validate(sections | {"llm": llm})).llm
+            request = LlmRequest((ChatMessage("user", "Hello."),), 160, 0.3)
+            with pytest.raises(EngineError):  # the other one was not started here
+                async with aclosing(engine.reply(request)) as deltas:
+                    await anext(deltas)
+            assert len(endpoint.bodies) == tries
+            await engine.close()
+
+    asyncio.run(main())
 
 
 @pytest.mark.models
