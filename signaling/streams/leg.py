@@ -201,7 +201,8 @@ class StreamLeg:
             return
         async with self._speaks:
             encoder = StreamEncoder(self._format, PLAYOUT_RATE_HZ, self._opus)
-            due_s = loop_time_s()
+            # Ahead as the voice is: a tone with a gap in it is two keys.
+            due_s = loop_time_s() - self._ahead_s
             for frame in key_tones(digits):
                 self._send(encoder, frame)
                 due_s += FRAME_S

@@ -399,6 +399,7 @@ def test_keys_are_pressed_as_tones_where_the_wire_has_no_word_for_them() -> None
         second = heard[loud[0] + 1600 : loud[0] + 2400]
         assert tones_hz(first, 8000) == pytest.approx([770, 1336], abs=10)
         assert tones_hz(second, 8000) == pytest.approx([941, 1633], abs=10)
+        assert AHEAD_S - 0.02 <= call.far.most_queued_s <= AHEAD_S + 0.02 + 1e-6
         with pytest.raises(ToolError):
             await leg.send_digits("5x")
 
