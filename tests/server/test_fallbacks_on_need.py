@@ -252,6 +252,21 @@ def test_it_is_loaded_for_the_warm_up_where_the_first_fails_that() -> None:
     virtual_time.run(main())
 
 
+def test_a_load_under_way_ends_with_the_server() -> None:
+    async def main() -> None:
+        second = Slow("second")
+        async with scene(ScriptedLlm("first", replies=("ready", BROKEN)), second) as now:
+            async with asyncio.TaskGroup() as callers:
+                asked = callers.create_task(now.asked())
+                await asyncio.sleep(1)
+                asked.cancel()
+            assert now.loads() == [("loading", None)]
+        assert (second.loads, second.started) == (1, False)
+        assert now_s() < 4
+
+    virtual_time.run(main())
+
+
 def test_nothing_starts_where_none_does() -> None:
     async def main() -> None:
         first, second = Slow("first", refuses=[BROKEN]), Slow("second", refuses=[FULL])
