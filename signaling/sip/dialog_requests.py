@@ -54,8 +54,8 @@ class DialogRequests:
         dialog: whose.
         contact: this side's, as it is written in headers.
         digest: answers challenges; None: they are refusals.
-        seen: where the far side's INVITE came from, or where ours went. Requests go there where the far side
-            is hidden (`flow_to`), or names a host that there is not.
+        seen: where the far side's INVITE came from, or where ours went. Requests go there, or where a later
+            one came from, where the far side is hidden (`flow_to`), or names a host that there is not.
         connected: whether it has come to us.
     """
 
@@ -74,7 +74,8 @@ class DialogRequests:
         self._endpoint = endpoint
         self._digest = digest
         self._seen = seen
-        self._flow = flow_to(dialog.target, seen, connected=connected)
+        self._connected = connected
+        self._flow_lost = False
         self._hops: set[str] = set()
         if dialog.route_set:
             with contextlib.suppress(BadMessage):
@@ -86,14 +87,24 @@ class DialogRequests:
         named = literal_ip(self.dialog.target.host)
         return self._hops | ({named} if named else set())
 
+    def came_from(self, source: Hop) -> None:
+        """A request of the far side came: from a new connection, or a NAT's new port, perhaps."""
+        self._seen, self._flow_lost = source, False
+
+    @property
+    def _flow(self) -> Hop | None:
+        if self._flow_lost or self.dialog.route_set:
+            return None
+        return flow_to(self.dialog.target, self._seen, connected=self._connected)
+
     async def hop(self) -> Hop:
         """Where the next request goes first.
 
         Raises:
             SipTransportFailed, BadMessage: it leads nowhere.
         """
-        if self._flow is not None and not self.dialog.route_set:
-            return self._flow
+        if (flow := self._flow) is not None:
+            return flow
         try:
             hop = await self._endpoint.resolve(self.dialog.next_hop)
         except SipTransportFailed:
@@ -130,7 +141,7 @@ class DialogRequests:
             except SipTransportFailed as error:
                 if self._flow is None:
                     raise DialogGone(str(error)) from error
-                self._flow = None  # the connection is gone: perhaps the far side is where it says
+                self._flow_lost = True  # the connection is gone: perhaps the far side is where it says
                 continue
             except SipTimeout as error:
                 raise DialogGone(str(error)) from error

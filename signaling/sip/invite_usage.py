@@ -302,6 +302,7 @@ class InviteUsage:
             self._respond(transaction, 481)
             return
         self.dialog.received(request)
+        self._requests.came_from(transaction.source)
         if missing := unsupported(request):
             response = transaction.response(420)
             response.headers.set("Unsupported", ", ".join(missing))

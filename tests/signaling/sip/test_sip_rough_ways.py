@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
-from sipmessage import Response
+from sipmessage import Request, Response
 
 from signaling.phone.leg import NotAnswered
+from signaling.sip.hop import Transport
 from signaling.sip.inbound_call import InboundCall
-from signaling.sip.messages import response_to
+from signaling.sip.messages import parse, response_to, serialise, to_tag
 from signaling.sip.session_timer import TimerTerms
 from tests import virtual_time
 from tests.signaling.sip.agents import agent, raw_peer, with_sdp
@@ -45,6 +47,50 @@ def test_a_contact_that_there_is_not() -> None:
             await taken.over.wait()
 
     asyncio.run(main())  # names are looked up in a thread
+
+
+def test_the_far_side_comes_over_another_connection() -> None:
+    """A telephone behind a NAT lost its connection, made another, and is reached over that."""
+
+    async def main() -> None:
+        async with voice_and_raw(tcp_port=0) as (voice, raw):
+            port = voice.sip.endpoint.port(Transport.TCP)
+            tag = ""
+
+            def text(method: str, cseq: int) -> bytes:
+                request = raw.make(method, voice.port, cseq=cseq, to_tag=tag, Contact="<sip:raw@127.0.0.1:9>")
+                request.headers.set("Via", request.headers["Via"].replace("UDP", "TCP"))
+                return serialise(with_sdp(request) if method == "INVITE" else request)
+
+            async def response(reader: asyncio.StreamReader) -> Response:
+                while True:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    length = re.search(rb"Content-Length: ([0-9]+)", head)
+                    message = parse(head + await reader.readexactly(int(length[1]) if length else 0))
+                    assert isinstance(message, Response)
+                    if message.code >= 200:
+                        return message
+
+            first, writing = await asyncio.open_connection("127.0.0.1", port)
+            writing.write(text("INVITE", 1))
+            tag = to_tag(await response(first)) or ""
+            writing.write(text("ACK", 1))
+            taken = await voice.next_call()
+            writing.close()
+            await writing.wait_closed()
+            second, writing = await asyncio.open_connection("127.0.0.1", port)
+            writing.write(text("INFO", 2))
+            assert (await response(second)).code == 200
+            taken.leg.hang_up()
+            bye = parse(await second.readuntil(b"\r\n\r\n"))
+            assert isinstance(bye, Request)
+            assert bye.method == "BYE"
+            writing.write(serialise(response_to(bye, 200)))
+            await taken.over.wait()
+            writing.close()
+            await writing.wait_closed()
+
+    asyncio.run(main())
 
 
 def test_a_flood_of_strangers_does_not_take_the_calls_time(monkeypatch: pytest.MonkeyPatch) -> None:
