@@ -68,13 +68,22 @@ class PacketSocket(asyncio.DatagramProtocol):
     def __init__(self, taker: Taker) -> None:
         self._taker = taker
         self._transport: asyncio.DatagramTransport | None = None
-        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._made: asyncio.Future[None] = loop.create_future()
+        self._closed: asyncio.Future[None] = loop.create_future()
 
     @classmethod
     async def opened(cls, sock: socket.socket, taker: Taker) -> PacketSocket:
-        """Takes over the socket, which is closed with it."""
+        """Takes over the socket, which is closed with it. Cancelled, it closes it."""
         loop = asyncio.get_running_loop()
-        _, end = await loop.create_datagram_endpoint(lambda: cls(taker), sock=sock)
+        end = cls(taker)
+        try:
+            await loop.create_datagram_endpoint(lambda: end, sock=sock)
+        except asyncio.CancelledError:
+            # The transport is there, and uvloop leaves it open: its port would be taken for ever.
+            await asyncio.shield(end._made)
+            await end.close()
+            raise
         return end
 
     def send(self, datagram: bytes, to: Address) -> None:
@@ -91,6 +100,7 @@ class PacketSocket(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
+        self._made.set_result(None)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         self._taker(data, (addr[0], addr[1]))
