@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
 
+from media.audio import Audio
+from media.clock import loop_time_s
 from media.errors import ToolError
 from signaling.call_host import VoiceOut
 from signaling.phone.leg import Ability, LegFigures, Party, PhoneEar
 from signaling.sip.call_media import CallMedia
+from signaling.sip.double_keys import DoubleKeys, Way
 from signaling.sip.invite_usage import InviteUsage
 
 _TAKEN_LIMIT_S: Final = 10.0
@@ -46,11 +50,12 @@ class SipLeg:
     async def run(self, ear: PhoneEar, voice: VoiceOut) -> str:
         """Carries the call until either side ends it; says why."""
         self._taken = True
-        self._usage.listen(ear.digit)
+        keys = DoubleKeys()
+        self._usage.listen(partial(_press, ear, keys, "info"))
         try:
             if not self._usage.over:
                 async with asyncio.TaskGroup() as tasks:
-                    carrying = tasks.create_task(self._carry(ear, voice), name="SIP call's media")
+                    carrying = tasks.create_task(self._carry(_Ear(ear, keys), voice), name="SIP call's media")
                     await self._usage.ended()
                     carrying.cancel()
         finally:
@@ -98,3 +103,26 @@ class SipLeg:
     async def transfer(self, target: str) -> None:
         """A blind transfer; returns when the target was reached. Raises: ToolError."""
         await self._usage.refer(target)
+
+
+class _Ear:
+    """Hands on what RTP brings, but for the keys that INFO brought."""
+
+    def __init__(self, ear: PhoneEar, keys: DoubleKeys) -> None:
+        self._ear = ear
+        self._keys = keys
+
+    @property
+    def lacking_samples(self) -> int:
+        return self._ear.lacking_samples
+
+    def hear(self, audio: Audio) -> None:
+        self._ear.hear(audio)
+
+    def digit(self, digit: str) -> None:
+        _press(self._ear, self._keys, "rtp", digit)
+
+
+def _press(ear: PhoneEar, keys: DoubleKeys, way: Way, key: str) -> None:
+    if keys.is_new(way, key, loop_time_s()):
+        ear.digit(key)
