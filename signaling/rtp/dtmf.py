@@ -46,7 +46,7 @@ class PressedKeys:
     """
 
     def __init__(self, rate_hz: int) -> None:
-        self._rate_hz = rate_hz
+        self.rate_hz = rate_hz
         self._recent: deque[int] = deque(maxlen=_REMEMBERED)
         """Timestamps of presses that were told, so that packets that come late are not taken for new ones."""
         self._code = -1
@@ -67,8 +67,8 @@ class PressedKeys:
         code, flags, duration = _PAYLOAD.unpack_from(payload)
         if code >= len(KEYS):
             return None
-        if not self._ended and at_s - self._last_s > FORGOTTEN_AFTER_S:
-            self._ended = True
+        if at_s - self._last_s > FORGOTTEN_AFTER_S:
+            self._ended, self._code = True, -1
         if timestamp == self._timestamp and self._recent:
             self._note(duration, flags, at_s)
             return None
@@ -88,10 +88,13 @@ class PressedKeys:
 
     def _goes_on(self, code: int, timestamp: int) -> bool:
         """Whether a packet with another timestamp is of the same press."""
-        if self._ended or code != self._code:
+        if code != self._code:
             return False
         since = (timestamp - self._timestamp) & 0xFFFFFFFF
-        return self._duration >= _SPLIT_FROM or since < _SHORTEST_PRESS_S * self._rate_hz
+        if since < _SHORTEST_PRESS_S * self.rate_hz:
+            # The ends, too, where each has a timestamp of its own.
+            return True
+        return not self._ended and self._duration >= _SPLIT_FROM
 
 
 @dataclass(frozen=True, slots=True)

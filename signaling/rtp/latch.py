@@ -54,6 +54,11 @@ class Latch:
         self._last_s = float("-inf")
 
     @property
+    def announced(self) -> Address | None:
+        """Where the SDP says that packets go to."""
+        return self._announced
+
+    @property
     def trusted(self) -> Address | None:
         """The source whose packets are taken; None so far."""
         return self._trusted

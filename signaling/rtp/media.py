@@ -305,8 +305,8 @@ class RtpMedia:
         before = None if self._standing is None else self._standing.agreement
         self._standing, self._offered = standing, None
         self.remote_holds = agreement.remote_holds
-        nowhere = announced is None and before is not None
-        if not nowhere and (before is None or _moved(before, agreement)):
+        if before is None or (announced is not None and announced != self._latch.announced):
+            # Not where a hold only said 0.0.0.0 for a while.
             self._latch = Latch(announced, follows(agreement.there.address, self._settings.latching))
             self._rtcp_source = None
         if agreement.protect is None or agreement.unprotect is None:
@@ -399,7 +399,3 @@ class RtpMedia:
         self._rtcp_source = source
         receiver.last_s = now_s
         self._reports.take(clear, sender.sent, now_s, self._wall_s(now_s))
-
-
-def _moved(before: Agreement, after: Agreement) -> bool:
-    return (before.there.address, before.there.port) != (after.there.address, after.there.port)

@@ -116,7 +116,7 @@ class Agreement:
         noise_heard: as events.
         there: where to send to.
         sends: whether the far side wants to hear us.
-        listens: whether we want to hear it.
+        listens: whether it speaks, and we want to hear it.
         remote_holds: whether the far side does not want to hear us.
         packet_ms: how much sound goes into a packet.
         protect: the key that we encrypt with; None: no encryption.
@@ -334,7 +334,7 @@ def _agreement(
         noise_heard=noise_heard,
         there=_place(theirs, rtcp_mux),
         sends=wanted and direction in ("sendrecv", "sendonly"),
-        listens=direction in ("sendrecv", "recvonly"),
+        listens=direction in ("sendrecv", "recvonly") and theirs.direction in ("sendrecv", "sendonly"),
         remote_holds=not wanted,
         packet_ms=SHORT_PACKET_MS if (theirs.longest_packet_ms or PACKET_MS) < PACKET_MS else PACKET_MS,
         protect=protect,

@@ -18,6 +18,8 @@ from signaling.rtp.socket import Address
 from signaling.rtp.srtp import SrtpStreams
 from signaling.rtp_in import parse_rtp
 
+COMFORT_NOISE_TYPE: Final = 13
+"""RFC 3551's: it comes without having been agreed on, too."""
 _SHORTEST_BYTES: Final = 12
 """A packet's header (RFC 3550, section 5.1)."""
 
@@ -46,6 +48,7 @@ class Receiver:
         self._ear = ear
         self._voice: InboundVoice | None = None
         self._voice_codec: TelephoneCodec | None = None
+        self._voice_ssrc = 0
         self._closed_counts = ReceptionCounts()
         self._agreement = agreement
         self._latch = latch
@@ -54,14 +57,13 @@ class Receiver:
         self.arrivals: Arrivals | None = None
         """Of the source that is heard now."""
         self.foreign = 0
-        """Packets that were not the call's: of another source, of another key, or of no kind agreed on."""
+        """Packets that were not the call's: of another source, or of another key."""
         self.last_s = loop_time_s()
         """When something came of the far side."""
 
     def agree(self, agreement: Agreement, latch: Latch, srtp: SrtpStreams | None) -> None:
         """Another agreement stands."""
-        if agreement.events_rate_hz != self._agreement.events_rate_hz:
-            self._keys = PressedKeys(agreement.events_rate_hz)
+        self._keys.rate_hz = agreement.events_rate_hz
         self._agreement, self._latch, self._srtp = agreement, latch, srtp
 
     @property
@@ -85,35 +87,42 @@ class Receiver:
         payload_type = datagram[1] & 0x7F
         codec = agreement.hears.get(payload_type)
         is_event = payload_type in agreement.events_heard
-        if codec is None and not is_event and payload_type not in agreement.noise_heard:
-            self.foreign += 1
-            return
+        agreed = codec is not None or is_event or payload_type in agreement.noise_heard
         srtp = self._srtp
         clear = datagram if srtp is None else srtp.unprotect(datagram)
         packet = None if clear is None else parse_rtp(clear)
         now_s = loop_time_s()
-        if packet is None or not self._latch.admits(source, packet, now_s, srtp is not None):
+        # What nobody agreed on is a sign of life, perhaps, but no reason to trust its source.
+        known = agreed or source == self._latch.trusted
+        if packet is None or not known or not self._latch.admits(source, packet, now_s, srtp is not None):
             self.foreign += 1
             return
         self.last_s = now_s
+        if not agreed and payload_type != COMFORT_NOISE_TYPE:
+            # Such as keep a NAT's way open (RFC 6263, section 4.6); their numbers may be anything.
+            return
         if codec is not None:
-            self._note(packet, codec.packets.clock_rate_hz, now_s, is_sound=True)
+            self._note(packet, codec.packets.clock_rate_hz, now_s)
             self._take_sound(packet, codec, now_s)
             return
-        self._note(packet, agreement.codec.packets.clock_rate_hz, now_s, is_sound=False)
+        if self.arrivals is not None and self.arrivals.ssrc == packet.ssrc:
+            self.arrivals.note(packet, now_s, is_sound=False)
         if is_event and (digit := self._keys.push(packet.payload, packet.timestamp, now_s)) is not None:
             self._ear.digit(digit)
         self._keep_order(packet, now_s)
 
-    def _note(self, packet: Packet, clock_rate_hz: int, at_s: float, *, is_sound: bool) -> None:
+    def _note(self, packet: Packet, clock_rate_hz: int, at_s: float) -> None:
         arrivals = self.arrivals
         if arrivals is None or arrivals.ssrc != packet.ssrc or arrivals.clock_rate_hz != clock_rate_hz:
             arrivals = self.arrivals = Arrivals(packet.ssrc, clock_rate_hz)
-        arrivals.note(packet, at_s, is_sound=is_sound)
+        arrivals.note(packet, at_s)
 
     def _keep_order(self, packet: Packet, at_s: float) -> None:
-        """The packet's number was not lost, but there is nothing to hear."""
-        if self._voice is not None:
+        """The packet's number was not lost, but there is nothing to hear.
+
+        Some gateways send keys as a source of their own: they are not in the voice's order.
+        """
+        if self._voice is not None and self._voice_ssrc == packet.ssrc:
             self._voice.take(_Mark(packet.ssrc, packet.sequence_number, packet.timestamp), at_s)
 
     def _take_sound(self, packet: Packet, codec: TelephoneCodec, at_s: float) -> None:
@@ -128,6 +137,7 @@ class Receiver:
             self._voice = InboundVoice(
                 ear.hear, lacking_samples=lambda: ear.lacking_samples, packets=codec.packets
             )
+        self._voice_ssrc = packet.ssrc
         self._voice.take(packet, at_s)
 
 

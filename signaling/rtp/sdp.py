@@ -152,7 +152,8 @@ def _section(lines: list[tuple[str, str]], session: list[tuple[str, str]]) -> Me
         raise NotAcceptable("An m= line is wrong: it says kind, port, profile and formats.")
     names = tuple(match[4].split())
     own, shared = list(_attributes(lines)), list(_attributes(session))
-    profile = match[3].upper()
+    # What is refused is named in the answer as it was offered: `udptl`, not `UDPTL`.
+    profile = match[3].upper() if "RTP/" in match[3].upper() else match[3]
     formats = tuple(_formats(names, own)) if "RTP/" in profile else ()
     address = _address(lines)
     return MediaSection(

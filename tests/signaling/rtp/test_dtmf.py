@@ -42,6 +42,16 @@ def test_the_same_key_twice_is_two_presses() -> None:
     assert told([*press("5"), *press("5", 0.25)]) == "55"
 
 
+def test_a_press_whose_packets_each_have_a_timestamp_of_their_own_is_one() -> None:
+    """Some gateways do it, with the three ends, too."""
+    sent = [
+        (at_s, round(at_s * RATE_HZ), payload)
+        for begun_s in (0.0, 0.3)
+        for at_s, _, payload in press("5", begun_s)
+    ]
+    assert told(sent) == "55"
+
+
 @given(lost=st.sets(st.integers(0, 8)))
 def test_any_packet_of_a_press_will_do(lost: set[int]) -> None:
     kept = [one for at, one in enumerate(press("7")) if at not in lost]

@@ -97,6 +97,13 @@ def test_events_are_taken_at_the_codecs_clock_rate_and_video_is_refused_in_its_p
     assert answer_to(LINPHONE, wishes("pcma", "pcmu")).agreement.events_type == 101
 
 
+def test_a_fax_beside_the_voice_is_refused_by_the_name_that_it_was_offered_by() -> None:
+    answer = answer_to(audio() + "m=image 4002 udptl t38\r\na=T38FaxVersion:0\r\n")
+    assert text_of(answer).splitlines()[-1] == "m=image 0 udptl t38"
+    with pytest.raises(NotAcceptable):
+        answer_to("v=0\r\nc=IN IP4 192.0.2.7\r\nm=audio 0 RTP/AVP 0\r\nm=image 4002 udptl t38\r\n")
+
+
 @pytest.mark.parametrize("first", ALL)
 def test_our_order_decides(first: CodecName) -> None:
     offer = audio("a=rtpmap:107 opus/48000/2", types="8 9 0 107 101")

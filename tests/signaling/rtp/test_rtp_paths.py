@@ -386,6 +386,124 @@ def test_ports_are_freed_whatever_happens_and_are_told_when_used_up() -> None:
     run(call())
 
 
+@pytest.mark.parametrize("uvloop_runs", [False, True])
+def test_an_opening_that_is_cancelled_leaves_no_port_taken(uvloop_runs: bool) -> None:
+    """On uvloop, too, which leaves the transport open."""
+
+    async def call() -> None:
+        first = free_ports(4)[0]
+        ports = RtpPorts(range(first + first % 2, first + first % 2 + 2))
+
+        async def opened() -> None:
+            async with RtpMedia(RtpSettings(), ports, "127.0.0.1"):
+                await asyncio.Event().wait()
+
+        for turns in range(6):
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(opened())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+            async with RtpMedia(RtpSettings(), ports, "127.0.0.1"):
+                pass
+
+    factory = pytest.importorskip("uvloop").new_event_loop if uvloop_runs else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(call())
+
+
+@pytest.mark.parametrize("payload_type", [13, 126])
+def test_what_nobody_agreed_on_keeps_the_call_alive_and_disturbs_nothing(payload_type: int) -> None:
+    """Comfort noise as many send it unasked, and packets that keep a NAT's way open."""
+
+    async def call() -> None:
+        async with phoned(0, 101, timeout_s=5.0) as (phone, end, port), raw_phone() as stranger:
+            async with calling(end):
+                await arrive(phone, port, on_time(*range(25)))
+                for number in range(10):
+                    at = 65_525 + number if payload_type == 13 else 20_000 * number
+                    phone.send(port, at, FRAME * number, b"\x40", payload_type=payload_type)
+                    await asyncio.sleep(1.0)
+                assert end.ended is None
+                next_number = 35 if payload_type == 13 else 25
+                for index in range(50):
+                    phone.send(
+                        port,
+                        65_500 + next_number + index,
+                        2**32 - 3200 + FRAME * (525 + index),
+                        PACKETS[index],
+                    )
+                    await asyncio.sleep(0.02)
+                assert end.media.figures.lost_packets == 0
+                assert end.ear.audio.duration_s == pytest.approx(0.5 + 1.0 + 1.0, abs=0.05)
+                stranger.send(port, 1, 1, b"\x40", payload_type=payload_type)
+                await asyncio.sleep(0.1)
+                assert end.media.quality.foreign == 1
+
+    run(call())
+
+
+def test_keys_of_another_source_than_the_voice_do_not_disturb_it() -> None:
+    """Some gateways number them by themselves."""
+
+    async def call() -> None:
+        async with phoned(9, 101) as (phone, end, port):
+            async with calling(end):
+                for index in range(50):
+                    phone.send(port, index, FRAME * index, b"\x55" * FRAME, payload_type=9)
+                    if 20 <= index < 25:
+                        event = bytes([5, 10, 0, 160])
+                        phone.send(port, 7_000 + index, 3_200, event, payload_type=101, ssrc=78)
+                    await asyncio.sleep(0.02)
+                await asyncio.sleep(0.1)
+            assert end.ear.digits == ["5"]
+            assert end.media.figures.lost_packets == 0
+            assert end.media._receiver is not None
+            assert end.media._receiver.counts.restarts == 0
+
+    run(call())
+
+
+def test_a_far_side_that_only_listens_need_not_speak() -> None:
+    """It answered `recvonly`: a loudspeaker."""
+
+    async def call() -> None:
+        async with (
+            raw_phone() as phone,
+            RtpMedia(RtpSettings(timeout_s=5.0), RtpPorts(free_ports(10)), "127.0.0.1") as media,
+        ):
+            media.offer()
+            media.accept(phone.offer(0, 101, lines=("a=recvonly",)))
+            end = End(media)
+            async with calling(end):
+                await asyncio.sleep(20.0)
+                assert end.ended is None
+                assert len(phone.received) > 900
+
+    run(call())
+
+
+def test_a_nat_is_followed_as_before_after_a_hold_that_named_no_address() -> None:
+    """RFC 2543's: `c=IN IP4 0.0.0.0`. Nobody else gets a chance to be believed in then."""
+
+    async def call() -> None:
+        async with raw_phone() as nat, raw_phone() as attacker, phoned() as (phone, end, port):
+            async with calling(end):
+                await arrive(nat, port, on_time(*range(10)))
+                offer = phone.offer(0, 101)
+                end.media.answer(offer.replace("c=IN IP4 127.0.0.1", "c=IN IP4 0.0.0.0"))
+                assert end.media.remote_holds
+                end.media.answer(offer)
+                for number in range(10):
+                    attacker.send(port, number, 0, PACKETS[0], ssrc=66)
+                    await asyncio.sleep(0.02)
+                await arrive(nat, port, on_time(*range(10, 12)))
+            assert not attacker.received
+            assert len(nat.received) > 10
+
+    run(call())
+
+
 def test_any_bytes_on_either_port_do_no_harm() -> None:
     rng = random.Random(11)
 
