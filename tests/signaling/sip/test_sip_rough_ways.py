@@ -53,7 +53,7 @@ def test_the_far_side_comes_over_another_connection() -> None:
     """A telephone behind a NAT lost its connection, made another, and is reached over that."""
 
     async def main() -> None:
-        async with voice_and_raw(tcp_port=0) as (voice, raw):
+        async with asyncio.timeout(20), voice_and_raw(tcp_port=0) as (voice, raw):
             port = voice.sip.endpoint.port(Transport.TCP)
             tag = ""
 

@@ -103,6 +103,20 @@ def test_whoever_begins_to_shake_hands_gives_way_to_others(certificate: tuple[Pa
     run(main())
 
 
+def test_handshakes_wait_for_each_other(certificate: tuple[Path, Path]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with stations(with_tls(certificate)) as (station,):
+            tls = station.endpoint.port(Transport.TLS)
+            began_s = loop.time()
+            opening = (asyncio.open_connection("127.0.0.1", tls, ssl=trusting(certificate)) for _ in range(6))
+            for _, writer in await asyncio.gather(*opening):
+                await _hang_up(writer)
+            assert loop.time() - began_s >= 0.1
+
+    run(main())
+
+
 def test_strangers_do_not_keep_this_side_from_calling() -> None:
     async def main() -> None:
         async with stations(SipSettings(tcp_port=0, max_connections=2), None) as (station, callee):
