@@ -91,10 +91,12 @@ def whole(kind: Any, where: str, setting: str, **options: Any) -> Any:
         options: of `from_pretrained`.
 
     Raises:
-        ModelMissing: the checkpoint lacks weights. (Those tied to others, and what is computed, are none.)
+        ModelMissing: the checkpoint lacks weights. (Those tied to others, and what is computed, are none. Of
+            one that is quantised itself that is not told: its library's layers have more than it has.)
     """
     model, found = kind.from_pretrained(where, output_loading_info=True, **options)
-    if lacking := sorted(found["missing_keys"]):
+    is_quantised = getattr(model.config, "quantization_config", None) and "quantization_config" not in options
+    if (lacking := sorted(found["missing_keys"])) and not is_quantised:
         raise ModelMissing(
             f"The model {where} lacks {len(lacking)} of its weights, {lacking[0]} among them: fetch it anew, "
             f"or set {setting} to another."

@@ -6,6 +6,7 @@ import asyncio
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import pytest
@@ -79,6 +80,27 @@ def test_a_language_model(tmp_path: Path) -> None:
         ModelMissing, match=r"lacks 2 of its weights, lm_head\.weight among them: .*llm\.name"
     ):
         asyncio.run(TransformersLlm(model, device="cpu").start())
+
+
+class Quantised:
+    """A class of transformers', as far as it is asked here: the libraries that such models need are not."""
+
+    def __init__(self) -> None:
+        self.config = SimpleNamespace(quantization_config={"quant_method": "awq"})
+
+    @classmethod
+    def from_pretrained(cls, _where: str, **options: Any) -> tuple[Quantised, dict[str, set[str]]]:
+        assert options["output_loading_info"]
+        return cls(), {"missing_keys": {"layers.0.q_proj.g_idx"}}
+
+    def eval(self) -> Quantised:
+        return self
+
+
+def test_what_a_quantised_checkpoint_s_own_library_adds_is_not_missed() -> None:
+    assert isinstance(whole(Quantised, "a/b", "llm.name"), Quantised)
+    with pytest.raises(ModelMissing):  # it is this engine that quantises
+        whole(Quantised, "a/b", "model.name", quantization_config="4 bits")
 
 
 def test_weights_that_others_stand_for_are_not_missed(tiny_voxtral_realtime: Path, tmp_path: Path) -> None:
