@@ -25,8 +25,8 @@ def sip_agent(config: Config, host: CallHost, switchboard: Switchboard) -> SipUs
     """
     ports = RtpPorts(config.sip.rtp.port_range)
 
-    def media(address: str, advertised: str | None) -> RtpMedia:
-        return RtpMedia(config.sip.rtp, ports, address, advertised, host.settings.opus)
+    def media(address: str, advertised: str | None, far_side: str) -> RtpMedia:
+        return RtpMedia(config.sip.rtp, ports, address, advertised, far_side, host.settings.opus)
 
     def may_call(target: str) -> bool:
         telephone = host.settings.telephone

@@ -113,9 +113,7 @@ class SipCaller:
         ports = RtpPorts(settings.rtp.port_range)
         tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
         agent = await self._stack.enter_async_context(
-            SipUserAgent(
-                settings, _Nobody(), lambda address, reached: RtpMedia(settings.rtp, ports, address, reached)
-            )
+            SipUserAgent(settings, _Nobody(), lambda *addresses: RtpMedia(settings.rtp, ports, *addresses))
         )
         try:
             leg = self._leg = await agent.dial(self._uri, None, _ignore)

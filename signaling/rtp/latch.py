@@ -4,10 +4,11 @@ Telephones behind a NAT name an address that nobody reaches; what they send come
 So media follows its source, but not any source, or whoever guesses a port takes over a call:
 
 - What comes from where the SDP says is trusted at once, and replaces a source that was only guessed.
-- Another source is trusted when several packets in a row came from it, of one stream and in order, while none
-  came from the trusted one; where packets are authentic (SRTP), with the first.
-- Once a source is trusted, all others are dropped. Only when it has fallen silent may another continue the
-  very same stream: a NAT that gave the telephone another port.
+- Another source is trusted when several packets in a row came from it, of one stream and in order; where
+  packets are authentic (SRTP), with the first.
+- Once a source is trusted, all others are dropped; but one on the machine that the call's signalling comes
+  from replaces one that is elsewhere, which may be anybody's who tried all ports. Only when the trusted one
+  has fallen silent may another continue the very same stream: a NAT that gave the telephone another port.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class _Candidate:
     ssrc: int
     next_sequence: int
     packets: int
+    last_s: float
 
 
 class Latch:
@@ -42,11 +44,13 @@ class Latch:
     Args:
         announced: where the SDP says that packets go to; None where it names no address.
         follows: whether packets are sent to a trusted source rather than there.
+        far_side: the IP address that the signalling comes from; "" where nobody knows.
     """
 
-    def __init__(self, announced: Address | None, follows: bool) -> None:
+    def __init__(self, announced: Address | None, follows: bool, far_side: str = "") -> None:
         self._announced = announced
         self._follows = follows
+        self._far_side = far_side
         self._trusted: Address | None = None
         self._candidate: _Candidate | None = None
         self._ssrc = 0
@@ -79,17 +83,27 @@ class Latch:
         if authentic or source == self._announced:
             self._trust(source)
             return True
-        if self._trusted is not None and not self._may_have_moved(packet, at_s):
+        trusted, near = self._trusted, source[0] == self._far_side
+        replaces = near and trusted is not None and trusted[0] != source[0] and trusted != self._announced
+        if trusted is not None and not replaces and not self._may_have_moved(packet, at_s):
             return False
         candidate = self._candidate
+        if (
+            candidate is not None
+            and candidate.source[0] == self._far_side
+            and not near
+            and at_s - candidate.last_s < LOST_AFTER_S
+        ):
+            return False
         if (
             candidate is None
             or (candidate.source, candidate.ssrc) != (source, packet.ssrc)
             or candidate.next_sequence != packet.sequence_number
         ):
-            candidate = self._candidate = _Candidate(source, packet.ssrc, 0, 0)
+            candidate = self._candidate = _Candidate(source, packet.ssrc, 0, 0, at_s)
         candidate.next_sequence = (packet.sequence_number + 1) & 0xFFFF
         candidate.packets += 1
+        candidate.last_s = at_s
         if candidate.packets < PROBATION_PACKETS:
             return False
         self._trust(source)

@@ -97,6 +97,7 @@ class RtpMedia:
         ports: of all calls.
         address: this machine's, on which media is received: where the signalling came in, in figures.
         advertised: what the far side reaches it by, if that is another.
+        far_side: the address that its signalling comes from; its media most likely does, too.
         opus: how Opus is encoded.
     """
 
@@ -106,12 +107,14 @@ class RtpMedia:
         ports: RtpPorts,
         address: str,
         advertised: str | None = None,
+        far_side: str = "",
         opus: OpusSettings | None = None,
     ) -> None:
         self._settings = settings
         self._ports = ports
         self._address = address
         self._advertised = advertised or address
+        self._far_side = far_side
         self._opus = opus or OpusSettings()
         self._wishes = Wishes(settings.codecs, settings.srtp, settings.comfort_noise)
         self._keys = new_keys()
@@ -307,7 +310,8 @@ class RtpMedia:
         self.remote_holds = agreement.remote_holds
         if before is None or (announced is not None and announced != self._latch.announced):
             # Not where a hold only said 0.0.0.0 for a while.
-            self._latch = Latch(announced, follows(agreement.there.address, self._settings.latching))
+            follow = follows(agreement.there.address, self._settings.latching)
+            self._latch = Latch(announced, follow, self._far_side)
             self._rtcp_source = None
         if agreement.protect is None or agreement.unprotect is None:
             if self._srtp is not None:

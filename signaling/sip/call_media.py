@@ -36,13 +36,13 @@ class CallMedia(Protocol):
     async def send_digits(self, digits: str) -> None: ...
 
 
-OpenMedia: TypeAlias = Callable[[str, str | None], AbstractAsyncContextManager[CallMedia]]
-"""Makes a call's media, given this machine's address that leads to the far side, and what that reaches it by
-if it is another. Entering raises `ServerFull` where no port is free."""
+OpenMedia: TypeAlias = Callable[[str, str | None, str], AbstractAsyncContextManager[CallMedia]]
+"""Makes a call's media, given this machine's address that leads to the far side, what that reaches it by
+if it is another, and the far side's. Entering raises `ServerFull` where no port is free."""
 
 
-def media_addresses(endpoint: SipEndpoint, hop: Hop) -> tuple[str, str | None]:
-    """This machine's that leads to the far side, and what that reaches it by, if it is another."""
+def media_addresses(endpoint: SipEndpoint, hop: Hop) -> tuple[str, str | None, str]:
+    """This machine's that leads to the far side, what that reaches it by, if it is another, and its own."""
     local = endpoint.local_ip(hop)
     reached = endpoint.contact(hop).host.strip("[]")
-    return local, None if reached == local else reached
+    return local, None if reached == local else reached, hop.ip

@@ -329,7 +329,7 @@ class OutboundCall:
     def _contact(self, hop: Hop) -> str:
         return format_address(self._endpoint.contact(hop, self._who.user))
 
-    def _addresses(self, hop: Hop) -> tuple[str, str | None]:
+    def _addresses(self, hop: Hop) -> tuple[str, str | None, str]:
         return media_addresses(self._endpoint, hop)
 
 

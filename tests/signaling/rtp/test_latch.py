@@ -78,6 +78,35 @@ def test_the_true_source_replaces_one_that_was_only_guessed() -> None:
     assert not any(line.send(ATTACKER, *range(10, 30), ssrc=66))
 
 
+def test_where_the_signalling_comes_from_replaces_one_that_is_elsewhere() -> None:
+    line = Line(Latch(SAID, follows=True, far_side=NAT[0]))
+    assert line.send(ATTACKER, *range(10), ssrc=66)[-1]
+    # Neither that it goes on, nor that it is first again, keeps the telephone out.
+    for number in range(PROBATION_PACKETS):
+        line.send(ATTACKER, number + 10, ssrc=66)
+        line.send(NAT, number, ssrc=1)
+    assert line.latch.destination == NAT
+    assert not any(line.send(ATTACKER, *range(20, 40), ssrc=66))
+    # Nor does another one of that machine's ports.
+    assert not any(line.send((NAT[0], 9), *range(20), ssrc=67))
+    assert line.latch.destination == NAT
+
+
+def test_a_stranger_does_not_interrupt_the_probation_of_where_the_signalling_comes_from() -> None:
+    line = Line(Latch(SAID, follows=True, far_side=NAT[0]))
+    for number in range(PROBATION_PACKETS):
+        line.send(NAT, number, ssrc=1)
+        line.send(ATTACKER, number, ssrc=66)
+    assert line.latch.destination == NAT
+
+
+def test_what_the_sdp_says_counts_for_more_than_where_the_signalling_comes_from() -> None:
+    line = Line(Latch(SAID, follows=True, far_side=NAT[0]))
+    assert line.send(SAID, 1) == [True]
+    assert not any(line.send(NAT, *range(10), ssrc=2))
+    assert line.latch.destination == SAID
+
+
 def test_nobody_takes_over_a_source_that_is_trusted_and_speaks() -> None:
     line = Line(Latch(SAID, follows=True))
     line.send(NAT, *range(10))

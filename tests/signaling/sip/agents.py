@@ -137,8 +137,8 @@ async def agent(
     settings = SipSettings.model_validate({"udp_port": 0, "access": LOCAL} | section)
     rtp = RtpPorts(ports or free_ports(40))
 
-    def media(address: str, advertised: str | None) -> RtpMedia:
-        return RtpMedia(settings.rtp, rtp, address, advertised)
+    def media(address: str, advertised: str | None, far_side: str) -> RtpMedia:
+        return RtpMedia(settings.rtp, rtp, address, advertised, far_side)
 
     async with asyncio.TaskGroup() as tasks:
         desk = Desk(tasks, slots)
