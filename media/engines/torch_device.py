@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from media.engines.gpu_pool import limit
+from media.engines.memory import collect_garbage
 from media.errors import EngineError
 
 
@@ -78,7 +78,7 @@ def give_back_gpu_memory() -> None:
 
     Where the device is lost, CUDA refuses that, too: its memory is gone with it.
     """
-    gc.collect()
+    collect_garbage()
     if torch.cuda.is_available():
         with contextlib.suppress(RuntimeError):
             torch.cuda.empty_cache()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import weakref
+from dataclasses import dataclass
 
 import pytest
 
@@ -119,6 +122,27 @@ def test_a_gpu_that_was_filled_is_free_again() -> None:
         asyncio.run(main())
     free_caches()
     assert torch.cuda.mem_get_info()[0] > free_before - 2**28
+
+
+@dataclass(eq=False)
+class Model:
+    itself: Model | None = None
+
+
+def test_an_engine_that_was_spared_the_collector_is_freed_when_it_is_unloaded() -> None:
+    model = Model()
+    model.itself = model
+    freed = weakref.ref(model)
+    gc.freeze()
+    try:
+        del model
+        gc.collect()
+        assert freed() is not None
+        free_caches()
+        assert freed() is None
+        assert gc.get_freeze_count() > 0  # the rest is spared
+    finally:
+        gc.unfreeze()
 
 
 def test_threads_that_were_closed_can_be_opened_again() -> None:
