@@ -27,6 +27,7 @@ from signaling.rtp.negotiation import (
     answered,
     description,
     offered_section,
+    renewed_section,
 )
 from signaling.rtp.receiver import Receiver
 from signaling.rtp.rtcp import Reports
@@ -162,11 +163,17 @@ class RtpMedia:
     ) -> None:
         await self._opened.aclose()
 
-    def offer(self) -> str:
-        """The SDP of an offer: all codecs at first, later what stands; `hold` is in it."""
+    def offer(self, *, anew: bool = False) -> str:
+        """The SDP of an offer: all codecs at first, later what stands; `hold` is in it.
+
+        Args:
+            anew: all codecs again: the far side asked for an offer.
+        """
         direction: Direction = "sendonly" if self._held else "sendrecv"
         if self._standing is None:
             self._offered = offered_section(self._wishes, self._keys, direction)
+        elif anew:
+            self._offered = renewed_section(self._standing.section, self._wishes, direction)
         else:
             self._offered = replace(self._standing.section, direction=direction)
         return self._described(self._offered)

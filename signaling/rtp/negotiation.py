@@ -30,6 +30,7 @@ COMFORT_NOISE: Final = "cn"
 
 _PROFILES: Final = frozenset({"RTP/AVP", "RTP/SAVP", "RTP/AVPF", "RTP/SAVPF"})
 _OFFERED_OPUS_TYPE: Final = 96
+_DYNAMIC_TYPES: Final = range(96, 128)
 _OFFERED_EVENT_TYPES: Final = {8_000: 101, 48_000: 97}
 _OFFERED_NOISE_TYPE: Final = 13
 _OPUS_PARAMETERS: Final = "useinbandfec=1; sprop-stereo=0; stereo=0"
@@ -163,14 +164,36 @@ def offered_section(wishes: Wishes, keys: Mapping[SrtpSuite, bytes], direction: 
 
     `optional` encryption is offered as telephones do it: keys beside a profile without encryption.
     """
+    formats = _offered_formats(wishes)
+    suites = SRTP_SUITES if wishes.srtp != "off" else ()
+    cryptos = tuple(Crypto(tag, suite, keys[suite]) for tag, suite in enumerate(suites, 1))
+    profile = "RTP/SAVP" if wishes.srtp == "required" else "RTP/AVP"
+    return Section(profile, formats, direction, cryptos)
+
+
+def _offered_formats(wishes: Wishes) -> tuple[Format, ...]:
     formats = [_offered_format(TELEPHONE_CODECS[name]) for name in wishes.codecs]
     rates = dict.fromkeys(one.clock_rate_hz for one in formats)
     formats += [Format(_OFFERED_EVENT_TYPES[rate], EVENTS, rate, 1, EVENT_CODES) for rate in rates]
     if wishes.comfort_noise and 8_000 in rates:
         formats.append(Format(_OFFERED_NOISE_TYPE, COMFORT_NOISE, 8_000))
-    cryptos = tuple(Crypto(tag, suite, keys[suite]) for tag, suite in enumerate(SRTP_SUITES, 1))
-    profile = "RTP/SAVP" if wishes.srtp == "required" else "RTP/AVP"
-    return Section(profile, tuple(formats), direction, cryptos if wishes.srtp != "off" else ())
+    return tuple(formats)
+
+
+def renewed_section(standing: Section, wishes: Wishes, direction: Direction) -> Section:
+    """An offer of all that we speak, within a call: what stands comes first and keeps its payload types.
+
+    Whoever asks for an offer may hand it on to somebody else, who speaks another codec: a transfer by a PBX.
+    """
+    formats = list(standing.formats)
+    taken = {one.payload_type for one in formats}
+    stands = {(one.encoding, one.clock_rate_hz) for one in formats}
+    for one in _offered_formats(wishes):
+        if (one.encoding, one.clock_rate_hz) not in stands:
+            free = (number for number in (one.payload_type, *_DYNAMIC_TYPES) if number not in taken)
+            formats.append(replace(one, payload_type=next(free)))
+            taken.add(formats[-1].payload_type)
+    return replace(standing, formats=tuple(formats), direction=direction)
 
 
 def answered(

@@ -348,7 +348,7 @@ class InviteUsage:
             self._too_small(transaction, agreement)
             return
         theirs = sdp_of(request)
-        sdp = self._media.offer() if theirs is None else self._media.answer(theirs)
+        sdp = self._media.offer(anew=True) if theirs is None else self._media.answer(theirs)
         response = transaction.response(200)
         response.headers.set("Contact", self._requests.contact)
         put_sdp(response, sdp)

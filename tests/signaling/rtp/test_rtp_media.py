@@ -124,6 +124,33 @@ def test_a_description_has_another_version_when_it_says_something_else() -> None
     run(call())
 
 
+def test_whoever_asks_for_an_offer_gets_all_codecs_and_what_stands_keeps_its_payload_types() -> None:
+    """A PBX that transfers the call hands it to somebody who may speak another codec."""
+
+    async def call() -> None:
+        async with pair(RtpSettings(srtp="required")) as (end, _):
+            key = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd"
+            begin = "v=0\r\nc=IN IP4 127.0.0.1\r\nm=audio 4000 RTP/SAVP "
+            opus = "a=rtpmap:97 opus/48000/2\r\na=rtpmap:96 telephone-event/48000\r\n"
+            answer = end.media.answer(f"{begin}97 96\r\n{opus}{key}")
+            end.media.hold(True)
+            assert "RTP/SAVP 97 96\r\n" in end.media.offer()
+            end.media.withdraw()
+            end.media.hold(False)
+            offer = end.media.offer(anew=True)
+            assert "RTP/SAVP 97 96 9 0 8 101 13\r\n" in offer
+            for line in ("a=rtpmap:97 opus/48000/2", "a=rtpmap:96 telephone-event/48000", "a=sendrecv"):
+                assert line in offer
+            # Our key is what it was.
+            keys = [[line for line in sdp.splitlines() if "crypto" in line] for sdp in (answer, offer)]
+            assert keys[0] == keys[1]
+            end.media.accept(f"{begin}0 101\r\na=rtpmap:101 telephone-event/8000\r\n{key}")
+            assert end.media.quality.codec == "pcmu"
+            assert end.media.sends_digits
+
+    run(call())
+
+
 def test_what_is_refused_changes_nothing() -> None:
     async def call() -> None:
         async with pair() as (caller, called):
