@@ -7,7 +7,7 @@ import secrets
 import struct
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -35,10 +35,11 @@ _SILENT_TAIL_FRAMES: Final = 2
 
 @dataclass(slots=True)
 class _Press:
-    """Keys that are to be pressed: what is still to be sent, and who waits for it."""
+    """Keys that are to be pressed: those not begun, what is to be sent of the one that is, and who waits."""
 
-    packets: deque[EventPacket | None]
+    digits: deque[str]
     sent: asyncio.Future[None]
+    packets: deque[EventPacket | None] = field(default_factory=deque)
 
 
 class FrameEncoder:
@@ -128,8 +129,7 @@ class Sender:
         Cancelled, it sends no more of them.
         """
         sent = asyncio.get_running_loop().create_future()
-        packets = deque(press_packets(digits, self._agreement.events_rate_hz))
-        self._presses.append(_Press(packets, sent))
+        self._presses.append(_Press(deque(digits), sent))
         return sent
 
     def close(self) -> None:
@@ -165,6 +165,8 @@ class Sender:
         """Sends what is due of a key. Returns whether it takes the voice's place."""
         while self._presses:
             press = self._presses[0]
+            if press.digits and not press.packets:
+                press.packets.extend(press_packets(press.digits.popleft(), self._agreement.events_rate_hz))
             if press.packets and not press.sent.done():
                 self._event(press.packets.popleft(), timestamp)
                 return True

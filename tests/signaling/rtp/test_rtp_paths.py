@@ -282,6 +282,26 @@ def test_keys_are_sent_in_place_of_the_voice() -> None:
     assert after.at_s - before.at_s == pytest.approx((after.timestamp - before.timestamp) / 8000, abs=0.03)
 
 
+def test_keys_that_are_begun_under_another_agreement_are_counted_in_its_clock() -> None:
+    async def call() -> None:
+        async with phoned() as (phone, end, _):
+            async with calling(end), asyncio.TaskGroup() as group:
+                group.create_task(end.media.send_digits("123"))
+                await asyncio.sleep(0.1)
+                opus = ("a=rtpmap:96 opus/48000/2", "a=rtpmap:100 telephone-event/48000")
+                end.media.answer(phone.offer(96, 100, lines=opus))
+            ends = [
+                (one.payload_type, one.payload[0], int.from_bytes(one.payload[2:4]))
+                for one in phone.received
+                if one.payload_type in (100, 101) and one.payload[1] & 0x80
+            ]
+            # 120 ms each.
+            assert ends[-6:] == [(100, 2, 5760)] * 3 + [(100, 3, 5760)] * 3
+            assert {code for _, code, _ in ends} == {1, 2, 3}
+
+    run(call())
+
+
 def test_keys_are_refused_where_they_cannot_be_pressed() -> None:
     async def call() -> None:
         async with phoned(0) as (_, end, _):
