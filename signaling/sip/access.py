@@ -24,6 +24,9 @@ _WRONG_PASSWORDS: Final = 5
 _SILENCE_S: Final = 300.0
 """An address is heard no more for so long after so many wrong passwords."""
 
+_STRANGERS_READ_PER_S: Final = 200.0
+"""Of all that comes from who may prove to be a user: reading it takes the time of the calls' voices."""
+
 _ADDRESSES_KEPT: Final = 4096
 _LOG_EVERY_S: Final = 60.0
 """Scanners come by the thousand: one line says how many were ignored since the last."""
@@ -72,6 +75,8 @@ class Access:
         self._digest = DigestServer(settings.realm, self._users, settings.algorithms)
         self._trusted: dict[str, tuple[frozenset[str], float]] = {}
         self._failures: dict[str, _Failures] = {}
+        self._readable = _STRANGERS_READ_PER_S
+        self._readable_s = float("-inf")
         self._ignored = 0
         self._logged_s = float("-inf")
 
@@ -92,9 +97,10 @@ class Access:
             ip: in figures.
             now_s: on a clock that does not go back.
         """
-        near = self._is_near(ip)
-        by_password = bool(self._users) and (near or not self._both) and not self._is_silenced(ip, now_s)
-        if near or by_password or self._is_trusted(ip, now_s):
+        if self._is_near(ip) or self._is_trusted(ip, now_s):
+            return True
+        by_password = bool(self._users) and not self._both and not self._is_silenced(ip, now_s)
+        if by_password and self._is_readable(now_s):
             return True
         self._count_ignored(ip, now_s)
         return False
@@ -140,6 +146,15 @@ class Access:
                 return Judgement(Answer.CHALLENGE if self._names_a_user(request) else Answer.IGNORE)
             case _:
                 return Judgement(Answer.IGNORE)
+
+    def _is_readable(self, now_s: float) -> bool:
+        """Whether one more message of a stranger's is read; counts it."""
+        more = (now_s - self._readable_s) * _STRANGERS_READ_PER_S
+        self._readable, self._readable_s = min(self._readable + more, _STRANGERS_READ_PER_S), now_s
+        if self._readable < 1:
+            return False
+        self._readable -= 1
+        return True
 
     def _is_trusted(self, ip: str, now_s: float) -> bool:
         return any(ip in addresses and now_s < until_s for addresses, until_s in self._trusted.values())

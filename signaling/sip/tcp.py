@@ -24,7 +24,7 @@ class ConnectionHolder(Protocol):
 
     def connection_closed(self, connection: Connection) -> None: ...
 
-    def message_came(self, data: bytes, hop: Hop) -> None: ...
+    def message_came(self, data: bytes, connection: Connection) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
                 if self.known:
                     self.send(PONG)
             else:
-                self._holder.message_came(piece, self.hop)
+                self._holder.message_came(piece, self)
 
     def _watch(self) -> None:
         if loop_time_s() >= self._deadline_s:

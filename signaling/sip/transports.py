@@ -354,9 +354,13 @@ class Transports:
         elif data.strip(_KEEPALIVE):
             self._on_message(data, hop)
 
-    def message_came(self, data: bytes, hop: Hop) -> None:
+    def message_came(self, data: bytes, connection: Connection) -> None:
         """See `tcp.ConnectionHolder`."""
-        self._on_message(data, hop)
+        if connection.known or self._admits(connection.hop.ip):
+            self._on_message(data, connection.hop)
+        else:
+            self._counts.refused += 1
+            connection.cut()
 
     def connection_opened(self, connection: Connection) -> None:
         """See `tcp.ConnectionHolder`."""

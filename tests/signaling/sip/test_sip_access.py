@@ -91,6 +91,14 @@ def test_a_password_is_right_once() -> None:
     assert with_password(rules, "guess") is Answer.CHALLENGE
 
 
+def test_of_strangers_only_so_much_is_read() -> None:
+    rules = access(users=USERS, networks=[NEAR])
+    assert sum(rules.may_knock(FAR, 1.0) for _ in range(1000)) == 200
+    assert all(rules.may_knock(NEAR, 1.0) for _ in range(1000))
+    assert sum(rules.may_knock(FAR, 1.1) for _ in range(1000)) == pytest.approx(20, abs=1)
+    assert sum(rules.may_knock(FAR, 60.0) for _ in range(1000)) == 200
+
+
 def test_who_guesses_is_heard_no_more_for_a_while() -> None:
     rules = access(users=USERS)
     for now_s in range(5):

@@ -65,10 +65,11 @@ class Station:
 
     def __init__(self, settings: SipSettings | None = None, *, admits: bool = True) -> None:
         self.came: asyncio.Queue[ServerTransaction] = asyncio.Queue()
+        self.admits = admits
         self.endpoint = SipEndpoint(
             settings or SipSettings(**ALL),  # type: ignore[arg-type]
             self.came.put_nowait,
-            admits=lambda ip: admits and ip == "127.0.0.1",
+            admits=lambda ip: self.admits and ip == "127.0.0.1",
             timers=Timers(t1_s=0.1, trying_s=5.0),
         )
 

@@ -19,6 +19,7 @@ from signaling.sip.hop import Transport
 from signaling.sip.settings import SipSettings
 from tests.signaling.sip.sip_texts import new_request, request_text
 from tests.signaling.sip.test_sip_endpoint import LIMIT_S, Station, stations, with_tls
+from tests.signaling.sip.test_sip_endpoint import _asks as asks
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +162,25 @@ async def _is_challenged(
     server.challenge(server.response(401))
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"SIP/2.0 401")
     return reader, writer
+
+
+def test_whoever_may_no_longer_be_read_is_cut_off() -> None:
+    async def main() -> None:
+        async with stations(SipSettings(tcp_port=0)) as (station,):
+            port = station.endpoint.port(Transport.TCP)
+            known, stranger = [await asks(station, port, at, answered=at == 0) for at in range(2)]
+            station.admits = False
+            for at, (_, writer) in enumerate((known, stranger)):
+                writer.write(request_text(branch=f"z9hG4bKagain{at}", transport="TCP"))
+            server = await station.came.get()
+            server.respond(server.response(200))
+            assert (await known[0].readuntil(b"\r\n\r\n")).startswith(b"SIP/2.0 200")
+            assert await stranger[0].read() == b""
+            assert station.came.empty()
+            for _, writer in (known, stranger):
+                writer.close()
+
+    run(main())
 
 
 def test_a_connection_that_is_gone_before_it_is_taken_in(caplog: pytest.LogCaptureFixture) -> None:
