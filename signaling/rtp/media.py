@@ -320,10 +320,11 @@ class RtpMedia:
             follow = follows(agreement.there.address, self._settings.latching)
             self._latch = Latch(announced, follow, self._far_side)
             self._rtcp_source = None
+        used = None if before is None else before.protect
+        if used is not None and (agreement.protect is None or agreement.protect.suite != used.suite):
+            # A key that encrypts again, counting from the beginning, would encrypt two packets alike.
+            self._keys = {**self._keys, used.suite: new_keys()[used.suite]}
         if agreement.protect is None or agreement.unprotect is None:
-            if self._srtp is not None:
-                # A key that encrypts again, from the beginning, would encrypt two packets alike.
-                self._keys = new_keys()
             self._srtp = None
         elif self._srtp is None:
             self._srtp = SrtpStreams(agreement.protect, agreement.unprotect)

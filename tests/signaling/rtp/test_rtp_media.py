@@ -203,6 +203,24 @@ def test_keys_and_codecs_may_change_within_a_call() -> None:
     run(call())
 
 
+def test_no_key_encrypts_again_after_that_of_another_suite() -> None:
+    async def call() -> None:
+        async with pair() as (end, _):
+            keys = []
+            for suite in ("80", "32", "32", "80"):
+                key = (
+                    f"a=crypto:1 AES_CM_128_HMAC_SHA1_{suite} inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd"
+                )
+                answer = end.media.answer(
+                    f"v=0\r\nc=IN IP4 127.0.0.1\r\nm=audio 4000 RTP/SAVP 0\r\n{key}\r\n"
+                )
+                keys.append([line for line in answer.splitlines() if "crypto" in line])
+            assert keys[1] == keys[2]
+            assert len({str(key) for key in keys}) == 3
+
+    run(call())
+
+
 def test_no_key_encrypts_again_once_media_went_without() -> None:
     async def call() -> None:
         async with pair() as (caller, called), pair(RtpSettings(srtp="off")) as (plain, _):
