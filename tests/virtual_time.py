@@ -18,6 +18,12 @@ class Deadlock(AssertionError):
     """Nothing is ready, and no timer is set."""
 
 
+_LOOPBACK_S = 0.0001
+"""In real time: what was sent over loopback is given so long before the clock jumps, where there are sockets."""
+_OWN_FILES = 1
+"""What an event loop always watches: the pipe that wakes it up."""
+
+
 class _JumpingSelector(selectors.SelectSelector):
     def __init__(self, grace_s: float) -> None:
         super().__init__()
@@ -25,7 +31,8 @@ class _JumpingSelector(selectors.SelectSelector):
         self._grace_s = grace_s
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(self._grace_s if timeout else 0)
+        grace_s = self._grace_s or (_LOOPBACK_S if len(self.get_map()) > _OWN_FILES else 0.0)
+        ready = super().select(grace_s if timeout else 0)
         if ready:
             return ready
         if timeout is None:
@@ -50,7 +57,8 @@ def run(main: Coroutine[Any, Any, T], *, grace_s: float = 0.0) -> T:
 
     Args:
         main: what is run.
-        grace_s: in real time, for what the system carries over loopback, before the clock jumps.
+        grace_s: in real time, for what the system carries over loopback, before the clock jumps; 0 for what
+            that nearly always takes.
     """
     loop = VirtualTimeLoop(grace_s)
     try:
