@@ -19,7 +19,7 @@ class Deadlock(AssertionError):
 
 
 _LOOPBACK_S = 0.0001
-"""In real time: what was sent over loopback is given so long before the clock jumps, where there are sockets."""
+"""In real time: where there are sockets, what is on its way gets so long before the clock jumps."""
 _OWN_FILES = 1
 """What an event loop always watches: the pipe that wakes it up."""
 

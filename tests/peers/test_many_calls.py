@@ -116,7 +116,8 @@ def test_polls_ten_times_a_second_do_not_disturb_a_call(running_server: RunningS
             arrivals = [frame.at_s for frame in caller.heard if frame.at_s >= begun_s]
         gaps_s = sorted(later - earlier for earlier, later in itertools.pairwise(arrivals))
         # A packet each 20 ms; the caller, the engines and the polls share the processor with the server.
-        assert len(arrivals) > 130
+        # Of 150: between two clauses there may be silence, in which none is sent.
+        assert len(arrivals) > 100
         assert gaps_s[int(len(gaps_s) * 0.95)] < 0.06
 
     asyncio.run(main())
