@@ -15,7 +15,7 @@ from signaling.sip.messages import parse, response_to, serialise, to_tag
 from signaling.sip.session_timer import TimerTerms
 from tests import virtual_time
 from tests.signaling.sip.agents import agent, raw_peer, with_sdp
-from tests.signaling.sip.test_sip_odd_peers import answer_to, called, voice_and_raw
+from tests.signaling.sip.raw_calls import answer_to, called, voice_and_raw
 
 
 def test_the_server_stops_while_it_rings() -> None:
