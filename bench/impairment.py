@@ -35,6 +35,7 @@ from bench.impairment_connecting import connected_after_s, connecting_table  # n
 from bench.impairment_delay import BadSpell, delay_under  # noqa: E402
 from bench.impairment_figures import BAR_MS, DelayFigures  # noqa: E402
 from bench.impairment_words import BadNetwork, Words, words_under  # noqa: E402
+from bench.report import all_met  # noqa: E402
 from bench.said import said_clips  # noqa: E402
 from bench.udp_relay import NONE, Impairment  # noqa: E402
 from media.engines.whisper_decoder import WhisperDecoder  # noqa: E402
@@ -152,8 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
         whisper.close()
     reached = bars(delays, words)
     print(connecting_table(connecting) or table(delays, words, machine, len(clips)))
-    for label, met in reached:
-        print(f"{'met' if met else 'NOT MET'}: {label}")
+    met = all_met(reached)
     if arguments.json:
         document = {
             "machine": machine.as_dict(),
@@ -163,7 +163,7 @@ def run(arguments: argparse.Namespace) -> int:
             "bars": dict(reached),
         }
         arguments.json.write_text(json.dumps(document, indent=1))
-    return 0 if all(met for _, met in reached) else 1
+    return 0 if met else 1
 
 
 def bars(delays: Mapping[str, DelayFigures], words: Mapping[str, Words]) -> list[tuple[str, bool]]:

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench.calibration import calibrate  # noqa: E402
 from bench.clips import Clip, evenly, recorded, synthesised  # noqa: E402
-from bench.report import Spread, machine_line, markdown, spread, whole, write_json  # noqa: E402
+from bench.report import Spread, all_met, machine_line, markdown, spread, whole, write_json  # noqa: E402
 from bench.server_process import RunningServer, server  # noqa: E402
 from media.audio import Audio, concatenate, silence  # noqa: E402
 from media.clock import loop_time_s  # noqa: E402
@@ -294,12 +294,11 @@ def main() -> int:
     found = parts(turns)
     reached = bars(found)
     print(table(found), machine_line(machine), sep="\n\n")
-    for label, met in reached:
-        print(f"{'met' if met else 'NOT MET'}: {label}")
+    met = all_met(reached)
     if arguments.json:
         figures = {"parts": [asdict(each) for each in found], "bars": dict(reached)}
         write_json(arguments.json, machine, figures, turns)
-    return 0 if all(met for _, met in reached) else 1
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

@@ -65,6 +65,15 @@ def machine_line(machine: Machine) -> str:
     )
 
 
+def all_met(reached: Iterable[tuple[str, bool]]) -> bool:
+    """Prints what became of each bar. Returns whether all of them are met."""
+    everything = True
+    for label, met in reached:
+        print(f"{'met' if met else 'NOT MET'}: {label}")
+        everything = everything and met
+    return everything
+
+
 def write_json(path: Path, machine: Machine, figures: Mapping[str, Any], details: Iterable[Any] = ()) -> None:
     """Writes the document of a run.
 

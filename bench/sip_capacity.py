@@ -16,7 +16,7 @@ import json
 import sys
 import time
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from bench.capacity import (  # noqa: E402
     child,
     lateness_percentile,
 )
+from bench.report import all_met, write_json  # noqa: E402
 from bench.scripted_server import speechlike  # noqa: E402
 from bench.server_process import free_port  # noqa: E402
 from media.audio import SPEECH_RATE_HZ, Audio  # noqa: E402
@@ -188,18 +189,11 @@ def run(arguments: argparse.Namespace) -> int:
     loads = [measure(name, arguments) for name in LOADS]
     reached = bars(loads)
     print(table(loads, machine, arguments.codec))
-    for label, met in reached:
-        print(f"{'met' if met else 'NOT MET'}: {label}")
+    met = all_met(reached)
     if arguments.json:
-        document = {
-            "machine": machine.as_dict(),
-            "asyncio": arguments.asyncio,
-            "codec": arguments.codec,
-            "loads": [asdict(load) for load in loads],
-            "bars": dict(reached),
-        }
-        arguments.json.write_text(json.dumps(document, indent=1))
-    return 0 if all(met for _, met in reached) else 1
+        settings = {"asyncio": arguments.asyncio, "codec": arguments.codec}
+        write_json(arguments.json, machine, {**settings, "bars": dict(reached)}, loads)
+    return 0 if met else 1
 
 
 def main() -> int:

@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 from bench.calibration import calibrate  # noqa: E402
 from bench.clips import Clip, evenly, recorded, synthesised  # noqa: E402
 from bench.pipecat_peer import pipecat  # noqa: E402
-from bench.report import Spread, machine_line, markdown, percentile, spread, whole, write_json  # noqa: E402
+from bench.report import Spread, all_met, machine_line, markdown, percentile, spread, whole, write_json  # noqa: E402
 from bench.server_process import free_port, server  # noqa: E402
 from bench.transports import OPENERS, Call, Transport, stages_told, transcript_told  # noqa: E402
 from media.audio import concatenate, silence  # noqa: E402
@@ -389,13 +389,12 @@ def main() -> int:
     print(table(runs), *stages, machine_line(machine), sep="\n\n")
     if early:
         print(early_line(early))
-    for label, met in reached:
-        print(f"{'met' if met else 'NOT MET'}: {label}")
+    met = all_met(reached)
     if arguments.json:
         figures = {"runs": [asdict(run) for run in runs], "bars": dict(reached), "early": early}
         write_json(arguments.json, machine, figures, [turn for turns in (*ours, *peers) for turn in turns])
     everybody_answered = all(turn.latency_ms is not None or turn.cut_in for turns in ours for turn in turns)
-    return 0 if everybody_answered and all(met for _, met in reached) else 1
+    return 0 if everybody_answered and met else 1
 
 
 if __name__ == "__main__":
