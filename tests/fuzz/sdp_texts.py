@@ -8,6 +8,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from tests.fuzz.json_texts import WORDS
+from tests.fuzz.spoilt_lines import Fault, Spoiling
 
 OFFERS: dict[str, str] = {
     path.stem: path.read_text().replace("\n", "\r\n")
@@ -26,47 +27,32 @@ _TOKENS = (
     *("BUNDLE", "é", "\0", "\u2028", "x" * 3000),
 )
 _TOKEN = re.compile(r"[^ :=/;,]+")
-_FAULTS = ("drop", "double", "swap", "token", "token", "token", "cut", "insert", "insert", "nonsense")
+_FAULTS: tuple[Fault, ...] = (
+    "drop",
+    "double",
+    "swap",
+    "token",
+    "token",
+    "token",
+    "cut",
+    "insert",
+    "insert",
+    "nonsense",
+)
 
-
-@st.composite
-def spoilt_lines(draw: st.DrawFn, texts: tuple[str, ...]) -> str:
-    """One of the texts with some of its lines changed."""
-    lines = draw(st.sampled_from(texts)).splitlines()
-    for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(0, max(0, len(lines) - 1)))
-        match draw(st.sampled_from(_FAULTS)) if lines else "nonsense":
-            case "drop":
-                del lines[at]
-            case "double":
-                lines.insert(at, lines[at])
-            case "swap":
-                other = draw(st.integers(0, len(lines) - 1))
-                lines[at], lines[other] = lines[other], lines[at]
-            case "token":
-                lines[at] = draw(_other_token(lines[at]))
-            case "cut":
-                lines[at] = lines[at][: draw(st.integers(0, 12))]
-            case "insert":
-                lines.insert(at, draw(st.sampled_from(LINES)))
-            case _:
-                lines.insert(at, draw(WORDS))
-    text = draw(st.sampled_from(["\r\n", "\r\n", "\r\n", "\n", "\r"])).join([*lines, ""])
-    return text if draw(st.integers(0, 9)) else text[: draw(st.integers(0, len(text)))]
-
-
-@st.composite
-def _other_token(draw: st.DrawFn, line: str) -> str:
-    found = list(_TOKEN.finditer(line))
-    if not found:
-        return line
-    token = draw(st.sampled_from(found))
-    return line[: token.start()] + draw(st.sampled_from(_TOKENS)) + line[token.end() :]
+SPOILT_LINES = Spoiling(
+    lines=LINES,
+    tokens=_TOKENS,
+    token=_TOKEN,
+    faults=_FAULTS,
+    endings=["\r\n", "\r\n", "\r\n", "\n", "\r"],
+    ends=True,
+)
 
 
 SDP: st.SearchStrategy[str] = st.one_of(
     st.sampled_from(tuple(OFFERS.values())),
-    *[spoilt_lines(tuple(OFFERS.values()))] * 4,
+    *[SPOILT_LINES.of(tuple(OFFERS.values()))] * 4,
     st.lists(st.sampled_from(LINES) | WORDS, max_size=6).map("\r\n".join),
 )
 """Offers: right, nearly so, or nonsense."""

@@ -17,7 +17,7 @@ from multidict import CIMultiDictProxy
 
 from signaling.caller import Caller
 from tests.fuzz.json_texts import texts
-from tests.fuzz.sdp_texts import CANDIDATES, OFFERS, SDP, spoilt_lines
+from tests.fuzz.sdp_texts import CANDIDATES, OFFERS, SDP, SPOILT_LINES
 from tests.signaling.scripted_call import Serving, serving
 
 BATCH = 24
@@ -83,7 +83,7 @@ _PART = (
     "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: binary\r\n"
     "Content-Encoding: identity\r\nContent-Length: 3\r\n"
 )
-_SPOILT_FORMS = spoilt_lines(
+_SPOILT_FORMS = SPOILT_LINES.of(
     (_form("v=0", "{}", None), _form("v=0", "{}", None).replace("\r\n\r\n", f"\r\n{_PART}\r\n"))
 )
 OFFERED = st.lists(
@@ -104,8 +104,8 @@ _FRAGMENT = (
 )
 _FRAGMENTS = st.one_of(
     st.just(_FRAGMENT),
-    spoilt_lines((_FRAGMENT, "\r\n".join(["$ice", *CANDIDATES]))),
-    spoilt_lines(tuple(CANDIDATES)).map(lambda line: f"$ice\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n{line}"),
+    SPOILT_LINES.of((_FRAGMENT, "\r\n".join(["$ice", *CANDIDATES]))),
+    SPOILT_LINES.of(tuple(CANDIDATES)).map(lambda line: f"$ice\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n{line}"),
 )
 _MATCHING = st.sampled_from(
     [{"If-Match": "$etag"}] * 6

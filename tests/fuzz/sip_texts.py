@@ -10,7 +10,7 @@ import re
 
 from hypothesis import strategies as st
 
-from tests.fuzz.json_texts import WORDS
+from tests.fuzz.spoilt_lines import Fault, Spoiling
 
 _SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 
@@ -144,7 +144,7 @@ _TOKENS = (
     *("x" * 3000, ";a" * 500, "<" * 500, '"' * 501, "\\" * 501, " " * 2000, "," * 2000),
 )
 _TOKEN = re.compile(r"[^ :=/;,<>]+")
-_FAULTS = (
+_FAULTS: tuple[Fault, ...] = (
     "drop",
     "drop",
     "double",
@@ -159,47 +159,19 @@ _FAULTS = (
     "nonsense",
 )
 
-
-@st.composite
-def _spoilt(draw: st.DrawFn) -> str:
-    """One of the messages with some of its lines changed."""
-    lines = draw(st.sampled_from(MESSAGES)).split("\r\n")
-    for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(0, max(0, len(lines) - 1)))
-        match draw(st.sampled_from(_FAULTS)) if lines else "nonsense":
-            case "drop":
-                del lines[at]
-            case "double":
-                lines.insert(at, lines[at])
-            case "swap":
-                other = draw(st.integers(0, len(lines) - 1))
-                lines[at], lines[other] = lines[other], lines[at]
-            case "token":
-                lines[at] = draw(_other_token(lines[at]))
-            case "cut":
-                lines[at] = lines[at][: draw(st.integers(0, 20))]
-            case "insert":
-                lines.insert(at, draw(st.sampled_from(LINES)))
-            case "fold":
-                lines[at] = lines[at].replace(" ", "\r\n ")
-            case _:
-                lines.insert(at, draw(WORDS))
-    text = draw(st.sampled_from(["\r\n"] * 8 + ["\n", "\r"])).join(lines)
-    return text if draw(st.integers(0, 9)) else text[: draw(st.integers(0, len(text)))]
-
-
-@st.composite
-def _other_token(draw: st.DrawFn, line: str) -> str:
-    found = list(_TOKEN.finditer(line))
-    if not found:
-        return line
-    token = draw(st.sampled_from(found))
-    return line[: token.start()] + draw(st.sampled_from(_TOKENS)) + line[token.end() :]
+_SPOILT = Spoiling(
+    lines=LINES,
+    tokens=_TOKENS,
+    token=_TOKEN,
+    faults=_FAULTS,
+    endings=["\r\n"] * 8 + ["\n", "\r"],
+    ends=False,
+)
 
 
 SIP: st.SearchStrategy[bytes] = st.one_of(
     st.sampled_from(MESSAGES).map(str.encode),
-    *[_spoilt().map(lambda text: text.encode(errors="surrogatepass"))] * 5,
+    *[_SPOILT.of(MESSAGES).map(lambda text: text.encode(errors="surrogatepass"))] * 5,
     st.binary(max_size=200),
 )
 """Messages: right, nearly so, or nonsense."""
