@@ -71,7 +71,7 @@ class HostThread:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:
+        except BaseException as error:  # handed to whoever waits for the host, whole
             if self._url.done():
                 raise
             self._url.set_exception(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from abc import ABC, abstractmethod
 from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -135,7 +136,7 @@ class TcpLine:
 
 
 @dataclass
-class FarSide:
+class FarSide(ABC):
     """One call's, without its provider's messages: subclasses have those.
 
     Attributes:
@@ -171,20 +172,25 @@ class FarSide:
 
     # What a provider's wire is like
 
+    @abstractmethod
     async def hello(self) -> None:
-        raise NotImplementedError
+        """Begins the stream, as this provider does."""
 
+    @abstractmethod
     def media(self, payload: bytes, number: int) -> str | bytes:
-        raise NotImplementedError
+        """A frame of the caller's sound, as it is written."""
 
+    @abstractmethod
     async def take(self, message: str | bytes) -> None:
-        raise NotImplementedError
+        """What the server sent."""
 
+    @abstractmethod
     def mark_message(self, name: str, *, cleared: bool) -> str | bytes | None:
-        raise NotImplementedError
+        """What tells that a mark was reached, or cleared; None where nothing does."""
 
+    @abstractmethod
     async def press(self, digit: str) -> None:
-        raise NotImplementedError
+        """The caller presses a key."""
 
     async def leave(self) -> None:
         """Hangs up: this wire has no word for it."""
